@@ -1,0 +1,3 @@
+//! The part of lifesign that decides.
+#![no_std]
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The Linux shell around `lifesign-core`.
+

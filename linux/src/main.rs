@@ -1,0 +1,3 @@
+//! The `lifesign` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What lifesign promises, tried.
