@@ -1,2 +1,4 @@
 //! The Linux shell around `lifesign-core`.
 
+pub mod namespace;
+mod sys;
