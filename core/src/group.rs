@@ -1,0 +1,254 @@
+//! Groups: resources that move together, and the part this node plays for each.
+
+use heapless::Vec;
+use serde::{Deserialize, Serialize};
+
+use crate::node::{MAX_NODES, NodeId};
+use crate::time::{Duration, Instant};
+
+/// The most groups a cluster can have.
+pub const MAX_GROUPS: usize = 32;
+const GROUPS: u8 = 32;
+const _: () = assert!(GROUPS as usize == MAX_GROUPS, "ids count the same groups as tables");
+
+/// A group, by its place in the settings, 0 to 31.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct GroupId(u8);
+
+impl GroupId {
+    /// Returns the group with this number, or `None` if there can be none.
+    #[must_use]
+    pub const fn new(number: u8) -> Option<Self> {
+        if number < GROUPS { Some(Self(number)) } else { None }
+    }
+
+    /// Returns the number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+
+    /// Returns the place of this group in a table of [`MAX_GROUPS`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Returns every possible group.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..GROUPS).map(Self)
+    }
+}
+
+impl TryFrom<u8> for GroupId {
+    type Error = NoSuchGroup;
+
+    fn try_from(number: u8) -> Result<Self, NoSuchGroup> {
+        Self::new(number).ok_or(NoSuchGroup)
+    }
+}
+
+impl From<GroupId> for u8 {
+    fn from(group: GroupId) -> Self {
+        group.0
+    }
+}
+
+/// The error of a group's number that is out of range. No state changes; a healthy cluster has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSuchGroup;
+
+impl core::fmt::Display for NoSuchGroup {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.write_str("no group can have this number")
+    }
+}
+
+impl core::error::Error for NoSuchGroup {}
+
+/// A number that grows with every claim of a group, so that a resource can tell the present holder from every
+/// earlier one. Zero is no token.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Token(pub u32);
+
+impl Token {
+    /// Returns the next larger token, or `None` after the last.
+    #[must_use]
+    pub const fn next(self) -> Option<Self> {
+        match self.0.checked_add(1) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+}
+
+/// What must be certain before a group may start elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Guard {
+    /// The addresses are silent: the kernel lease sees to it.
+    Address,
+    /// The services have stopped: the stop budget is part of the promise.
+    Stop,
+    /// Every other node is alive and not holding, has left in good order, or has been fenced.
+    Fence,
+}
+
+/// Whether a group returns to the node it prefers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failback {
+    /// It stays where it is.
+    Off,
+    /// It returns once a better node has been well for this long.
+    After(Duration),
+}
+
+/// The settings of one group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GroupConfig {
+    /// What must be certain before it may start elsewhere.
+    pub guard: Guard,
+    /// L: how long a promise for it lasts on the voter's clock. Whole milliseconds.
+    pub promise: Duration,
+    /// D: the age of its support at which a holder gives it up.
+    pub authority: Duration,
+    /// Which nodes may hold it, the preferred first.
+    pub order: Vec<NodeId, MAX_NODES>,
+    /// Whether it returns to a preferred node.
+    pub failback: Failback,
+}
+
+impl GroupConfig {
+    /// Returns the place of `node` in the order, 0 for the preferred, or `None` if it may not hold the group.
+    #[must_use]
+    pub fn rank(&self, node: NodeId) -> Option<usize> {
+        self.order.iter().position(|candidate| *candidate == node)
+    }
+}
+
+/// The part this node plays for one group.
+///
+/// | from | event | to |
+/// |---|---|---|
+/// | Idle | nothing is in the way, or the operator asks | Claiming |
+/// | Claiming | authority, consent and fencing are complete | Starting |
+/// | Claiming | a better claim, a holder, no answer, failed probe | Idle |
+/// | Starting | the shell has started it | Holding |
+/// | Starting | the shell has failed, or authority has ended | Stopping |
+/// | Holding | authority has ended, or it is given away | Stopping |
+/// | Stopping | the shell has stopped it | Idle |
+/// | Stopping | the shell has failed to stop it | Stuck |
+/// | Stuck | the shell has stopped it after all | Idle |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Not ours.
+    Idle,
+    /// Asked for, not yet backed by a quorum.
+    Claiming(Claim),
+    /// Backed by a quorum; the shell is starting it.
+    Starting(Token),
+    /// Started. `offered_until` is set while another node may take it in good order.
+    Holding {
+        /// The claim's token.
+        token: Token,
+        /// Until when a taker is awaited, if the group is being offered.
+        offered_until: Option<Instant>,
+    },
+    /// The shell is stopping it.
+    Stopping(Token),
+    /// Stopping failed: nobody else may be told that it is free.
+    Stuck(Token),
+}
+
+impl Role {
+    /// Returns the token under which the group is wanted, if it is.
+    #[must_use]
+    pub const fn token(&self) -> Option<Token> {
+        match self {
+            Self::Idle => None,
+            Self::Claiming(claim) => Some(claim.token),
+            Self::Starting(token)
+            | Self::Holding { token, .. }
+            | Self::Stopping(token)
+            | Self::Stuck(token) => Some(*token),
+        }
+    }
+
+    /// Returns whether the group's resources may be up here.
+    #[must_use]
+    pub const fn is_up(&self) -> bool {
+        matches!(
+            self,
+            Self::Starting(_) | Self::Holding { .. } | Self::Stopping(_) | Self::Stuck(_)
+        )
+    }
+
+    /// Returns whether the group needs authority here.
+    #[must_use]
+    pub const fn needs_authority(&self) -> bool {
+        matches!(self, Self::Starting(_) | Self::Holding { .. })
+    }
+}
+
+/// A want that is not yet backed by a quorum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Claim {
+    /// Minted for this claim.
+    pub token: Token,
+    /// The first frame that carries it; echoes of earlier frames do not count.
+    pub first: u64,
+    /// When it began.
+    pub since: Instant,
+    /// Whether the operator asked, so that a holder gives way.
+    pub asked: bool,
+    /// Since when a quorum has backed it while a survivor withholds consent.
+    pub disputed_since: Option<Instant>,
+}
+
+/// Why a group's role last changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Nothing has happened since the start.
+    Start,
+    /// Nobody has held it since this node started.
+    Unheld,
+    /// The holder fell silent on every link.
+    HolderLost(NodeId),
+    /// The holder gave it up in good order.
+    Released(NodeId),
+    /// The operator asked this node to take it.
+    Asked,
+    /// A quorum supports it and every survivor agrees.
+    Granted,
+    /// A quorum supports it; a survivor withheld its consent for the whole dispute time.
+    Disputed(NodeId),
+    /// The shell has started it.
+    Started,
+    /// The shell could not start it.
+    StartFailed,
+    /// The support of a quorum grew too old.
+    AuthorityLost,
+    /// It was given to this node.
+    HandedTo(NodeId),
+    /// The daemon is ending.
+    Leaving,
+    /// The shell has stopped it.
+    Stopped,
+    /// The shell could not stop it.
+    StopFailed,
+    /// A node with a better claim wants it.
+    BetterClaim(NodeId),
+    /// Somebody holds it.
+    HeldBy(NodeId),
+    /// No quorum answered in time.
+    Unanswered,
+    /// It is offered to others because the operator wants this node free.
+    Standby,
+    /// It is offered to the node it prefers.
+    Failback(NodeId),
+    /// Nobody took it when it was offered.
+    NoTaker,
+}
