@@ -1,5 +1,6 @@
 //! The Linux shell around `lifesign-core`.
 
 pub mod clock;
+pub mod link;
 pub mod namespace;
 mod sys;

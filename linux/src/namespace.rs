@@ -77,10 +77,7 @@ pub fn enter(test: &str, users: Users) -> Result<Option<String>, Error> {
     if output.status.success() && said.contains("test result: ok. 1 passed") {
         Ok(None)
     } else {
-        Err(Error::Failed {
-            test: test.to_owned(),
-            said,
-        })
+        Err(Error::Failed { test: test.to_owned(), said })
     }
 }
 
@@ -182,10 +179,7 @@ mod tests {
             assert_eq!(role, here.to_str().unwrap());
             return;
         }
-        let status = player(name, here.to_str().unwrap())
-            .unwrap()
-            .status()
-            .unwrap();
+        let status = player(name, here.to_str().unwrap()).unwrap().status().unwrap();
         assert!(status.success());
     }
 }

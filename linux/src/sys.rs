@@ -1,8 +1,5 @@
 //! The system calls that no library of ours wraps, and the only unsafe code of the crate.
-#![allow(
-    unsafe_code,
-    reason = "every unsafe block of the crate is in this file"
-)]
+#![allow(unsafe_code, reason = "every unsafe block of the crate is in this file")]
 
 use std::ffi::CStr;
 use std::io;

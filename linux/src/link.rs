@@ -1,0 +1,214 @@
+//! Links: the ways to reach peers.
+//!
+//! A [`Link`] carries whole frames, loses them like any network does, and never stops the daemon:
+//! each failure is counted by kind, shown as the link's [`State`], and cured by opening the link
+//! again after a pause. Only a link that cannot work as configured is an error, and only when it is
+//! opened first.
+//!
+//! ```text
+//! open ──► Up ◄──────── a send succeeds ────────► Down, socket kept (adapter down, ..)
+//!           │                                    │
+//!           └── adapter gone ──► Down, closed ◄──┘   reopened after 100 ms, 200 ms, .. 2 s
+//! ```
+//!
+//! A kind of link is one variant of [`Specification`] and one of `Transport`, and a file below
+//! `link/`.
+
+pub mod backoff;
+pub mod failure;
+pub mod filter;
+pub mod udp;
+
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+
+use self::failure::{Failures, OpenError};
+use self::udp::{UdpLink, UdpSpec};
+
+/// What to open: a name for people, and one kind of link with its particulars.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkSpec {
+    /// The name in the settings, in the status and in log lines.
+    pub name: String,
+    /// The kind of link.
+    pub kind: Specification,
+}
+
+/// The particulars of each kind of link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Specification {
+    /// UDP over IPv4 or IPv6.
+    Udp(UdpSpec),
+}
+
+/// An open link, or one that waits to be opened again.
+#[derive(Debug)]
+pub struct Link {
+    name: String,
+    transport: Transport,
+}
+
+#[derive(Debug)]
+enum Transport {
+    Udp(Box<UdpLink>),
+}
+
+impl Link {
+    /// Opens a link.
+    ///
+    /// An own address that is not there (yet) is no error: the link starts [`Down`](State::Down)
+    /// and comes up with it.
+    ///
+    /// # Errors
+    ///
+    /// What only the administrator can cure: an unknown adapter, a port in use, a contradiction in
+    /// `spec`, a missing right.
+    pub fn open(spec: &LinkSpec, now_us: u64) -> Result<Self, OpenError> {
+        let transport = match &spec.kind {
+            Specification::Udp(udp) => {
+                Transport::Udp(Box::new(UdpLink::open(udp.clone(), now_us)?))
+            }
+        };
+        Ok(Self { name: spec.name.clone(), transport })
+    }
+
+    /// Sends a frame to every peer and witness of this link; never blocks, and never retries.
+    ///
+    /// What fails is counted in [`statistics`](Self::statistics) and may change
+    /// [`state`](Self::state).
+    pub fn send(&mut self, frame: &[u8], now_us: u64) {
+        match &mut self.transport {
+            Transport::Udp(link) => link.send(frame, now_us),
+        }
+    }
+
+    /// Gives frames that have arrived to `deliver`, with their source, and returns how many there
+    /// were.
+    ///
+    /// Call when the descriptor is readable *or in error*: pending errors are consumed here. At
+    /// most [`BATCH`] datagrams are taken, so one flooded link cannot hold up the others; what is
+    /// left keeps the descriptor readable. `buffer` must hold the longest frame; longer datagrams
+    /// are counted and dropped.
+    pub fn receive(
+        &mut self,
+        buffer: &mut [u8],
+        now_us: u64,
+        deliver: &mut dyn FnMut(&[u8], SocketAddr),
+    ) -> usize {
+        match &mut self.transport {
+            Transport::Udp(link) => link.receive(buffer, now_us, deliver),
+        }
+    }
+
+    /// Opens a closed link again if it is time, and returns whether there is a fresh descriptor to
+    /// register.
+    ///
+    /// Call when [`poll_timeout`](Self::poll_timeout) has come.
+    pub fn reopen(&mut self, now_us: u64) -> bool {
+        match &mut self.transport {
+            Transport::Udp(link) => link.reopen(now_us),
+        }
+    }
+
+    /// Looks at the adapter again, because netlink said that something about adapters or addresses
+    /// changed.
+    ///
+    /// Returns whether there is a fresh descriptor to register: the adapter came back, or another
+    /// one has its name.
+    pub fn handle_adapter_change(&mut self, now_us: u64) -> bool {
+        match &mut self.transport {
+            Transport::Udp(link) => link.handle_adapter_change(now_us),
+        }
+    }
+
+    /// Returns when [`reopen`](Self::reopen) next has work; `None` while the link is open.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        match &self.transport {
+            Transport::Udp(link) => link.poll_timeout(),
+        }
+    }
+
+    /// Returns the descriptor to wait on for readability, level-triggered; `None` while the link is
+    /// closed.
+    ///
+    /// A descriptor that is closed leaves an epoll set by itself, as long as no other process
+    /// shares it.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match &self.transport {
+            Transport::Udp(link) => link.descriptor(),
+        }
+    }
+
+    /// Returns the name in the settings.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns whether frames can be sent, and if not, why.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match &self.transport {
+            Transport::Udp(link) => link.state(),
+        }
+    }
+
+    /// Returns the counters since the link was first opened.
+    #[must_use]
+    pub fn statistics(&self) -> &Statistics {
+        match &self.transport {
+            Transport::Udp(link) => link.statistics(),
+        }
+    }
+}
+
+/// The most datagrams taken from one link at one wake-up.
+pub const BATCH: usize = 64;
+
+/// Whether a link can send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The last attempt to send reached the network for at least one destination.
+    Up,
+    /// The last attempt reached none, or the link is closed, for this reason.
+    Down(failure::Failure),
+}
+
+impl core::fmt::Display for State {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Up => formatter.write_str("up"),
+            Self::Down(failure) => write!(formatter, "down: {failure}"),
+        }
+    }
+}
+
+/// What a link has done since it was first opened. Counters wrap in no time that matters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Datagrams handed to the network: one for each destination of a frame.
+    pub sent: u64,
+    /// Bytes in them.
+    pub bytes_sent: u64,
+    /// Frames given to the daemon.
+    pub received: u64,
+    /// Bytes in them.
+    pub bytes_received: u64,
+    /// Datagrams from nobody we know, which the kernel's filter let through because it is not
+    /// attached.
+    pub filtered: u64,
+    /// Datagrams longer than any frame.
+    pub too_long: u64,
+    /// What the kernel dropped: full receive buffer, datagrams refused by the filter, and with
+    /// broadcast delivery the copies of our own frames. As of the last frame received; the kernel
+    /// does not tell them apart.
+    pub kernel_drops: u64,
+    /// Failures to send, by kind.
+    pub send_failures: Failures,
+    /// Failures to receive, and errors the network reported for what was sent, by kind.
+    pub receive_failures: Failures,
+    /// How often a closed link was opened again.
+    pub reopened: u64,
+}
