@@ -5,14 +5,15 @@
 //! is read for one purpose: the time stamp that a person sees in a log line.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use lifesign_core::time::Instant;
 use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::ClockId as Clock;
 
-/// Returns the microseconds since the machine started, sleep included.
+/// Returns the time since the machine started, sleep included.
 ///
 /// Costs a few tens of nanoseconds: the kernel answers from a page mapped into the process.
 ///
@@ -21,8 +22,9 @@ use nix::time::ClockId as Clock;
 /// If the kernel has no `CLOCK_BOOTTIME` (Linux older than 2.6.39): without a clock nothing here is
 /// safe.
 #[must_use]
-pub fn now_us() -> u64 {
-    micros(Clock::CLOCK_BOOTTIME.now().expect("CLOCK_BOOTTIME is readable"))
+pub fn now() -> Instant {
+    let time = Clock::CLOCK_BOOTTIME.now().expect("CLOCK_BOOTTIME is readable");
+    Instant::from_micros(micros(time.into()))
 }
 
 /// Returns the microseconds since 1970 by the wall clock, for log lines alone; 0 if it is set
@@ -30,22 +32,21 @@ pub fn now_us() -> u64 {
 #[must_use]
 pub fn wall_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    micros(since)
+}
+
+fn micros(since: std::time::Duration) -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn micros(time: TimeSpec) -> u64 {
-    let since = Duration::from(time);
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// One absolute deadline on the clock of [`now_us`], as a descriptor for epoll.
+/// One absolute deadline on the clock of [`now`], as a descriptor for epoll.
 ///
 /// Readable from the deadline on, until [`consume`](Self::consume) or the next [`arm`](Self::arm).
 /// A deadline that has already passed makes it readable at once.
 #[derive(Debug)]
 pub struct Timer {
     descriptor: TimerFd,
-    armed_us: Option<u64>,
+    armed: Option<Instant>,
 }
 
 impl Timer {
@@ -57,24 +58,25 @@ impl Timer {
     pub fn new() -> Result<Self, Errno> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let descriptor = TimerFd::new(ClockId::CLOCK_BOOTTIME, flags)?;
-        Ok(Self { descriptor, armed_us: None })
+        Ok(Self { descriptor, armed: None })
     }
 
-    /// Sets the deadline to `at_us`, replacing the former; no system call if it is the same.
+    /// Sets the deadline to `at`, replacing the former; no system call if it is the same.
     ///
     /// # Errors
     ///
     /// The kernel's, which it has no reason to give: deadlines past what it can count (`i64`
     /// seconds) are clamped.
-    pub fn arm(&mut self, at_us: u64) -> Result<(), Errno> {
-        if self.armed_us == Some(at_us) {
+    pub fn arm(&mut self, at: Instant) -> Result<(), Errno> {
+        if self.armed == Some(at) {
             return Ok(());
         }
         // Zero would disarm, so the earliest deadline is one microsecond after the start of the
         // machine.
-        let at = TimeSpec::from_duration(Duration::from_micros(at_us.clamp(1, FURTHEST_US)));
-        self.descriptor.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
-        self.armed_us = Some(at_us);
+        let since = std::time::Duration::from_micros(at.as_micros().clamp(1, FURTHEST_US));
+        let time = TimeSpec::from_duration(since);
+        self.descriptor.set(Expiration::OneShot(time), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+        self.armed = Some(at);
         Ok(())
     }
 
@@ -84,7 +86,7 @@ impl Timer {
     ///
     /// The kernel's, which it has no reason to give.
     pub fn disarm(&mut self) -> Result<(), Errno> {
-        self.armed_us = None;
+        self.armed = None;
         self.descriptor.unset()
     }
 
@@ -97,7 +99,7 @@ impl Timer {
     pub fn consume(&mut self) -> Result<bool, Errno> {
         match self.descriptor.wait() {
             Ok(()) => {
-                self.armed_us = None;
+                self.armed = None;
                 Ok(true)
             }
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(false),
@@ -107,8 +109,8 @@ impl Timer {
 
     /// Returns the deadline, if one is set and has not been consumed.
     #[must_use]
-    pub fn deadline_us(&self) -> Option<u64> {
-        self.armed_us
+    pub fn deadline(&self) -> Option<Instant> {
+        self.armed
     }
 }
 
@@ -123,52 +125,53 @@ impl AsFd for Timer {
 
 #[cfg(test)]
 mod tests {
+    use lifesign_core::time::Duration;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
 
     #[test]
     fn the_clock_does_not_run_backwards() {
-        let mut before = now_us();
+        let mut before = now();
         for _ in 0..10_000 {
-            let now = now_us();
+            let now = now();
             assert!(now >= before);
             before = now;
         }
-        assert!(before > 0);
+        assert!(before > Instant::ZERO);
     }
 
     #[test]
     fn a_passed_deadline_is_readable_at_once_and_a_future_one_is_not() {
         let mut timer = Timer::new().unwrap();
         assert!(!is_readable(&timer, PollTimeout::ZERO), "nothing armed");
-        timer.arm(now_us() + 3_600_000_000).unwrap();
+        timer.arm(now() + Duration::from_millis(3_600_000)).unwrap();
         assert!(!is_readable(&timer, PollTimeout::ZERO), "an hour away");
         assert!(!timer.consume().unwrap());
-        timer.arm(0).unwrap();
+        timer.arm(Instant::ZERO).unwrap();
         assert!(is_readable(&timer, PollTimeout::NONE), "long passed");
         assert!(timer.consume().unwrap());
         assert!(!is_readable(&timer, PollTimeout::ZERO), "consumed");
-        assert_eq!(timer.deadline_us(), None);
+        assert_eq!(timer.deadline(), None);
     }
 
     #[test]
     fn the_deadline_is_on_the_clock_that_is_read() {
         let mut timer = Timer::new().unwrap();
-        let deadline = now_us() + 20_000;
+        let deadline = now() + Duration::from_millis(20);
         timer.arm(deadline).unwrap();
         assert!(is_readable(&timer, PollTimeout::NONE));
-        assert!(now_us() >= deadline, "never early");
+        assert!(now() >= deadline, "never early");
     }
 
     #[test]
     fn arming_again_after_consuming_works_with_the_same_deadline() {
         let mut timer = Timer::new().unwrap();
-        timer.arm(1).unwrap();
+        timer.arm(Instant::from_micros(1)).unwrap();
         assert!(timer.consume().unwrap());
-        timer.arm(1).unwrap();
+        timer.arm(Instant::from_micros(1)).unwrap();
         assert!(timer.consume().unwrap(), "a second expiry of the same deadline");
-        timer.arm(u64::MAX).unwrap();
+        timer.arm(Instant::from_micros(u64::MAX)).unwrap();
         timer.disarm().unwrap();
         assert!(!is_readable(&timer, PollTimeout::ZERO));
     }

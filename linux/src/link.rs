@@ -22,6 +22,8 @@ pub mod udp;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
+use lifesign_core::time::Instant;
+
 use self::failure::{Failures, OpenError};
 use self::udp::{UdpLink, UdpSpec};
 
@@ -56,18 +58,16 @@ enum Transport {
 impl Link {
     /// Opens a link.
     ///
-    /// An own address that is not there (yet) is no error: the link starts [`Down`](State::Down)
-    /// and comes up with it.
+    /// An own address that is not there (yet) is no error: sending says so, and the link comes up
+    /// with the address.
     ///
     /// # Errors
     ///
     /// What only the administrator can cure: an unknown adapter, a port in use, a contradiction in
     /// `spec`, a missing right.
-    pub fn open(spec: &LinkSpec, now_us: u64) -> Result<Self, OpenError> {
+    pub fn open(spec: &LinkSpec) -> Result<Self, OpenError> {
         let transport = match &spec.kind {
-            Specification::Udp(udp) => {
-                Transport::Udp(Box::new(UdpLink::open(udp.clone(), now_us)?))
-            }
+            Specification::Udp(udp) => Transport::Udp(Box::new(UdpLink::open(udp.clone())?)),
         };
         Ok(Self { name: spec.name.clone(), transport })
     }
@@ -76,9 +76,9 @@ impl Link {
     ///
     /// What fails is counted in [`statistics`](Self::statistics) and may change
     /// [`state`](Self::state).
-    pub fn send(&mut self, frame: &[u8], now_us: u64) {
+    pub fn send(&mut self, frame: &[u8], now: Instant) {
         match &mut self.transport {
-            Transport::Udp(link) => link.send(frame, now_us),
+            Transport::Udp(link) => link.send(frame, now),
         }
     }
 
@@ -92,11 +92,11 @@ impl Link {
     pub fn receive(
         &mut self,
         buffer: &mut [u8],
-        now_us: u64,
+        now: Instant,
         deliver: &mut dyn FnMut(&[u8], SocketAddr),
     ) -> usize {
         match &mut self.transport {
-            Transport::Udp(link) => link.receive(buffer, now_us, deliver),
+            Transport::Udp(link) => link.receive(buffer, now, deliver),
         }
     }
 
@@ -104,9 +104,9 @@ impl Link {
     /// register.
     ///
     /// Call when [`poll_timeout`](Self::poll_timeout) has come.
-    pub fn reopen(&mut self, now_us: u64) -> bool {
+    pub fn reopen(&mut self, now: Instant) -> bool {
         match &mut self.transport {
-            Transport::Udp(link) => link.reopen(now_us),
+            Transport::Udp(link) => link.reopen(now),
         }
     }
 
@@ -115,15 +115,15 @@ impl Link {
     ///
     /// Returns whether there is a fresh descriptor to register: the adapter came back, or another
     /// one has its name.
-    pub fn handle_adapter_change(&mut self, now_us: u64) -> bool {
+    pub fn handle_adapter_change(&mut self, now: Instant) -> bool {
         match &mut self.transport {
-            Transport::Udp(link) => link.handle_adapter_change(now_us),
+            Transport::Udp(link) => link.handle_adapter_change(now),
         }
     }
 
     /// Returns when [`reopen`](Self::reopen) next has work; `None` while the link is open.
     #[must_use]
-    pub fn poll_timeout(&self) -> Option<u64> {
+    pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.transport {
             Transport::Udp(link) => link.poll_timeout(),
         }

@@ -15,6 +15,7 @@ use lifesign::link::failure::{Failure, OpenError};
 use lifesign::link::udp::{Delivery, UdpSpec};
 use lifesign::link::{Link, LinkSpec, Specification, State};
 use lifesign::namespace::{self, Users};
+use lifesign_core::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, unshare};
 
@@ -32,11 +33,11 @@ fn frames_cross_by_multicast_broadcast_and_unicast_over_both_families() {
         (Delivery::Unicast, V6),
     ];
     for (delivery, [own, peer]) in cases {
-        let mut here = Link::open(&spec("left", delivery, own, &[peer]), 0).unwrap();
+        let mut here = Link::open(&spec("left", delivery, own, &[peer])).unwrap();
         let mut there = beta.open(spec("right", delivery, peer, &[own])).unwrap();
-        here.send(&frame(7), 0);
+        here.send(&frame(7), START);
         assert_eq!(take(&mut there), [(frame(7), source(own))], "{delivery:?}");
-        there.send(&frame(8), 0);
+        there.send(&frame(8), START);
         assert_eq!(take(&mut here), [(frame(8), source(peer))], "{delivery:?}");
         assert_eq!(here.state(), State::Up);
         let statistics = here.statistics();
@@ -56,10 +57,10 @@ fn a_witness_gets_each_frame_by_unicast_and_its_answer_arrives() {
         let mut spec = spec("left", delivery, V4[0], &[]);
         let Specification::Udp(udp) = &mut spec.kind;
         udp.witnesses = vec![ip(V4[1])];
-        let mut here = Link::open(&spec, 0).unwrap();
+        let mut here = Link::open(&spec).unwrap();
         // Bound to its address, so that neither multicast nor broadcast reaches it.
         let witness = beta.run(|| UdpSocket::bind((V4[1], PORT)).unwrap());
-        here.send(&frame(1), 0);
+        here.send(&frame(1), START);
         let mut buffer = [0; 2048];
         let (len, from) = witness.recv_from(&mut buffer).unwrap();
         assert_eq!((&buffer[..len], from), (&frame(1)[..], source(V4[0])));
@@ -75,7 +76,7 @@ fn the_kernel_drops_what_no_member_sends() {
     }
     let beta = Beta::new();
     for ([own, peer], stranger) in [(V4, "10.77.0.66"), (V6, "fd77::66")] {
-        let mut here = Link::open(&spec("left", Delivery::Unicast, own, &[peer]), 0).unwrap();
+        let mut here = Link::open(&spec("left", Delivery::Unicast, own, &[peer])).unwrap();
         let forged = beta.run(move || UdpSocket::bind((stranger, 0)).unwrap());
         let member = beta.run(move || UdpSocket::bind((peer, 0)).unwrap());
         let mut wrong_version = frame(3);
@@ -102,9 +103,9 @@ fn the_source_is_the_own_address_though_a_service_address_is_first() {
     run("ip address add 10.77.0.100/24 dev left");
     run("ip address add 10.77.0.1/24 dev left");
     for delivery in [Delivery::Broadcast, Delivery::Multicast(ip("239.255.76.83"))] {
-        let mut here = Link::open(&spec("left", delivery, V4[0], &[V4[1]]), 0).unwrap();
+        let mut here = Link::open(&spec("left", delivery, V4[0], &[V4[1]])).unwrap();
         let mut there = beta.open(spec("right", delivery, V4[1], &[V4[0]])).unwrap();
-        here.send(&frame(1), 0);
+        here.send(&frame(1), START);
         assert_eq!(take(&mut there), [(frame(1), source(V4[0]))]);
     }
 }
@@ -117,16 +118,16 @@ fn a_port_in_use_is_a_clear_error() {
     let _beta = Beta::new();
     let taken = UdpSocket::bind(("0.0.0.0", PORT)).unwrap();
     for delivery in [Delivery::Unicast, Delivery::Broadcast, Delivery::Multicast(ip("239.1.1.1"))] {
-        let error = Link::open(&spec("left", delivery, V4[0], &[V4[1]]), 0).unwrap_err();
+        let error = Link::open(&spec("left", delivery, V4[0], &[V4[1]])).unwrap_err();
         assert!(matches!(error, OpenError::PortInUse { port: PORT, .. }), "{error}");
     }
     drop(taken);
     let first = spec("left", Delivery::Broadcast, V4[0], &[V4[1]]);
-    let _open = Link::open(&first, 0).unwrap();
-    let error = Link::open(&first, 0).unwrap_err();
+    let _open = Link::open(&first).unwrap();
+    let error = Link::open(&first).unwrap_err();
     assert_eq!(error.to_string(), "UDP port 6940 on left: in use by another program");
     // The same port on another adapter is another link.
-    Link::open(&spec("lo", Delivery::Unicast, "127.0.0.1", &["127.0.0.2"]), 0).unwrap();
+    Link::open(&spec("lo", Delivery::Unicast, "127.0.0.1", &["127.0.0.2"])).unwrap();
 }
 
 #[test]
@@ -138,26 +139,26 @@ fn an_adapter_that_vanishes_and_returns_is_opened_again_with_pauses() {
         let multicast = if own == V4[0] { ip("239.255.76.83") } else { ip("ff02::4c53") };
         for delivery in [Delivery::Multicast(multicast), Delivery::Unicast] {
             let beta = Beta::new();
-            let mut here = Link::open(&spec("left", delivery, own, &[peer]), 0).unwrap();
+            let mut here = Link::open(&spec("left", delivery, own, &[peer])).unwrap();
             run("ip link delete left");
-            here.send(&frame(1), 1_000);
+            here.send(&frame(1), START);
             assert_eq!(here.state(), State::Down(Failure::AdapterMissing), "{delivery:?}");
             assert!(here.descriptor().is_none());
-            let mut now_us = here.poll_timeout().unwrap();
-            assert_eq!(now_us, 101_000);
-            here.send(&frame(1), 1_000);
-            assert!(!here.reopen(now_us - 1), "not yet");
-            assert!(!here.reopen(now_us), "still no adapter");
-            assert_eq!(here.poll_timeout(), Some(now_us + 200_000));
+            let mut now = here.poll_timeout().unwrap();
+            assert_eq!(now, START + Duration::from_millis(100));
+            here.send(&frame(1), START);
+            assert!(!here.reopen(now - Duration::from_micros(1)), "not yet");
+            assert!(!here.reopen(now), "still no adapter");
+            assert_eq!(here.poll_timeout(), Some(now + Duration::from_millis(200)));
             drop(beta);
             let beta = Beta::new();
-            now_us += 200_000;
-            assert!(here.reopen(now_us), "{:?}", here.statistics().send_failures.last_text());
+            now = now + Duration::from_millis(200);
+            assert!(here.reopen(now), "{:?}", here.statistics().send_failures.last_text());
             assert_eq!((here.poll_timeout(), here.statistics().reopened), (None, 1));
             let mut there = beta.open(spec("right", delivery, peer, &[own])).unwrap();
-            there.send(&frame(2), 0);
+            there.send(&frame(2), START);
             assert_eq!(take(&mut here).len(), 1, "{delivery:?}");
-            here.send(&frame(3), 0);
+            here.send(&frame(3), START);
             assert_eq!(here.state(), State::Up);
             run("ip link delete left");
         }
@@ -171,25 +172,25 @@ fn hints_about_adapters_hurry_the_opening_and_close_what_is_gone() {
     }
     let beta = Beta::new();
     let delivery = Delivery::Broadcast;
-    let mut here = Link::open(&spec("left", delivery, V4[0], &[V4[1]]), 0).unwrap();
-    assert!(!here.handle_adapter_change(0), "nothing changed");
+    let mut here = Link::open(&spec("left", delivery, V4[0], &[V4[1]])).unwrap();
+    assert!(!here.handle_adapter_change(START), "nothing changed");
     run("ip link set left down");
     run("ip link set left name other");
     run("ip link set other up");
-    assert!(!here.handle_adapter_change(0), "renamed: works on");
-    here.send(&frame(1), 0);
+    assert!(!here.handle_adapter_change(START), "renamed: works on");
+    here.send(&frame(1), START);
     assert_eq!(here.state(), State::Up);
     run("ip link add left type veth peer name idle");
-    assert!(here.handle_adapter_change(0), "another adapter has the name");
+    assert!(here.handle_adapter_change(START), "another adapter has the name");
     assert_eq!(here.statistics().reopened, 1);
-    here.send(&frame(1), 0);
+    here.send(&frame(1), START);
     assert!(matches!(here.state(), State::Down(_)), "that adapter is down");
     run("ip link delete left");
-    assert!(!here.handle_adapter_change(0));
+    assert!(!here.handle_adapter_change(START));
     assert_eq!(here.state(), State::Down(Failure::AdapterMissing));
     run("ip link set other down");
     run("ip link set other name left");
-    assert!(here.handle_adapter_change(1), "at once, without the pause");
+    assert!(here.handle_adapter_change(START), "at once, without the pause");
     drop(beta);
 }
 
@@ -206,18 +207,18 @@ fn a_missing_address_and_an_adapter_that_is_off_are_states_that_pass() {
         (Delivery::Multicast(ip("ff02::4c53")), V6, "fd77::1/64"),
     ] {
         run(&format!("ip address del {address} dev left"));
-        let mut here = Link::open(&spec("left", delivery, own, &[peer]), 0).unwrap();
+        let mut here = Link::open(&spec("left", delivery, own, &[peer])).unwrap();
         let mut there = beta.open(spec("right", delivery, peer, &[own])).unwrap();
-        here.send(&frame(1), 0);
+        here.send(&frame(1), START);
         assert_eq!(here.state(), State::Down(Failure::AddressMissing), "{delivery:?} {own}");
         assert!(here.descriptor().is_some(), "the socket is kept");
         let nodad = if own == V6[0] { " nodad" } else { "" };
         run(&format!("ip address add {address} dev left{nodad}"));
-        here.send(&frame(2), 0);
+        here.send(&frame(2), START);
         assert_eq!(here.state(), State::Up, "{delivery:?} {own}");
         assert_eq!(take(&mut there).len(), 1);
         run("ip link set left down");
-        here.send(&frame(3), 0);
+        here.send(&frame(3), START);
         assert!(matches!(here.state(), State::Down(_)), "{delivery:?} {own}");
         run("ip link set left up");
         // IPv6 addresses go with the adapter's being switched off.
@@ -237,20 +238,20 @@ fn an_error_on_the_socket_is_consumed_and_a_flood_is_taken_in_parts() {
         return;
     }
     let beta = Beta::new();
-    let mut here = Link::open(&spec("left", Delivery::Unicast, V4[0], &[V4[1]]), 0).unwrap();
+    let mut here = Link::open(&spec("left", Delivery::Unicast, V4[0], &[V4[1]])).unwrap();
     let mut there = beta.open(spec("right", Delivery::Unicast, V4[1], &[V4[0]])).unwrap();
     for number in 0..100 {
-        there.send(&frame(number), 0);
+        there.send(&frame(number), START);
     }
     wait(&here);
     let mut buffer = [0; 1024];
-    assert_eq!(here.receive(&mut buffer, 0, &mut |_, _| {}), 64);
-    assert_eq!(here.receive(&mut buffer, 0, &mut |_, _| {}), 36);
-    assert_eq!(here.receive(&mut buffer, 0, &mut |_, _| {}), 0);
+    assert_eq!(here.receive(&mut buffer, START, &mut |_, _| {}), 64);
+    assert_eq!(here.receive(&mut buffer, START, &mut |_, _| {}), 36);
+    assert_eq!(here.receive(&mut buffer, START, &mut |_, _| {}), 0);
     // A buffer shorter than the frame: counted, and nothing delivered in part.
-    there.send(&frame(1), 0);
+    there.send(&frame(1), START);
     wait(&here);
-    assert_eq!(here.receive(&mut buffer[..63], 0, &mut |_, _| panic!("in part")), 0);
+    assert_eq!(here.receive(&mut buffer[..63], START, &mut |_, _| panic!("in part")), 0);
     assert_eq!(here.statistics().too_long, 1);
 }
 
@@ -260,21 +261,21 @@ fn a_full_receive_buffer_is_counted() {
         return;
     }
     let beta = Beta::new();
-    let mut here = Link::open(&spec("left", Delivery::Unicast, V4[0], &[V4[1]]), 0).unwrap();
+    let mut here = Link::open(&spec("left", Delivery::Unicast, V4[0], &[V4[1]])).unwrap();
     let mut there = beta.open(spec("right", Delivery::Unicast, V4[1], &[V4[0]])).unwrap();
     let sent = 10_000;
     for _ in 0..sent {
-        there.send(&[1; 1024], 0);
+        there.send(&[1; 1024], START);
     }
     assert_eq!(there.statistics().sent, sent);
     let (mut received, mut buffer) = (0, [0; 1024]);
     loop {
-        match here.receive(&mut buffer, 0, &mut |_, _| {}) {
+        match here.receive(&mut buffer, START, &mut |_, _| {}) {
             0 => break,
             count => received += count as u64,
         }
     }
-    there.send(&frame(9), 0);
+    there.send(&frame(9), START);
     assert_eq!(take(&mut here).len(), 1, "the count rides on the next frame");
     assert!(received < sent, "the buffer was meant to be too small");
     assert_eq!(here.statistics().kernel_drops, sent - received);
@@ -289,19 +290,19 @@ fn what_a_frame_costs() {
     }
     let beta = Beta::new();
     for delivery in [Delivery::Unicast, Delivery::Multicast(ip("239.255.76.83"))] {
-        let mut here = Link::open(&spec("left", delivery, V4[0], &[V4[1]]), 0).unwrap();
+        let mut here = Link::open(&spec("left", delivery, V4[0], &[V4[1]])).unwrap();
         let mut there = beta.open(spec("right", delivery, V4[1], &[V4[0]])).unwrap();
         let (mut sending_us, mut receiving_us, mut buffer) = (0, 0, [0; 1024]);
         let rounds = 200;
         for _ in 0..rounds {
-            let start_us = lifesign::clock::now_us();
+            let start = lifesign::clock::now();
             for _ in 0..64 {
-                there.send(&[1; 96], 0);
+                there.send(&[1; 96], START);
             }
-            let middle_us = lifesign::clock::now_us();
-            assert_eq!(here.receive(&mut buffer, 0, &mut |_, _| {}), 64);
-            sending_us += middle_us - start_us;
-            receiving_us += lifesign::clock::now_us() - middle_us;
+            let middle = lifesign::clock::now();
+            assert_eq!(here.receive(&mut buffer, START, &mut |_, _| {}), 64);
+            sending_us += middle.since(start).as_micros();
+            receiving_us += lifesign::clock::now().since(middle).as_micros();
         }
         let frames = rounds * 64;
         let nanoseconds = |us: u64| us * 1000 / frames;
@@ -311,6 +312,7 @@ fn what_a_frame_costs() {
 }
 
 const PORT: u16 = 6940;
+const START: Instant = Instant::from_micros(1);
 const V4: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
 const V6: [&str; 2] = ["fd77::1", "fd77::2"];
 
@@ -348,14 +350,14 @@ fn wait(link: &Link) {
 fn take(link: &mut Link) -> Vec<(Vec<u8>, SocketAddr)> {
     wait(link);
     let (mut taken, mut buffer) = (Vec::new(), [0; 1024]);
-    link.receive(&mut buffer, 0, &mut |bytes, source| taken.push((bytes.to_vec(), source)));
+    link.receive(&mut buffer, START, &mut |bytes, source| taken.push((bytes.to_vec(), source)));
     taken
 }
 
 /// Sends until the adapter, which is coming up, takes a frame.
 fn wait_until_sent(link: &mut Link) {
     for _ in 0..1000 {
-        link.send(&frame(0), 0);
+        link.send(&frame(0), START);
         if link.state() == State::Up {
             return;
         }
@@ -408,7 +410,7 @@ impl Beta {
     }
 
     fn open(&self, spec: LinkSpec) -> Result<Link, OpenError> {
-        self.run(move || Link::open(&spec, 0))
+        self.run(move || Link::open(&spec))
     }
 }
 

@@ -15,6 +15,7 @@ mod opened;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use lifesign_core::time::Instant;
 use nix::errno::Errno;
 
 use self::opened::{Adapter, Opened};
@@ -103,7 +104,7 @@ impl UdpLink {
     /// # Errors
     ///
     /// See [`OpenError`].
-    pub fn open(spec: UdpSpec, _now_us: u64) -> Result<Self, OpenError> {
+    pub fn open(spec: UdpSpec) -> Result<Self, OpenError> {
         spec.check()?;
         let accepted = spec.accepted();
         let opened = Opened::new(&spec, &accepted)?;
@@ -118,7 +119,7 @@ impl UdpLink {
     }
 
     /// Sends a frame to all peers and witnesses; see [`Link::send`](super::Link::send).
-    pub fn send(&mut self, frame: &[u8], now_us: u64) {
+    pub fn send(&mut self, frame: &[u8], now: Instant) {
         let Some(open) = &self.open else { return };
         let mut is_sent = false;
         let mut failed = None;
@@ -139,7 +140,7 @@ impl UdpLink {
             self.state = State::Up;
             self.backoff.settled();
         } else if let Some((errno, _)) = failed {
-            self.handle_total_failure(Failure::of(errno), now_us);
+            self.handle_total_failure(Failure::of(errno), now);
         }
     }
 
@@ -147,7 +148,7 @@ impl UdpLink {
     pub fn receive(
         &mut self,
         buffer: &mut [u8],
-        now_us: u64,
+        now: Instant,
         deliver: &mut dyn FnMut(&[u8], SocketAddr),
     ) -> usize {
         let Some(open) = &mut self.open else { return 0 };
@@ -182,7 +183,7 @@ impl UdpLink {
         }
         if failed == BATCH {
             // An error that reading does not clear would wake the daemon for ever.
-            self.close(Failure::Other, now_us);
+            self.close(Failure::Other, now);
         } else if delivered == 0 {
             self.consume_error();
         }
@@ -190,8 +191,8 @@ impl UdpLink {
     }
 
     /// Opens a closed link if it is time; see [`Link::reopen`](super::Link::reopen).
-    pub fn reopen(&mut self, now_us: u64) -> bool {
-        if self.open.is_some() || !self.backoff.is_due(now_us) {
+    pub fn reopen(&mut self, now: Instant) -> bool {
+        if self.open.is_some() || !self.backoff.is_due(now) {
             return false;
         }
         match Opened::new(&self.spec, &self.accepted) {
@@ -204,7 +205,7 @@ impl UdpLink {
             }
             Err(error) => {
                 self.state = State::Down(self.statistics.send_failures.count(error.errno(), None));
-                self.backoff.failed(now_us);
+                self.backoff.failed(now);
                 false
             }
         }
@@ -212,19 +213,20 @@ impl UdpLink {
 
     /// Looks at the adapter again; see
     /// [`Link::handle_adapter_change`](super::Link::handle_adapter_change).
-    pub fn handle_adapter_change(&mut self, now_us: u64) -> bool {
+    pub fn handle_adapter_change(&mut self, now: Instant) -> bool {
         match self.open.as_ref().map(|open| open.adapter(&self.spec.adapter)) {
             Some(Adapter::Same | Adapter::Renamed) => return false,
-            Some(Adapter::Missing) => self.close(Failure::AdapterMissing, now_us),
-            Some(Adapter::Replaced) | None => self.close(Failure::AdapterMissing, now_us),
+            Some(Adapter::Missing | Adapter::Replaced) | None => {
+                self.close(Failure::AdapterMissing, now);
+            }
         }
-        self.backoff.hurry(now_us);
-        self.reopen(now_us)
+        self.backoff.hurry(now);
+        self.reopen(now)
     }
 
     /// Returns when the link is to be opened again.
     #[must_use]
-    pub fn poll_timeout(&self) -> Option<u64> {
+    pub fn poll_timeout(&self) -> Option<Instant> {
         self.backoff.poll_timeout()
     }
 
@@ -247,12 +249,12 @@ impl UdpLink {
     }
 
     /// Finds out what is behind a failure to send to anybody.
-    fn handle_total_failure(&mut self, failure: Failure, now_us: u64) {
+    fn handle_total_failure(&mut self, failure: Failure, now: Instant) {
         let Some(open) = self.open.as_ref().filter(|_| failure.is_lasting()) else {
             return;
         };
         match open.adapter(&self.spec.adapter) {
-            Adapter::Missing | Adapter::Replaced => self.close(Failure::AdapterMissing, now_us),
+            Adapter::Missing | Adapter::Replaced => self.close(Failure::AdapterMissing, now),
             Adapter::Same | Adapter::Renamed => {
                 // An address that goes takes its routes with it, and the kernel may complain of
                 // those.
@@ -268,10 +270,10 @@ impl UdpLink {
         }
     }
 
-    fn close(&mut self, failure: Failure, now_us: u64) {
+    fn close(&mut self, failure: Failure, now: Instant) {
         self.open = None;
         self.state = State::Down(failure);
-        self.backoff.failed(now_us);
+        self.backoff.failed(now);
     }
 
     fn consume_error(&mut self) {
@@ -306,7 +308,7 @@ mod tests {
             ),
         ];
         for (spec, expected) in cases {
-            let said = UdpLink::open(spec, 0).unwrap_err().to_string();
+            let said = UdpLink::open(spec).unwrap_err().to_string();
             assert!(said.contains(expected), "{said}");
         }
     }
@@ -314,7 +316,7 @@ mod tests {
     #[test]
     fn an_unknown_adapter_is_an_error_that_names_it() {
         let spec = UdpSpec { adapter: "nowhere0".into(), ..spec() };
-        let said = UdpLink::open(spec, 0).unwrap_err().to_string();
+        let said = UdpLink::open(spec).unwrap_err().to_string();
         assert_eq!(said, "adapter nowhere0: not found");
     }
 
