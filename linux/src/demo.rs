@@ -1,0 +1,5 @@
+//! A laboratory in one command: servers, a witness, a switch and a client in namespaces.
+
+pub mod fabric;
+pub mod observer;
+pub mod question;
