@@ -3,3 +3,5 @@
 pub mod fabric;
 pub mod observer;
 pub mod question;
+pub mod stopwatch;
+pub mod switch;

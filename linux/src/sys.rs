@@ -3,7 +3,7 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -67,4 +67,73 @@ fn write_file(path: &CStr, bytes: &[u8]) -> io::Result<()> {
     } else {
         Err(io::ErrorKind::WriteZero.into())
     }
+}
+
+/// Returns a socket that sends and receives every frame of the adapter with this index.
+///
+/// Frames carry the offload header of [`OFFLOAD_HEADER_LEN`] bytes in both directions, so that a
+/// frame whose checksum or segments the kernel has left to hardware can be passed on as it is. Own
+/// frames do not come back, and each received frame has its time of arrival. Nothing blocks.
+///
+/// # Errors
+/// What the kernel refused: not permitted without `CAP_NET_RAW`, no such device.
+pub(crate) fn packet_socket(adapter: u32) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: the call takes integers and returns a descriptor or -1.
+    let raw = Errno::result(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })?;
+    // SAFETY: the kernel has just given this descriptor to nobody else.
+    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+    set_option(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)?;
+    set_option(socket.as_fd(), libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)?;
+    set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
+    // SAFETY: all zeroes is a valid sockaddr_ll: integers and an array of integers.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
+    address.sll_protocol = ALL_PROTOCOLS.to_be();
+    address.sll_ifindex = i32::try_from(adapter).map_err(io::Error::other)?;
+    let len = libc::socklen_t::try_from(size_of_val(&address)).map_err(io::Error::other)?;
+    // SAFETY: the pointer and the length describe one sockaddr_ll, which outlives the call.
+    let outcome = unsafe { libc::bind(raw, (&raw const address).cast(), len) };
+    Errno::result(outcome)?;
+    Ok(socket)
+}
+
+/// The length of the offload header before each frame of a [`packet_socket`], `virtio_net_hdr`.
+pub(crate) const OFFLOAD_HEADER_LEN: usize = 10;
+
+/// `PACKET_IGNORE_OUTGOING` of `linux/if_packet.h`.
+const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
+
+/// `ETH_P_ALL` of `linux/if_ether.h`.
+const ALL_PROTOCOLS: u16 = 3;
+
+/// Sets a socket option whose value is an integer.
+///
+/// # Errors
+/// What the kernel refused.
+pub(crate) fn set_option(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    let len = libc::socklen_t::try_from(size_of_val(&value)).map_err(io::Error::other)?;
+    // SAFETY: the pointer and the length describe one integer, which outlives the call.
+    let outcome = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), len)
+    };
+    Errno::result(outcome)?;
+    Ok(())
+}
+
+/// Gives the calling thread the real-time class FIFO with `priority`, 1 to 99.
+///
+/// # Errors
+/// Not permitted without `CAP_SYS_NICE` and a limit of zero, or in a group without real-time share.
+pub(crate) fn set_fifo_priority(priority: i32) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: priority };
+    // SAFETY: the kernel reads one sched_param, which outlives the call; 0 is the calling thread.
+    let outcome = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) };
+    Errno::result(outcome)?;
+    Ok(())
 }

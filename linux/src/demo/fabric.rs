@@ -86,11 +86,7 @@ impl Fabric {
         if source[0] & GROUP_BIT == 0 {
             self.learned.insert(source, from);
         }
-        let known = if to[0] & GROUP_BIT == 0 {
-            self.learned.get(&to).copied()
-        } else {
-            None
-        };
+        let known = if to[0] & GROUP_BIT == 0 { self.learned.get(&to).copied() } else { None };
         let mut out = PortSet::EMPTY;
         for port in 0..self.networks.len() {
             if known.is_none_or(|known| known == port) && self.lets_pass(from, port) {
@@ -206,22 +202,14 @@ mod tests {
         assert_eq!(ports(fabric.forward(0, &frame(A, B))), [1]);
         fabric.forward(2, &frame(ALL, A));
         assert_eq!(ports(fabric.forward(0, &frame(A, B))), [2]);
-        assert_eq!(
-            ports(fabric.forward(2, &frame(A, B))),
-            [],
-            "not back to where it came from"
-        );
+        assert_eq!(ports(fabric.forward(2, &frame(A, B))), [], "not back to where it came from");
     }
 
     #[test]
     fn networks_are_apart() {
         let mut fabric = Fabric::new(vec![0, 1, 0, 1], 1);
         assert_eq!(ports(fabric.forward(0, &frame(ALL, A))), [2]);
-        assert_eq!(
-            ports(fabric.forward(1, &frame(A, B))),
-            [],
-            "learned in the other network"
-        );
+        assert_eq!(ports(fabric.forward(1, &frame(A, B))), [], "learned in the other network");
     }
 
     #[test]

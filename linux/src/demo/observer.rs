@@ -49,21 +49,13 @@ impl Observer {
     /// Sightings of different servers may come in any order; those of one server come in order, or
     /// late by less than [`SILENCE_US`].
     pub fn handle_sighting(&mut self, server: usize, at_us: u64) {
-        let newest = self
-            .spans
-            .iter_mut()
-            .rev()
-            .find(|span| span.server == server);
+        let newest = self.spans.iter_mut().rev().find(|span| span.server == server);
         match newest {
             Some(span) if at_us <= span.last_us.saturating_add(SILENCE_US) => {
                 span.first_us = span.first_us.min(at_us);
                 span.last_us = span.last_us.max(at_us);
             }
-            _ => self.spans.push(Span {
-                server,
-                first_us: at_us,
-                last_us: at_us,
-            }),
+            _ => self.spans.push(Span { server, first_us: at_us, last_us: at_us }),
         }
     }
 
@@ -77,12 +69,8 @@ impl Observer {
     #[must_use]
     pub fn holders(&self, now_us: u64) -> Vec<usize> {
         let live = |span: &&Span| span.last_us.saturating_add(SILENCE_US) >= now_us;
-        let mut holders: Vec<usize> = self
-            .spans
-            .iter()
-            .filter(live)
-            .map(|span| span.server)
-            .collect();
+        let mut holders: Vec<usize> =
+            self.spans.iter().filter(live).map(|span| span.server).collect();
         holders.sort_unstable();
         holders.dedup();
         holders
@@ -215,11 +203,7 @@ mod tests {
                     0 => 0,
                     count => ((count - 1) * 1_000).max(ROUND_US),
                 };
-                assert_eq!(
-                    observer.two_holders_us(0, u64::MAX),
-                    expected_us,
-                    "{a}-{b} {c}-{d}"
-                );
+                assert_eq!(observer.two_holders_us(0, u64::MAX), expected_us, "{a}-{b} {c}-{d}");
             }
         }
     }

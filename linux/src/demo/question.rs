@@ -45,12 +45,7 @@ pub const fn asker_of(address: IpAddr) -> IpAddr {
 pub fn questions(address: IpAddr, server: EthernetAddress) -> [Vec<u8>; 2] {
     match (address, asker_of(address)) {
         (IpAddr::V4(address), IpAddr::V4(asker)) => {
-            let request = arp(
-                ArpOperation::Request,
-                (ASKER, asker),
-                ([0; 6], address),
-                BROADCAST,
-            );
+            let request = arp(ArpOperation::Request, (ASKER, asker), ([0; 6], address), BROADCAST);
             [request, echo_v4(asker, address, server)]
         }
         (IpAddr::V6(address), IpAddr::V6(asker)) => {
@@ -59,15 +54,8 @@ pub fn questions(address: IpAddr, server: EthernetAddress) -> [Vec<u8>; 2] {
                 lladdr: Some(RawHardwareAddress::from_bytes(&ASKER)),
             });
             let (group, to) = solicited_node(address);
-            let echo = Icmpv6Repr::EchoRequest {
-                ident: ECHO_IDENTITY,
-                seq_no: 0,
-                data: &[],
-            };
-            [
-                icmp_v6(asker, group, to, &solicitation),
-                icmp_v6(asker, address, server, &echo),
-            ]
+            let echo = Icmpv6Repr::EchoRequest { ident: ECHO_IDENTITY, seq_no: 0, data: &[] };
+            [icmp_v6(asker, group, to, &solicitation), icmp_v6(asker, address, server, &echo)]
         }
         _ => [Vec::new(), Vec::new()],
     }
@@ -120,14 +108,7 @@ pub fn asker_reply(frame: &[u8]) -> Option<Vec<u8>> {
             let target = IpAddr::V4(target_protocol_addr);
             let asked = target == asker_of(target) && ethernet.src_addr().0 != ASKER;
             let sender = (source_hardware_addr.0, source_protocol_addr);
-            asked.then(|| {
-                arp(
-                    ArpOperation::Reply,
-                    (ASKER, target_protocol_addr),
-                    sender,
-                    to,
-                )
-            })
+            asked.then(|| arp(ArpOperation::Reply, (ASKER, target_protocol_addr), sender, to))
         }
         EthernetProtocol::Ipv6 => {
             let packet = Ipv6Packet::new_checked(ethernet.payload()).ok()?;
@@ -178,11 +159,7 @@ fn arp(
 
 fn echo_v4(from: Ipv4Addr, to: Ipv4Addr, server: EthernetAddress) -> Vec<u8> {
     let checksums = ChecksumCapabilities::default();
-    let echo = Icmpv4Repr::EchoRequest {
-        ident: ECHO_IDENTITY,
-        seq_no: 0,
-        data: &[],
-    };
+    let echo = Icmpv4Repr::EchoRequest { ident: ECHO_IDENTITY, seq_no: 0, data: &[] };
     let header = Ipv4Repr {
         src_addr: from,
         dst_addr: to,
@@ -194,10 +171,7 @@ fn echo_v4(from: Ipv4Addr, to: Ipv4Addr, server: EthernetAddress) -> Vec<u8> {
     ethernet(server, EthernetProtocol::Ipv4, len, |payload| {
         let mut packet = Ipv4Packet::new_unchecked(payload);
         header.emit(&mut packet, &checksums);
-        echo.emit(
-            &mut Icmpv4Packet::new_unchecked(packet.payload_mut()),
-            &checksums,
-        );
+        echo.emit(&mut Icmpv4Packet::new_unchecked(packet.payload_mut()), &checksums);
     })
 }
 
@@ -231,11 +205,7 @@ fn ethernet(
     len: usize,
     fill: impl FnOnce(&mut [u8]),
 ) -> Vec<u8> {
-    let header = EthernetRepr {
-        src_addr: Hardware(ASKER),
-        dst_addr: Hardware(to),
-        ethertype,
-    };
+    let header = EthernetRepr { src_addr: Hardware(ASKER), dst_addr: Hardware(to), ethertype };
     let mut bytes = vec![0; header.buffer_len() + len];
     let mut frame = EthernetFrame::new_unchecked(&mut bytes[..]);
     header.emit(&mut frame);
@@ -246,11 +216,7 @@ fn ethernet(
 /// Returns the sender of an ARP message, unless it is the probe of one that has no address yet.
 fn arp_sender(payload: &[u8]) -> Option<Ipv4Addr> {
     let packet = ArpPacket::new_checked(payload).ok()?;
-    let ArpRepr::EthernetIpv4 {
-        source_protocol_addr,
-        ..
-    } = ArpRepr::parse(&packet).ok()?
-    else {
+    let ArpRepr::EthernetIpv4 { source_protocol_addr, .. } = ArpRepr::parse(&packet).ok()? else {
         return None;
     };
     (!source_protocol_addr.is_unspecified()).then_some(source_protocol_addr)
@@ -283,12 +249,7 @@ mod tests {
     #[test]
     fn the_first_question_is_an_arp_request_of_the_asker() {
         let [arp, _] = questions(V4, SERVER);
-        let head = [
-            &[0xff; 6][..],
-            &ASKER,
-            &[0x08, 0x06, 0, 1, 0x08, 0x00, 6, 4, 0, 1],
-        ]
-        .concat();
+        let head = [&[0xff; 6][..], &ASKER, &[0x08, 0x06, 0, 1, 0x08, 0x00, 6, 4, 0, 1]].concat();
         let body = [&ASKER[..], &[10, 77, 0, 254], &[0; 6], &[10, 77, 0, 100]].concat();
         assert_eq!(arp, [head, body].concat());
     }
@@ -321,10 +282,7 @@ mod tests {
 
     #[test]
     fn a_probe_speaks_for_nothing() {
-        assert_eq!(
-            speaks_for(&arp_bytes(1, [0; 4], [10, 77, 0, 100])),
-            [None; 2]
-        );
+        assert_eq!(speaks_for(&arp_bytes(1, [0; 4], [10, 77, 0, 100])), [None; 2]);
     }
 
     #[test]
@@ -346,21 +304,11 @@ mod tests {
         let reply = asker_reply(&arp_bytes(1, [10, 77, 0, 1], [10, 77, 0, 254])).unwrap();
         assert_eq!(reply[..6], SERVER);
         assert_eq!(speaks_for(&reply)[0], Some(asker_of(V4)));
-        assert_eq!(
-            asker_reply(&arp_bytes(1, [10, 77, 0, 1], [10, 77, 0, 100])),
-            None
-        );
-        assert_eq!(
-            asker_reply(&arp_bytes(2, [10, 77, 0, 1], [10, 77, 0, 254])),
-            None
-        );
-        let IpAddr::V6(asker) = asker_of(V6) else {
-            unreachable!("IPv6")
-        };
-        let solicitation = Icmpv6Repr::Ndisc(NdiscRepr::NeighborSolicit {
-            target_addr: asker,
-            lladdr: None,
-        });
+        assert_eq!(asker_reply(&arp_bytes(1, [10, 77, 0, 1], [10, 77, 0, 100])), None);
+        assert_eq!(asker_reply(&arp_bytes(2, [10, 77, 0, 1], [10, 77, 0, 254])), None);
+        let IpAddr::V6(asker) = asker_of(V6) else { unreachable!("IPv6") };
+        let solicitation =
+            Icmpv6Repr::Ndisc(NdiscRepr::NeighborSolicit { target_addr: asker, lladdr: None });
         let reply = asker_reply(&icmp_v6(asker, asker, SERVER, &solicitation)).unwrap();
         assert_eq!(speaks_for(&reply)[1], Some(asker_of(V6)));
     }

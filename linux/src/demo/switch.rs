@@ -1,0 +1,412 @@
+//! The laboratory's Ethernet switch, and the witness of who answers for an address.
+//!
+//! One thread has a packet socket on its end of each cable. It passes frames on as the
+//! [`Fabric`] judges, and once a millisecond it asks every server for every service
+//! address (see [`question`]). Whatever speaks for a service address goes to an
+//! [`Observer`] with the kernel's time of arrival.
+//!
+//! The questions of one round go out as a palindrome: first to last server and back. So the servers
+//! of one round are seen in an order that proves an overlap even when it lasts a single round.
+//! Questions pass pulled cables and cuts: a server that nobody reaches and that would answer is
+//! seen as well. [`Record::on_wire`] has what others could see.
+
+use std::io::{self, IoSliceMut};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
+use nix::sys::time::TimeSpec;
+use nix::sys::timer::TimerSetTimeFlags;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags};
+
+use super::fabric::{ALL_PPM, EthernetAddress, Fabric};
+use super::observer::{Observer, ROUND_US};
+use super::question::{self, ASKER};
+use super::stopwatch::Stopwatch;
+use crate::sys;
+
+/// One end of a cable at the switch.
+#[derive(Clone, Debug)]
+pub struct PortPlan {
+    /// The index of the switch's adapter.
+    pub adapter: u32,
+    /// The network to which the port belongs.
+    pub network: usize,
+    /// The server behind the cable, if it may hold service addresses.
+    pub server: Option<Server>,
+}
+
+/// A machine which may hold service addresses.
+#[derive(Clone, Copy, Debug)]
+pub struct Server {
+    /// Its index in the laboratory.
+    pub machine: usize,
+    /// Its Ethernet address on this cable.
+    pub hardware: EthernetAddress,
+}
+
+/// A service address to watch.
+#[derive(Clone, Copy, Debug)]
+pub struct Watched {
+    /// The address.
+    pub address: IpAddr,
+    /// The network in which it is asked for.
+    pub network: usize,
+}
+
+/// What was seen of one service address.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// Every answer, also of servers whose cable is pulled.
+    pub all: Observer,
+    /// The answers that others could receive.
+    pub on_wire: Observer,
+}
+
+/// What the switch has done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Frames that came in.
+    pub received: u64,
+    /// Frames that went out, one for each port.
+    pub sent: u64,
+    /// Frames that an adapter refused.
+    pub refused: u64,
+    /// Rounds of questions.
+    pub rounds: u64,
+    /// The longest time from one round to the next since it was last taken, in microseconds.
+    ///
+    /// Two holders within such a gap go unseen unless they speak on their own.
+    pub blind_us: u64,
+}
+
+/// A running switch; dropping it stops it.
+#[derive(Debug)]
+pub struct Switch {
+    shared: Arc<Mutex<Shared>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    fabric: Fabric,
+    records: Vec<Record>,
+    counters: Counters,
+}
+
+impl Switch {
+    /// Starts a switch with `ports`, in the calling thread's network namespace.
+    ///
+    /// `seed` decides which frames are lost where loss is asked for.
+    ///
+    /// # Errors
+    /// What the kernel refused for the sockets, the timer or the thread.
+    pub fn start(ports: &[PortPlan], watched: &[Watched], seed: u64) -> io::Result<Self> {
+        let networks = ports.iter().map(|port| port.network).collect();
+        let shared = Arc::new(Mutex::new(Shared {
+            fabric: Fabric::new(networks, seed),
+            records: vec![Record::default(); watched.len()],
+            counters: Counters::default(),
+        }));
+        let stop = Arc::new(AtomicBool::new(false));
+        let runner = Runner::new(ports, watched, Arc::clone(&shared), Arc::clone(&stop))?;
+        let thread =
+            std::thread::Builder::new().name("switch".into()).spawn(move || runner.run())?;
+        Ok(Self { shared, stop, thread: Some(thread) })
+    }
+
+    /// Pulls the cable of `port`, or plugs it in again.
+    pub fn set_down(&self, port: usize, down: bool) {
+        self.lock().fabric.set_down(port, down);
+    }
+
+    /// Loses `loss_ppm` of a million frames from `from` to `to`, in this direction only.
+    pub fn set_loss(&self, from: usize, to: usize, loss_ppm: u32) {
+        self.lock().fabric.set_loss(from, to, loss_ppm);
+    }
+
+    /// Loses every frame between two ports, in both directions.
+    pub fn cut(&self, one: usize, other: usize) {
+        let mut shared = self.lock();
+        shared.fabric.set_loss(one, other, ALL_PPM);
+        shared.fabric.set_loss(other, one, ALL_PPM);
+    }
+
+    /// Takes every cut and loss away and plugs every cable in.
+    pub fn heal(&self) {
+        self.lock().fabric.heal();
+    }
+
+    /// Returns whether nothing passes from the port `from` to the port `to`.
+    #[must_use]
+    pub fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.lock().fabric.is_cut(from, to)
+    }
+
+    /// Returns what was seen of the service address with the index `watched`.
+    ///
+    /// # Panics
+    /// For an index that was not given to [`start`](Self::start).
+    #[must_use]
+    pub fn record(&self, watched: usize) -> Record {
+        self.lock().records[watched].clone()
+    }
+
+    /// Returns the servers seen to answer for the address with the index `watched` at `now_us`.
+    ///
+    /// # Panics
+    /// For an index that was not given to [`start`](Self::start).
+    #[must_use]
+    pub fn holders(&self, watched: usize, now_us: u64) -> Vec<usize> {
+        self.lock().records[watched].all.holders(now_us)
+    }
+
+    /// Returns what the switch has done so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.lock().counters
+    }
+
+    /// Returns the longest time between two rounds since the last call, in microseconds.
+    #[must_use]
+    pub fn take_blind_us(&self) -> u64 {
+        std::mem::take(&mut self.lock().counters.blind_us)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been printed by itself; there is nothing left to stop.
+            drop(thread.join());
+        }
+    }
+}
+
+/// What the switch's thread owns.
+struct Runner {
+    shared: Arc<Mutex<Shared>>,
+    stop: Arc<AtomicBool>,
+    sockets: Vec<OwnedFd>,
+    servers: Vec<Option<usize>>,
+    watched: Vec<Watched>,
+    /// The questions of a round in order: the port, and the frame behind its offload header.
+    questions: Vec<(usize, Vec<u8>)>,
+    epoll: Epoll,
+    timer: TimerFd,
+    stopwatch: Stopwatch,
+}
+
+impl Runner {
+    fn new(
+        ports: &[PortPlan],
+        watched: &[Watched],
+        shared: Arc<Mutex<Shared>>,
+        stop: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let mut sockets = Vec::new();
+        for port in ports {
+            let socket = sys::packet_socket(port.adapter)?;
+            epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, sockets.len() as u64))?;
+            sockets.push(socket);
+        }
+        let timer = TimerFd::new(
+            ClockId::CLOCK_BOOTTIME,
+            TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
+        )?;
+        timer.set(
+            Expiration::Interval(TimeSpec::from(Duration::from_micros(ROUND_US))),
+            TimerSetTimeFlags::empty(),
+        )?;
+        epoll.add(timer.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+        Ok(Self {
+            shared,
+            stop,
+            sockets,
+            servers: ports.iter().map(|port| port.server.map(|server| server.machine)).collect(),
+            watched: watched.to_vec(),
+            questions: palindrome(ports, watched),
+            epoll,
+            timer,
+            stopwatch: Stopwatch::new(),
+        })
+    }
+
+    fn run(mut self) {
+        // Without real-time priority the switch serves as it can; the blind time shows how well.
+        drop(sys::set_fifo_priority(PRIORITY));
+        let mut frame = vec![0; BUFFER_LEN];
+        let mut events = [EpollEvent::empty(); 16];
+        let mut last_round_us = self.stopwatch.now_us();
+        while !self.stop.load(Ordering::Relaxed) {
+            let ready = self.epoll.wait(&mut events, EpollTimeout::NONE).unwrap_or(0);
+            self.stopwatch.calibrate();
+            for event in &events[..ready] {
+                if event.data() == TIMER {
+                    let now_us = self.stopwatch.now_us();
+                    self.ask(now_us.saturating_sub(last_round_us));
+                    last_round_us = now_us;
+                } else if let Ok(port) = usize::try_from(event.data()) {
+                    self.serve(port, &mut frame);
+                }
+            }
+        }
+    }
+
+    /// Asks every server for every address, `since_us` after the last round.
+    fn ask(&self, since_us: u64) {
+        // Reading makes the timer quiet again. It fails only where another read came first.
+        let mut refused = u64::from(self.timer.wait().is_err());
+        for (port, frame) in &self.questions {
+            let outcome = send(self.sockets[*port].as_raw_fd(), frame, MsgFlags::MSG_DONTWAIT);
+            refused += u64::from(outcome.is_err());
+        }
+        let mut shared = self.lock();
+        shared.counters.rounds += 1;
+        shared.counters.refused += refused;
+        shared.counters.blind_us = shared.counters.blind_us.max(since_us);
+    }
+
+    /// Takes a batch of frames from `port` and passes them on.
+    fn serve(&self, port: usize, buffer: &mut [u8]) {
+        for _ in 0..BATCH {
+            let Some((len, arrived_us)) = self.receive(port, buffer) else {
+                return;
+            };
+            let (whole, frame) = (&buffer[..len], &buffer[sys::OFFLOAD_HEADER_LEN..len]);
+            self.note(port, frame, arrived_us);
+            if let Some(reply) = question::asker_reply(frame) {
+                self.send(port, &with_offload_header(&reply));
+            }
+            if frame.get(..ASKER.len()) == Some(&ASKER) {
+                continue;
+            }
+            let out = self.lock().fabric.forward(port, frame);
+            out.iter().for_each(|to| self.send(to, whole));
+        }
+    }
+
+    /// Returns the length of the next frame of `port` in `buffer` and when it arrived.
+    fn receive(&self, port: usize, buffer: &mut [u8]) -> Option<(usize, u64)> {
+        let mut control = nix::cmsg_space!(TimeSpec);
+        let mut parts = [IoSliceMut::new(buffer)];
+        let socket = self.sockets[port].as_raw_fd();
+        // An adapter that is down or has vanished reads as an error: there is nothing to pass on.
+        let message =
+            recvmsg::<()>(socket, &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT).ok()?;
+        let mut arrived_us = self.stopwatch.now_us();
+        for item in message.cmsgs().ok()? {
+            if let ControlMessageOwned::ScmTimestampns(at) = item {
+                arrived_us = self.stopwatch.from_wall_clock_us(at);
+            }
+        }
+        let len = message.bytes;
+        (len >= sys::OFFLOAD_HEADER_LEN).then_some((len, arrived_us))
+    }
+
+    /// Notes for which addresses a frame from `port` speaks.
+    fn note(&self, port: usize, frame: &[u8], arrived_us: u64) {
+        let mut shared = self.lock();
+        shared.counters.received += 1;
+        let Some(machine) = self.servers[port] else {
+            return;
+        };
+        let wired = !shared.fabric.is_down(port);
+        for spoken in question::speaks_for(frame).into_iter().flatten() {
+            let Some(index) = self.watched.iter().position(|watched| watched.address == spoken)
+            else {
+                continue;
+            };
+            let record = &mut shared.records[index];
+            record.all.handle_sighting(machine, arrived_us);
+            if wired {
+                record.on_wire.handle_sighting(machine, arrived_us);
+            }
+        }
+    }
+
+    fn send(&self, port: usize, bytes: &[u8]) {
+        let outcome = send(self.sockets[port].as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT);
+        let counters = &mut self.lock().counters;
+        match outcome {
+            Ok(_) => counters.sent += 1,
+            Err(_) => counters.refused += 1,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The real-time priority of the switch: above the daemons, because a wire does not wait for them.
+const PRIORITY: i32 = 60;
+
+/// The mark of the timer among the ports.
+const TIMER: u64 = u64::MAX;
+
+/// How many frames of one port are passed on before the others have their turn.
+const BATCH: usize = 32;
+
+/// Room for the largest frame that segmentation offload leaves whole.
+const BUFFER_LEN: usize = sys::OFFLOAD_HEADER_LEN + 14 + 65_536;
+
+/// Returns the questions of one round: for each address every server of its network, and back.
+fn palindrome(ports: &[PortPlan], watched: &[Watched]) -> Vec<(usize, Vec<u8>)> {
+    let mut round = Vec::new();
+    for watched in watched {
+        let mut out = Vec::new();
+        for (index, port) in ports.iter().enumerate() {
+            let Some(server) = port.server.filter(|_| port.network == watched.network) else {
+                continue;
+            };
+            let [neighbour, echo] = question::questions(watched.address, server.hardware);
+            out.push((index, with_offload_header(&neighbour)));
+            out.push((index, with_offload_header(&echo)));
+        }
+        // The last server's questions stand in the middle once.
+        let back: Vec<_> = out.iter().rev().skip(2).cloned().collect();
+        round.extend(out);
+        round.extend(back);
+    }
+    round
+}
+
+fn with_offload_header(frame: &[u8]) -> Vec<u8> {
+    [&[0; sys::OFFLOAD_HEADER_LEN], frame].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_of_questions_is_a_palindrome_over_the_servers_of_the_network() {
+        let port = |network, machine: Option<usize>| PortPlan {
+            adapter: 1,
+            network,
+            server: machine.map(|machine| Server {
+                machine,
+                hardware: [2, 0, 0, 0, 0, u8::try_from(machine).unwrap()],
+            }),
+        };
+        let ports =
+            [port(0, Some(0)), port(0, None), port(0, Some(1)), port(1, Some(1)), port(0, Some(2))];
+        let watched = Watched { address: "10.77.0.100".parse().unwrap(), network: 0 };
+        let asked: Vec<usize> =
+            palindrome(&ports, &[watched]).into_iter().map(|(port, _)| port).collect();
+        assert_eq!(asked, [0, 0, 2, 2, 4, 4, 2, 2, 0, 0]);
+    }
+}
