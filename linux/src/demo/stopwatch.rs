@@ -1,7 +1,8 @@
 //! Boot time for what the laboratory measures, and the kernel's wall-clock stamps in terms of it.
 
 use nix::sys::time::TimeSpec;
-use nix::time::{ClockId, clock_gettime};
+
+use crate::clock;
 
 /// A reader of boot time that knows how far the wall clock is from it.
 ///
@@ -35,7 +36,7 @@ impl Stopwatch {
     /// Returns the boot time, in microseconds.
     #[must_use]
     pub fn now_us(&self) -> u64 {
-        u64::try_from(read_us(ClockId::CLOCK_BOOTTIME)).unwrap_or(0)
+        clock::now().as_micros()
     }
 
     /// Returns the boot time at which the wall clock showed `stamp`, in microseconds.
@@ -59,15 +60,10 @@ const DOUBT_US: i128 = 2;
 
 /// Returns the wall clock's distance from boot time and how far it may be off, in microseconds.
 fn distance() -> (i128, i128) {
-    let before = read_us(ClockId::CLOCK_BOOTTIME);
-    let wall = read_us(ClockId::CLOCK_REALTIME);
-    let after = read_us(ClockId::CLOCK_BOOTTIME);
+    let before = i128::from(clock::now().as_micros());
+    let wall = i128::from(clock::wall_us());
+    let after = i128::from(clock::now().as_micros());
     (wall - i128::midpoint(before, after), after - before)
-}
-
-/// Returns what a clock shows; both clocks exist in every supported kernel.
-fn read_us(clock: ClockId) -> i128 {
-    clock_gettime(clock).map_or(0, micros)
 }
 
 fn micros(time: TimeSpec) -> i128 {
@@ -84,9 +80,9 @@ mod tests {
         let near = (0..100).any(|_| {
             stopwatch.calibrate();
             let before = stopwatch.now_us();
-            let wall = clock_gettime(ClockId::CLOCK_REALTIME).unwrap();
+            let wall = std::time::Duration::from_micros(clock::wall_us());
             let after = stopwatch.now_us();
-            let converted = stopwatch.from_wall_clock_us(wall);
+            let converted = stopwatch.from_wall_clock_us(wall.into());
             (before.saturating_sub(4)..=after + 4).contains(&converted)
         });
         assert!(near, "not once within four microseconds");
