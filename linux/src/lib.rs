@@ -2,6 +2,8 @@
 
 pub mod clock;
 pub mod demo;
+pub mod executor;
 pub mod link;
+pub mod log;
 pub mod namespace;
 mod sys;

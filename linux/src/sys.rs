@@ -3,7 +3,7 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
+use nix::unistd::{ForkResult, Pid};
 
 /// Makes `command` start in the namespaces of `flags`; a user namespace maps its only user and
 /// group to the caller's.
@@ -136,4 +137,34 @@ pub(crate) fn set_fifo_priority(priority: i32) -> io::Result<()> {
     let outcome = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) };
     Errno::result(outcome)?;
     Ok(())
+}
+
+/// Divides the process in two; returns the child's number in the parent and nothing in the child.
+///
+/// # Errors
+/// What the kernel refused, or that the process has more than one thread: the child would have
+/// only the calling one, and locks held by the others would stay locked in it for ever.
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("a process with several threads cannot be divided"));
+    }
+    // SAFETY: the process has one thread, as was just checked, so that nothing in the child is left
+    // half done by another.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(Some(child)),
+        ForkResult::Child => Ok(None),
+    }
+}
+
+/// Returns a descriptor which is readable once the process has ended; closed on exec.
+///
+/// # Errors
+/// What `pidfd_open` refused.
+pub(crate) fn open_process(process: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes two integers and touches no memory of ours.
+    let outcome = unsafe { libc::syscall(libc::SYS_pidfd_open, process.as_raw(), 0) };
+    let number = Errno::result(outcome)?;
+    let number = RawFd::try_from(number).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just returned this descriptor, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

@@ -1,0 +1,202 @@
+//! The executor: an ordinary process that does what the decision thread must not wait for.
+//!
+//! Starting a program from a real-time process with locked memory stalls it for milliseconds, and
+//! a disk may stall it for seconds. So before the daemon becomes such a process, it forks the
+//! executor, which runs commands, writes files and writes log lines for it. They talk by packets:
+//!
+//! ```text
+//! daemon ────── requests, replies ──┐
+//!        ────── log records ────────┤ executor ──► commands, each in its own process group
+//! supervisor ── requests, replies ──┘          ──► files, log lines
+//! ```
+//!
+//! The executor lives as long as one of its clients does: when the daemon is killed, the
+//! supervisor still has it at hand to stop services with. It does not react to the signals that a
+//! terminal or a service manager sends to all processes at once, for stopping needs it most.
+
+pub mod message;
+pub mod persist;
+mod running;
+pub mod server;
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::thread;
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::unistd::Pid;
+
+use self::message::{Reply, Request};
+use crate::log::{self, Drain, Logger};
+use crate::sys;
+
+/// What [`start`] leaves in the process that called it.
+#[derive(Debug)]
+pub struct Started {
+    /// The daemon's end.
+    pub daemon: Executor,
+    /// The supervisor's end. Each of the two processes drops the other's end after they part, or
+    /// the executor would not see one of them go.
+    pub supervisor: Executor,
+    /// Where log records go; a copy is the supervisor's by its fork.
+    pub logger: Logger,
+    /// The executor's process; our child.
+    pub process: Pid,
+}
+
+/// Forks the executor; log lines will bear the name `node`.
+///
+/// Call while the process has one thread, ordinary priority and no locked memory: the executor
+/// inherits all of that.
+///
+/// # Errors
+///
+/// Out of descriptors or processes, or the process has more than one thread.
+pub fn start(node: &str) -> io::Result<Started> {
+    let (daemon, for_daemon) = pair()?;
+    let (supervisor, for_supervisor) = pair()?;
+    let (logger, drain) = log::channel(node)?;
+    match sys::fork()? {
+        Some(process) => {
+            let (daemon, supervisor) = (Executor::new(daemon), Executor::new(supervisor));
+            Ok(Started { daemon, supervisor, logger, process })
+        }
+        None => {
+            // Kept open here, these ends would never be seen to close.
+            drop((daemon, supervisor, logger));
+            std::process::exit(run(vec![for_daemon, for_supervisor], drain))
+        }
+    }
+}
+
+fn run(clients: Vec<OwnedFd>, drain: Drain) -> i32 {
+    // Blocked, not ignored: programs would inherit that a signal is ignored.
+    let mut blocked = SigSet::empty();
+    blocked.extend([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT]);
+    let _blocked = blocked.thread_block();
+    let _named = nix::sys::prctl::set_name(c"lifesign-exec");
+    let logging = thread::Builder::new().name("log".into()).spawn(move || drain.run());
+    let served = server::serve(clients);
+    // The last record follows the last client's end closely.
+    let logged = logging.map(thread::JoinHandle::join);
+    i32::from(served.is_err() || !matches!(logged, Ok(Ok(()))))
+}
+
+/// Returns two connected packet sockets, closed on exec.
+///
+/// # Errors
+///
+/// Out of descriptors.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?)
+}
+
+/// A client's end of the executor. Nothing here blocks.
+#[derive(Debug)]
+pub struct Executor {
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+    is_gone: bool,
+}
+
+impl Executor {
+    /// Returns the client of whoever [`serve`](server::serve)s the other end of `socket`.
+    #[must_use]
+    pub fn new(socket: OwnedFd) -> Self {
+        Self { socket, buffer: vec![0; MESSAGE_LEN_MAX], is_gone: false }
+    }
+
+    /// Hands a request over.
+    ///
+    /// # Errors
+    ///
+    /// Nothing of the request has been done. [`SubmitError::Full`] passes; the others do not.
+    pub fn submit(&mut self, request: &Request) -> Result<(), SubmitError> {
+        let bytes =
+            postcard::to_slice(request, &mut self.buffer).map_err(|_| SubmitError::TooLong)?;
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        match send(self.socket.as_raw_fd(), bytes, flags) {
+            Ok(_) => Ok(()),
+            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM | Errno::EINTR) => {
+                Err(SubmitError::Full)
+            }
+            Err(Errno::EMSGSIZE) => Err(SubmitError::TooLong),
+            Err(_) => {
+                self.is_gone = true;
+                Err(SubmitError::Gone)
+            }
+        }
+    }
+
+    /// Returns the next reply, if one has come. Call until there is none when the descriptor is
+    /// readable, and then ask [`is_gone`](Self::is_gone).
+    pub fn poll_reply(&mut self) -> Option<Reply> {
+        loop {
+            match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
+                Err(Errno::EAGAIN) => return None,
+                Err(Errno::EINTR) => {}
+                Ok(0) | Err(_) => {
+                    self.is_gone = true;
+                    return None;
+                }
+                Ok(len) => match postcard::from_bytes(&self.buffer[..len]) {
+                    Ok(reply) => return Some(reply),
+                    // Not written by our executor: something is badly wrong with the other end.
+                    Err(_) => {
+                        self.is_gone = true;
+                        return None;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Returns whether the executor has ended: its descriptor stays readable, so take it out of
+    /// the epoll set.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.is_gone
+    }
+}
+
+impl AsFd for Executor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Why a request was not handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubmitError {
+    /// The executor is behind: try again later, or do without.
+    Full,
+    /// Longer than [`MESSAGE_LEN_MAX`].
+    TooLong,
+    /// The executor has ended.
+    Gone,
+}
+
+impl fmt::Display for SubmitError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Full => "the executor is busy",
+            Self::TooLong => "the request is too long for the executor",
+            Self::Gone => "the executor has ended",
+        })
+    }
+}
+
+impl std::error::Error for SubmitError {}
+
+/// The longest request or reply.
+pub const MESSAGE_LEN_MAX: usize = 32 * 1024;
+/// The most that is kept of a command's output.
+pub const OUTPUT_LEN_MAX: usize = 8 * 1024;
+/// Where programs are looked up.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+const _: () = assert!(3 * OUTPUT_LEN_MAX < MESSAGE_LEN_MAX, "each byte may become three");

@@ -1,0 +1,223 @@
+//! One command from its start to the last signal it may need.
+
+use std::collections::VecDeque;
+use std::io::{self, PipeReader, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ExitStatus, Stdio};
+
+use lifesign_core::time::{Duration, Instant};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+
+use super::message::{Command, Outcome};
+use super::{OUTPUT_LEN_MAX, PATH};
+use crate::sys;
+
+/// A command that has been started and has not been reported yet.
+#[derive(Debug)]
+pub(super) struct Running {
+    child: Child,
+    group: Pid,
+    exit: OwnedFd,
+    output: PipeReader,
+    is_output_open: bool,
+    tail: VecDeque<u8>,
+    tail_len_max: usize,
+    grace: Duration,
+    started: Instant,
+    stage: Stage,
+}
+
+/// How far the ending of a command has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It may run until then.
+    Free { until: Instant },
+    /// Its process group was sent SIGTERM, and gets SIGKILL then.
+    Asked { until: Instant, verdict: Outcome },
+    /// Its process group was sent SIGKILL; it is given up then.
+    Killed { until: Instant, verdict: Outcome },
+}
+
+impl Running {
+    /// Starts a command in a process group of its own.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not started.
+    pub(super) fn start(command: &Command, now: Instant) -> io::Result<Self> {
+        let (program, arguments) = command
+            .arguments
+            .split_first()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program named"))?;
+        let (output, writer) = io::pipe()?;
+        fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let mut child = std::process::Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .env("PATH", PATH)
+            .env("LC_ALL", "C")
+            .envs(command.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone()?)
+            .stderr(writer)
+            .process_group(0)
+            .spawn()?;
+        let group = Pid::from_raw(child.id().cast_signed());
+        let exit = match sys::open_process(group) {
+            Ok(exit) => exit,
+            Err(error) => {
+                // Without a descriptor its end would go unnoticed.
+                let _gone = killpg(group, Signal::SIGKILL);
+                let _reaped = child.wait();
+                return Err(error);
+            }
+        };
+        let tail_len_max = usize::try_from(command.output_len_max).unwrap_or(usize::MAX);
+        Ok(Self {
+            child,
+            group,
+            exit,
+            output,
+            is_output_open: true,
+            tail: VecDeque::new(),
+            tail_len_max: tail_len_max.min(OUTPUT_LEN_MAX),
+            grace: Duration::from_micros(command.grace_us),
+            started: now,
+            stage: Stage::Free { until: now + Duration::from_micros(command.limit_us) },
+        })
+    }
+
+    /// Asks the command's process group to end, unless that has been done already.
+    pub(super) fn cancel(&mut self, now: Instant) {
+        if matches!(self.stage, Stage::Free { .. }) {
+            self.ask(Outcome::Cancelled, now);
+        }
+    }
+
+    /// Does what is due, and returns how the command ended if it has.
+    pub(super) fn step(&mut self, now: Instant) -> Option<Outcome> {
+        self.read_output();
+        if self.has_exited() {
+            return Some(self.reap());
+        }
+        match self.stage.clone() {
+            Stage::Free { until } if now.has_reached(until) => {
+                self.ask(Outcome::TimedOut, now);
+                None
+            }
+            Stage::Asked { until, verdict } if now.has_reached(until) => {
+                self.signal(Signal::SIGKILL);
+                self.stage = Stage::Killed { until: now + PATIENCE, verdict };
+                None
+            }
+            Stage::Killed { until, .. } if now.has_reached(until) => Some(Outcome::Unkillable),
+            Stage::Free { .. } | Stage::Asked { .. } | Stage::Killed { .. } => None,
+        }
+    }
+
+    /// Returns the end of what the command has written, and forgets it.
+    pub(super) fn take_output(&mut self) -> String {
+        let bytes: Vec<u8> = std::mem::take(&mut self.tail).into();
+        let text = String::from_utf8_lossy(&bytes);
+        // A character cut in two at the front says nothing.
+        text.trim_start_matches(char::REPLACEMENT_CHARACTER).to_owned()
+    }
+
+    /// Returns when [`step`](Self::step) next has work, if neither output nor exit comes first.
+    pub(super) fn poll_timeout(&self) -> Instant {
+        match self.stage {
+            Stage::Free { until } | Stage::Asked { until, .. } | Stage::Killed { until, .. } => {
+                until
+            }
+        }
+    }
+
+    /// Returns the descriptors whose readability [`step`](Self::step) wants to hear of.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let output = self.is_output_open.then(|| self.output.as_fd());
+        [Some(self.exit.as_fd()), output].into_iter().flatten()
+    }
+
+    /// Returns how long ago the command was started.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.since(self.started)
+    }
+
+    /// Gives up the process, to be reaped some day, and its output, if somebody still may write
+    /// there.
+    pub(super) fn into_remains(self) -> (Child, Option<PipeReader>) {
+        (self.child, self.is_output_open.then_some(self.output))
+    }
+
+    fn ask(&mut self, verdict: Outcome, now: Instant) {
+        self.signal(Signal::SIGTERM);
+        // A process that was stopped does not see the signal before it goes on.
+        self.signal(Signal::SIGCONT);
+        self.stage = Stage::Asked { until: now + self.grace, verdict };
+    }
+
+    /// Signals the group. Its number stays ours until the first process of it is reaped.
+    fn signal(&self, signal: Signal) {
+        let _gone = killpg(self.group, signal);
+    }
+
+    fn read_output(&mut self) {
+        let mut buffer = [0; 4096];
+        // Bounded, for a command may write faster than this reads.
+        for _ in 0..READS_MAX {
+            if !self.is_output_open {
+                return;
+            }
+            match self.output.read(&mut buffer) {
+                Ok(0) => self.is_output_open = false,
+                Ok(len) => {
+                    self.tail.extend(&buffer[..len]);
+                    let surplus = self.tail.len().saturating_sub(self.tail_len_max);
+                    self.tail.drain(..surplus);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.is_output_open = false,
+            }
+        }
+    }
+
+    fn has_exited(&self) -> bool {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        // Whoever else has reaped it, it is gone.
+        !matches!(waitid(Id::Pid(self.group), flags), Ok(WaitStatus::StillAlive))
+    }
+
+    fn reap(&mut self) -> Outcome {
+        if !matches!(self.stage, Stage::Free { .. }) {
+            // What is left of the group goes with its first process, while the number is ours.
+            self.signal(Signal::SIGKILL);
+        }
+        let status = self.child.wait();
+        self.read_output();
+        match (&self.stage, status) {
+            (Stage::Asked { verdict, .. } | Stage::Killed { verdict, .. }, _) => verdict.clone(),
+            (Stage::Free { .. }, Ok(status)) => outcome(status),
+            (Stage::Free { .. }, Err(error)) => {
+                Outcome::NotStarted(format!("its exit status is lost: {error}"))
+            }
+        }
+    }
+}
+
+fn outcome(status: ExitStatus) -> Outcome {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Outcome::Exited(code),
+        (None, signal) => Outcome::Signalled(signal.unwrap_or_default()),
+    }
+}
+
+/// How long a killed process may take to disappear before it is reported as unkillable.
+const PATIENCE: Duration = Duration::from_millis(5000);
+/// The most reads of a command's output at one wake-up.
+const READS_MAX: usize = 64;
