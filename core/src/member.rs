@@ -4,8 +4,8 @@
 use crate::frame::{self, Body, Flags, FrameError, Header, LinkClass, MAX_FRAME_LEN, Want, Word};
 use crate::group::GroupId;
 use crate::node::{ClusterId, LinkId, MAX_LINKS, NodeId, NodeSet};
-use crate::peer::{Accepted, Peers, Sequence, Stale};
-use crate::promise::{Supported, Voter};
+use crate::peer::{Accepted, Peers, Sequence, Session, Stale};
+use crate::promise::{Claimant, Promise, Supported, Voter};
 use crate::seal::Keyring;
 use crate::time::{Duration, Instant};
 
@@ -231,7 +231,8 @@ impl Member {
                 Some(want) if admits(&session.body, node, &want) => {
                     let before = self.voter.promise(group, now).map(|promise| promise.to);
                     let to = Supported { node, boot: session.boot, token: want.token };
-                    let promised = self.voter.consider(&want, node, session.boot, now).is_ok();
+                    let from = Claimant { node, boot: session.boot, sequence: session.newest };
+                    let promised = self.voter.consider(&want, from, now).is_ok();
                     changed |= promised && before != Some(to);
                 }
                 Some(_) => {}
@@ -253,12 +254,11 @@ impl Member {
         }
         let pending = self.peers.sessions().filter_map(|(node, session)| {
             let want = session.body.want(group)?;
-            Some((rank(&session.body, node, &want)?, node, session.boot, want))
+            let from = Claimant { node, boot: session.boot, sequence: session.newest };
+            Some((rank(&session.body, node, &want)?, from, want))
         });
-        let best = pending.min_by_key(|(rank, node, _, _)| (*rank, *node));
-        best.is_some_and(|(_, node, boot, want)| {
-            self.voter.consider(&want, node, boot, now).is_ok()
-        })
+        let best = pending.min_by_key(|(rank, from, _)| (*rank, from.node));
+        best.is_some_and(|(_, from, want)| self.voter.consider(&want, from, now).is_ok())
     }
 
     /// Writes the frame `body` for `link` under the number `sequence` and returns its length.
@@ -277,8 +277,8 @@ impl Member {
 
     /// Returns the parts of a frame's body that every member fills alike.
     ///
-    /// A promise is told only where its start is the session that lives: an echo of any other start is no proof
-    /// that a promise was renewed.
+    /// A promise is told only if the very frame that is echoed has renewed it: to its holder an echo beside a promise
+    /// means that the promise counts from that frame.
     #[must_use]
     pub fn body(&self, now: Instant) -> Body {
         let booting = !now.has_reached(self.voter.ready());
@@ -302,15 +302,13 @@ impl Member {
     }
 
     fn word(&self, group: GroupId, now: Instant) -> Word {
-        let told = |to: &Supported| {
-            let living = if to.node == self.me {
-                Some(self.sequence.boot())
-            } else {
-                self.peers.session(to.node).map(|session| session.boot)
-            };
-            living == Some(to.boot)
+        let told = |promise: &Promise| {
+            let (node, boot) = (promise.to.node, promise.to.boot);
+            let proven =
+                |session: &Session| session.boot == boot && session.newest == promise.renewed_by;
+            node == self.me || self.peers.session(node).is_some_and(proven)
         };
-        match self.voter.promise(group, now).map(|promise| promise.to).filter(told) {
+        match self.voter.promise(group, now).filter(told).map(|promise| promise.to) {
             Some(to) => Word { group, to: Some(to.node), token: to.token },
             None => Word { group, to: None, token: self.voter.largest_token(group) },
         }

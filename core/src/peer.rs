@@ -15,6 +15,9 @@ use crate::time::{Duration, Instant};
 
 /// How many of its own last frames a node accepts echoes of as proof that a frame is recent.
 pub const FRESH_FRAMES: u64 = 8;
+const FRESH_SLOTS: usize = 8;
+const _: () =
+    assert!(FRESH_SLOTS as u64 == FRESH_FRAMES, "a slot for each frame that proves freshness");
 /// How many displaced starts of a peer are remembered.
 const RETIRED: usize = 4;
 
@@ -23,14 +26,14 @@ const RETIRED: usize = 4;
 pub struct Sequence {
     boot: BootId,
     newest: u64,
-    sent: [Instant; FRESH_FRAMES as usize],
+    sent: [Instant; FRESH_SLOTS],
 }
 
 impl Sequence {
     /// Begins the numbering of the start `boot`.
     #[must_use]
     pub const fn new(boot: BootId) -> Self {
-        Self { boot, newest: 0, sent: [Instant::ZERO; FRESH_FRAMES as usize] }
+        Self { boot, newest: 0, sent: [Instant::ZERO; FRESH_SLOTS] }
     }
 
     /// Takes the next number for a frame that is sent `now`.
@@ -66,10 +69,8 @@ impl Sequence {
     }
 
     const fn slot(number: u64) -> usize {
-        // The remainder of a division by eight fits every type.
-        #[expect(clippy::cast_possible_truncation, reason = "less than FRESH_FRAMES")]
-        let slot = (number % FRESH_FRAMES) as usize;
-        slot
+        let [low, ..] = number.to_le_bytes();
+        low as usize % FRESH_SLOTS
     }
 }
 

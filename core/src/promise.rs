@@ -26,8 +26,21 @@ pub struct Supported {
 pub struct Promise {
     /// To whom.
     pub to: Supported,
+    /// The number of the frame that renewed it last. An echo of any later frame is no proof of this promise.
+    pub renewed_by: u64,
     /// Until when.
     pub until: Instant,
+}
+
+/// Whose frame asks for a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Claimant {
+    /// The node.
+    pub node: NodeId,
+    /// Its start.
+    pub boot: BootId,
+    /// The frame's number.
+    pub sequence: u64,
 }
 
 /// Why a voter does not promise. Nothing is changed by a refusal.
@@ -64,20 +77,15 @@ impl Voter {
         Self { ready: now + longest, longest, groups: [Slot::default(); MAX_GROUPS] }
     }
 
-    /// Promises the wanted group to `node`, renews that promise, or says why not.
+    /// Promises the wanted group to the claimant, renews that promise, or says why not.
     ///
     /// A claim must come under a token larger than any promised under before; a holder's token was judged when it
     /// claimed, and a failed claim of somebody else must not shut the holder out.
     ///
     /// # Errors
     /// The refusal, with nothing changed.
-    pub fn consider(
-        &mut self,
-        want: &Want,
-        node: NodeId,
-        boot: BootId,
-        now: Instant,
-    ) -> Result<(), Refusal> {
+    pub fn consider(&mut self, want: &Want, from: Claimant, now: Instant) -> Result<(), Refusal> {
+        let Claimant { node, boot, sequence } = from;
         if !now.has_reached(self.ready) {
             return Err(Refusal::Booting(self.ready));
         }
@@ -102,7 +110,8 @@ impl Voter {
         }
         // A promise is never cut short: a claim that asks for less than is already promised gets the longer one.
         let until = same.map_or(Instant::ZERO, |promise| promise.until).max(now + length);
-        slot.promise = Some(Promise { to: Supported { node, boot, token: want.token }, until });
+        let to = Supported { node, boot, token: want.token };
+        slot.promise = Some(Promise { to, renewed_by: sequence, until });
         slot.largest = slot.largest.max(want.token);
         Ok(())
     }
@@ -144,7 +153,7 @@ impl Voter {
     /// Returns the largest token ever promised under for `group`.
     #[must_use]
     pub fn largest_token(&self, group: GroupId) -> Token {
-        self.groups.get(group.index()).map_or(Token::default(), |slot| slot.largest)
+        self.groups.get(group.index()).map_or(Token(0), |slot| slot.largest)
     }
 
     /// Returns the moment from which this voter makes promises.
@@ -184,7 +193,7 @@ impl Voter {
 mod tests {
     use super::*;
 
-    const L: u64 = 100;
+    const L: u32 = 100;
 
     fn at(millis: u64) -> Instant {
         Instant::ZERO + Duration::from_millis(millis)
@@ -195,7 +204,7 @@ mod tests {
     }
 
     fn want(phase: Phase, token: u32) -> Want {
-        Want { group: group(), phase, token: Token(token), promise_ms: L as u32 }
+        Want { group: group(), phase, token: Token(token), promise_ms: L }
     }
 
     fn who(number: u8) -> (NodeId, BootId) {
@@ -204,20 +213,19 @@ mod tests {
 
     /// A voter that is past its boot wait at 100 ms and has promised the group to node 0 under token 5 at 200 ms.
     fn promised() -> Voter {
-        let mut voter = Voter::new(Duration::from_millis(L), at(0));
-        let (node, boot) = who(0);
-        voter.consider(&want(Phase::Claiming, 5), node, boot, at(200)).unwrap();
+        let mut voter = Voter::new(Duration::from_millis(L.into()), at(0));
+        ask(&mut voter, 0, want(Phase::Claiming, 5), 200).unwrap();
         voter
     }
 
     fn ask(voter: &mut Voter, number: u8, want: Want, millis: u64) -> Result<(), Refusal> {
         let (node, boot) = who(number);
-        voter.consider(&want, node, boot, at(millis))
+        voter.consider(&want, Claimant { node, boot, sequence: millis }, at(millis))
     }
 
     #[test]
     fn a_voter_that_has_just_started_promises_nothing() {
-        let mut voter = Voter::new(Duration::from_millis(L), at(1000));
+        let mut voter = Voter::new(Duration::from_millis(L.into()), at(1000));
         assert_eq!(
             ask(&mut voter, 0, want(Phase::Claiming, 1), 1099),
             Err(Refusal::Booting(at(1100)))
@@ -250,7 +258,8 @@ mod tests {
         let mut voter = promised();
         ask(&mut voter, 0, want(Phase::Holding, 5), 250).unwrap();
         ask(&mut voter, 0, Want { promise_ms: 1, ..want(Phase::Holding, 5) }, 251).unwrap();
-        assert_eq!(voter.promise(group(), at(349)).unwrap().until, at(350));
+        let promise = voter.promise(group(), at(349)).unwrap();
+        assert_eq!((promise.until, promise.renewed_by), (at(350), 251));
         assert_eq!(voter.promise(group(), at(350)), None);
     }
 
@@ -288,14 +297,14 @@ mod tests {
 
     #[test]
     fn longer_promises_than_this_voter_makes_are_refused() {
-        let mut voter = Voter::new(Duration::from_millis(L), at(0));
-        let long = Want { promise_ms: L as u32 + 1, ..want(Phase::Claiming, 1) };
+        let mut voter = Voter::new(Duration::from_millis(L.into()), at(0));
+        let long = Want { promise_ms: L + 1, ..want(Phase::Claiming, 1) };
         assert_eq!(ask(&mut voter, 0, long, 500), Err(Refusal::TooLong));
     }
 
     #[test]
     fn the_next_change_is_the_boot_wait_or_the_first_expiry() {
-        let voter = Voter::new(Duration::from_millis(L), at(0));
+        let voter = Voter::new(Duration::from_millis(L.into()), at(0));
         assert_eq!(voter.next_change(at(0)), Some(at(100)));
         assert_eq!(voter.next_change(at(100)), None);
         let mut voter = promised();
