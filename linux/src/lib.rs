@@ -6,4 +6,5 @@ pub mod executor;
 pub mod link;
 pub mod log;
 pub mod namespace;
+pub mod notify;
 mod sys;
