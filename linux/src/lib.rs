@@ -7,4 +7,5 @@ pub mod link;
 pub mod log;
 pub mod namespace;
 pub mod notify;
+pub mod realtime;
 mod sys;
