@@ -1,11 +1,10 @@
 //! The Linux shell around `lifesign-core`.
 
+pub mod address;
 pub mod clock;
 pub mod demo;
 pub mod executor;
 pub mod link;
 pub mod log;
 pub mod namespace;
-pub mod notify;
-pub mod realtime;
 mod sys;

@@ -1,0 +1,385 @@
+//! Service addresses: taken, defended, and given up so that no two machines answer for one.
+//!
+//! [`Addresses`] does for the decision thread what an address needs: it installs and deletes by
+//! [`netlink`], tells neighbours by ARP and neighbour discovery, watches for others who claim the
+//! address and for adapters that go, and keeps the [`lease`] by which the kernel silences the
+//! address on time, whatever becomes of this process.
+//!
+//! Nothing here waits. One descriptor tells when there is something to read:
+//!
+//! ```no_run
+//! use lifesign::address::{Addresses, ServiceAddress, lease::EnforcerChoice};
+//! use lifesign::clock;
+//! use lifesign_core::time::Duration;
+//!
+//! let service = ServiceAddress {
+//!     ip: [10, 77, 0, 100].into(),
+//!     prefix: 24,
+//!     adapter: String::new(),
+//! };
+//! let mut addresses = Addresses::open(&[vec![service]], EnforcerChoice::Auto)?;
+//! addresses.remove_leftovers()?; // before the first frame to a peer
+//! let deadline = clock::now() + Duration::from_millis(27);
+//! addresses.acquire(0, deadline, clock::now())?;
+//! // Readable: handle_readable. Due: handle_timeout. After each: poll_event, poll_timeout.
+//! addresses.renew(0, deadline + Duration::from_millis(10), clock::now())?;
+//! addresses.release(0)?;
+//! # Ok::<(), lifesign::address::error::Error>(())
+//! ```
+
+mod arp;
+mod attach;
+mod bpf;
+pub mod error;
+pub mod event;
+pub mod lease;
+mod message;
+pub mod monitor;
+mod ndp;
+pub mod netlink;
+mod nftables;
+mod packet;
+mod place;
+mod presence;
+mod take_down;
+mod wire;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use lifesign_core::time::{Duration, Instant};
+
+pub use self::place::ServiceAddress;
+pub use self::presence::Learned;
+pub use self::take_down::TakeDown;
+
+use self::error::Error;
+use self::event::AddressEvent;
+use self::lease::{Enforcer, EnforcerChoice, Lease, Refusal};
+use self::monitor::Change;
+use self::netlink::{Adapter, Netlink};
+use self::place::Place;
+use self::presence::Presence;
+use self::wire::Wires;
+use crate::clock;
+
+/// The service addresses of this machine, by group.
+#[derive(Debug)]
+pub struct Addresses {
+    netlink: Netlink,
+    lease: Lease,
+    wires: Wires,
+    adapters: Vec<Adapter>,
+    slots: Vec<Slot>,
+    groups: Vec<Vec<usize>>,
+    events: VecDeque<AddressEvent>,
+    counters: Counters,
+}
+
+/// One service address.
+#[derive(Debug)]
+struct Slot {
+    service: ServiceAddress,
+    group: usize,
+    place: Option<Place>,
+    is_installed: bool,
+    /// Whether neighbours are to be asked at the next opportunity.
+    is_to_ask: bool,
+    presence: Presence,
+}
+
+/// How long each step of taking a group's addresses took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Opening the lease.
+    pub lease: Duration,
+    /// Installing the addresses.
+    pub install: Duration,
+    /// Sending the first announcements.
+    pub announce: Duration,
+}
+
+/// What went wrong without anyone to return it to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames that an adapter did not take.
+    pub frames_unsent: u64,
+    /// Questions to the kernel that failed while events were handled.
+    pub failures: u64,
+    /// Events which nobody took before there were too many.
+    pub events_lost: u64,
+}
+
+impl Addresses {
+    /// Finds the adapters of all addresses and puts the lease in place, every address closed.
+    ///
+    /// Group `n` has the addresses `groups[n]`. An adapter that is missing may come later.
+    ///
+    /// # Errors
+    /// [`Error::NoEnforcer`], [`Error::TooMany`], [`Error::Call`].
+    pub fn open(groups: &[Vec<ServiceAddress>], choice: EnforcerChoice) -> Result<Self, Error> {
+        let count = groups.iter().map(Vec::len).sum();
+        if count > MAX_ADDRESSES {
+            return Err(Error::TooMany { count });
+        }
+        // Before the first listing, so that nothing happens between it and the first event.
+        let wires = Wires::open()?;
+        let mut netlink = Netlink::open()?;
+        let (mut slots, mut members) = (Vec::new(), Vec::new());
+        for (group, services) in groups.iter().enumerate() {
+            members.push((slots.len()..slots.len() + services.len()).collect());
+            slots.extend(services.iter().map(|service| Slot::new(service.clone(), group)));
+        }
+        let adapters = netlink.adapters()?;
+        let installed = netlink.addresses()?;
+        let services: Vec<IpAddr> = slots.iter().map(|slot| slot.service.ip).collect();
+        for slot in &mut slots {
+            let is_service = |ip| services.contains(&ip);
+            slot.place = Place::find(&slot.service, &adapters, &installed, is_service);
+        }
+        let mut indices: Vec<u32> = slots.iter().filter_map(Slot::index).collect();
+        indices.sort_unstable();
+        indices.dedup();
+        let is_ethernet =
+            slots.iter().filter_map(|slot| slot.place.as_ref()).all(Place::is_ethernet);
+        let lease = Lease::open(&services, &indices, is_ethernet, choice)?;
+        let counters = Counters::default();
+        let events = VecDeque::new();
+        let groups = members;
+        let mut addresses =
+            Self { netlink, lease, wires, adapters, slots, groups, events, counters };
+        for index in indices {
+            addresses.wires.connect(index, &services)?;
+        }
+        Ok(addresses)
+    }
+
+    /// Deletes service addresses that an earlier life left on any adapter, and returns them.
+    ///
+    /// Their lease is closed already. To be called before the first frame to a peer.
+    ///
+    /// # Errors
+    /// [`Error::Call`]
+    pub fn remove_leftovers(&mut self) -> Result<Vec<IpAddr>, Error> {
+        let services = self.services();
+        take_down::delete_all(&mut self.netlink, &services)
+    }
+
+    /// Starts asking on the wire whether anyone has the addresses of `group`, for `window`.
+    ///
+    /// [`AddressEvent::Conflict`] or [`AddressEvent::Free`] tells what came of it.
+    ///
+    /// # Errors
+    /// [`Error::NoGroup`], or [`Error::NoAdapter`] where an address has none now.
+    pub fn probe(&mut self, group: usize, window: Duration, now: Instant) -> Result<(), Error> {
+        let members = self.members(group)?;
+        for slot in &members {
+            self.place_of(*slot)?;
+        }
+        for slot in members {
+            if let Some(slot) = self.slots.get_mut(slot) {
+                slot.presence.probe(window.as_micros(), now.as_micros());
+            }
+        }
+        self.handle_timeout(now);
+        Ok(())
+    }
+
+    /// Takes the addresses of `group`: opens their lease until `deadline`, installs and announces.
+    ///
+    /// Also for a group that is held already, after its adapter came back.
+    ///
+    /// # Errors
+    /// [`Error::NoGroup`], [`Error::NoAdapter`], [`Error::TooShort`], [`Error::Call`]. Nothing is
+    /// taken then: what was begun is undone.
+    pub fn acquire(
+        &mut self,
+        group: usize,
+        deadline: Instant,
+        now: Instant,
+    ) -> Result<Taken, Error> {
+        let members = self.members(group)?;
+        let places =
+            members.iter().map(|slot| self.place_of(*slot)).collect::<Result<Vec<_>, _>>()?;
+        let start = clock::now();
+        self.lease.grant(&members, deadline.as_micros(), now.as_micros())?;
+        let leased = clock::now();
+        let lifetime_s = self.lease.lifetime_s(deadline.as_micros(), now.as_micros());
+        for (slot, place) in members.iter().zip(&places) {
+            let address = self.installed_of(*slot, place.index);
+            if let Err(error) = self.netlink.add_address(address, place.needs_route, lifetime_s) {
+                // What cannot be undone as well is closed at least, and runs out.
+                let _ = self.release(group);
+                return Err(error);
+            }
+            if let Some(slot) = self.slots.get_mut(*slot) {
+                slot.is_installed = true;
+            }
+        }
+        let installed = clock::now();
+        for slot in members {
+            if let Some(slot) = self.slots.get_mut(slot) {
+                slot.presence.announce(now.as_micros());
+                slot.is_to_ask = true;
+                self.counters.frames_unsent += slot.speak(&self.wires, now.as_micros()).0;
+            }
+        }
+        Ok(Taken {
+            lease: leased.since(start),
+            install: installed.since(leased),
+            announce: clock::now().since(installed),
+        })
+    }
+
+    /// Lets the addresses of `group` answer until `deadline`.
+    ///
+    /// # Errors
+    /// [`Error::Expired`] where their lease has run out: they are silent, and are to be released or
+    /// acquired anew. [`Error::NoGroup`], [`Error::TooShort`], [`Error::Call`].
+    pub fn renew(&mut self, group: usize, deadline: Instant, now: Instant) -> Result<(), Error> {
+        let members = self.members(group)?;
+        self.lease.renew(&members, deadline.as_micros(), now.as_micros())?;
+        if let Some(seconds) = self.lease.lifetime_s(deadline.as_micros(), now.as_micros()) {
+            for slot in members {
+                let place = self.place_of(slot)?;
+                let address = self.installed_of(slot, place.index);
+                self.netlink.add_address(address, place.needs_route, Some(seconds))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up the addresses of `group`: closes their lease, deletes them and looks again.
+    ///
+    /// # Errors
+    /// [`Error::NotGone`] naming an address that is still installed, [`Error::NoGroup`],
+    /// [`Error::Call`]. Every step is tried, whatever the ones before returned.
+    pub fn release(&mut self, group: usize) -> Result<(), Error> {
+        let members = self.members(group)?;
+        let closed = self.lease.revoke(&members);
+        let mut services = Vec::new();
+        for slot in members {
+            if let Some(slot) = self.slots.get_mut(slot) {
+                slot.fall_silent();
+                services.push(slot.service.ip);
+            }
+        }
+        let deleted = take_down::delete_all(&mut self.netlink, &services);
+        let installed = self.netlink.addresses()?;
+        if let Some(left) = installed.iter().find(|address| services.contains(&address.ip)) {
+            return Err(deleted.err().unwrap_or(Error::NotGone { ip: left.ip }));
+        }
+        closed
+    }
+
+    /// Takes the lease's rules out of the kernel, for a daemon that leaves in good order.
+    ///
+    /// Without this they stay, closed, so that nobody else can answer for the addresses here.
+    ///
+    /// # Errors
+    /// As [`release`](Self::release), which is done for every group first.
+    pub fn close(&mut self) -> Result<(), Error> {
+        for group in 0..self.groups.len() {
+            self.release(group)?;
+        }
+        let indices: Vec<u32> = self.slots.iter().filter_map(Slot::index).collect();
+        self.lease.remove(&indices)
+    }
+
+    /// Takes in everything that the descriptor of [`AsFd`] tells of.
+    pub fn handle_readable(&mut self, now: Instant) {
+        let mut is_stale = false;
+        let mut is_suspect = false;
+        for change in self.wires.changes(&mut self.counters.failures) {
+            match change {
+                Change::Adapter(adapter) => is_stale |= self.handle_adapter(adapter),
+                Change::AdapterGone(adapter) => self.handle_adapter_gone(adapter.index),
+                Change::Address(_) => is_stale |= self.is_incomplete(),
+                Change::AddressGone(address) => {
+                    is_suspect |= self.slots.iter().any(|slot| slot.is_at(address));
+                }
+                Change::Lost => (is_stale, is_suspect) = (true, true),
+            }
+        }
+        if is_stale {
+            self.look_for_adapters();
+        }
+        if is_suspect {
+            self.look_for_addresses();
+        }
+        self.hear(now);
+    }
+
+    /// Sends what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let now_us = now.as_micros();
+        for at in 0..self.slots.len() {
+            let Some(slot) = self.slots.get_mut(at) else { continue };
+            if std::mem::take(&mut slot.is_to_ask) {
+                slot.ask(&mut self.netlink, &self.wires, now_us, &mut self.counters);
+            }
+            let (unsent, outcome) = slot.speak(&self.wires, now_us);
+            self.counters.frames_unsent += unsent;
+            self.handle_outcome(at, outcome);
+        }
+    }
+
+    /// Returns when [`handle_timeout`](Self::handle_timeout) next has work; a past time is now.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let due = |slot: &Slot| {
+            if slot.is_to_ask { Some(0) } else { slot.presence.poll_timeout() }
+        };
+        self.slots.iter().filter_map(due).min().map(Instant::from_micros)
+    }
+
+    /// Returns the next event.
+    pub fn poll_event(&mut self) -> Option<AddressEvent> {
+        self.events.pop_front()
+    }
+
+    /// Returns what another process needs to take everything down after this one was killed.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where no further sockets can be opened.
+    pub fn take_down(&self) -> Result<TakeDown, Error> {
+        Ok(TakeDown::new(Netlink::open()?, self.lease.closer()?, self.services()))
+    }
+
+    /// Returns what enforces the lease.
+    #[must_use]
+    pub const fn enforcer(&self) -> Enforcer {
+        self.lease.enforcer()
+    }
+
+    /// Returns the more exact enforcers that do not work here, each with its reason.
+    #[must_use]
+    pub fn refusals(&self) -> &[Refusal] {
+        self.lease.refusals()
+    }
+
+    /// Returns what went wrong so far.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Returns the adapter of an address: its name and whether it has a carrier.
+    #[must_use]
+    pub fn adapter_of(&self, ip: IpAddr) -> Option<(&str, bool)> {
+        let index = self.slots.iter().find(|slot| slot.service.ip == ip)?.index()?;
+        let adapter = self.adapters.iter().find(|adapter| adapter.index == index)?;
+        Some((&adapter.name, adapter.carrier))
+    }
+}
+
+impl AsFd for Addresses {
+    /// Returns a descriptor that is readable when [`Addresses::handle_readable`] has work.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wires.as_fd()
+    }
+}
+
+/// The most service addresses that one machine may have.
+pub const MAX_ADDRESSES: usize = 64;

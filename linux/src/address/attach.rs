@@ -1,0 +1,130 @@
+//! The lease's programs in the kernel: loading, attaching to adapters, and the deadlines they share.
+//!
+//! Programs are attached to the tcx hooks of an adapter and not held by a link, so they outlive
+//! every process: whoever is killed, the deadlines stay where they were and pass. A later life
+//! attaches its own programs, whose deadlines are all past, before it removes the earlier ones.
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+
+use super::bpf::{self, Direction};
+use super::error::Error;
+use crate::sys::bpf::{self as sys, SharedWords};
+
+/// Deadlines that programs on adapters enforce.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    deadlines: SharedWords,
+    loaded: [OwnedFd; 2],
+}
+
+impl Programs {
+    /// Loads both programs for `addresses`, every deadline past.
+    ///
+    /// # Errors
+    /// [`Error::Call`]: operation not permitted for all but the first root user.
+    pub(crate) fn load(addresses: &[IpAddr]) -> Result<Self, Error> {
+        let words = addresses.len().max(1);
+        let map = sys::map(words).map_err(Error::call("make a BPF map"))?;
+        let deadlines = sys::map_words(&map, words).map_err(Error::call("map BPF memory"))?;
+        let number = sys::descriptor_number(&map);
+        let load = |direction| {
+            let code = bpf::program(direction, addresses, number);
+            let bytes: Vec<u8> = code.into_iter().flat_map(bpf::Instruction::bytes).collect();
+            sys::load(name(direction), &bytes, hook(direction))
+                .map_err(Error::call("load a BPF program"))
+        };
+        let [ingress, egress] = Direction::ALL;
+        Ok(Self { deadlines, loaded: [load(ingress)?, load(egress)?] })
+    }
+
+    /// Finds out whether programs can be loaded and attached here, and attaches none.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load) and [`attach`](Self::attach).
+    pub(crate) fn check() -> Result<(), Error> {
+        Self::load(&[IpAddr::from([192, 0, 2, 1])])?;
+        // The loopback adapter is always there.
+        ours(1, Direction::Ingress).map(drop)
+    }
+
+    /// Attaches both programs to adapter `index`, before all others, and removes earlier ones of ours.
+    ///
+    /// # Errors
+    /// [`Error::Call`]; invalid argument where the kernel has no tcx (before 6.6).
+    pub(crate) fn attach(&self, index: u32) -> Result<(), Error> {
+        for (direction, program) in Direction::ALL.into_iter().zip(&self.loaded) {
+            let hook = hook(direction);
+            let earlier = ours(index, direction)?;
+            sys::attach(program, index, hook)
+                .map_err(Error::call(format!("attach BPF to adapter {index}")))?;
+            for program in earlier {
+                detach(&program, index, direction)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes every program of ours from adapter `index`, also those of an earlier life.
+    ///
+    /// # Errors
+    /// [`Error::Call`]
+    pub(crate) fn detach(index: u32) -> Result<(), Error> {
+        for direction in Direction::ALL {
+            for program in ours(index, direction)? {
+                detach(&program, index, direction)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes address `slot` answer until `deadline_us` of `CLOCK_BOOTTIME`: one store.
+    pub(crate) fn set(&self, slot: usize, deadline_us: u64) {
+        self.deadlines.store(slot, deadline_us.saturating_mul(1000));
+    }
+}
+
+/// Returns the programs on a hook of adapter `index` whose name is one of ours.
+fn ours(index: u32, direction: Direction) -> Result<Vec<OwnedFd>, Error> {
+    let failed = |errno| Error::call(format!("query BPF on adapter {index}"))(errno);
+    let mut found = Vec::new();
+    for id in sys::query(index, hook(direction)).map_err(failed)? {
+        match sys::program(id) {
+            Ok(program) => {
+                if sys::name(&program).map_err(failed)? == name(direction).to_bytes() {
+                    found.push(program);
+                }
+            }
+            // It went between the two questions.
+            Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+    }
+    Ok(found)
+}
+
+/// Removes one program from a hook.
+fn detach(program: &OwnedFd, index: u32, direction: Direction) -> Result<(), Error> {
+    match sys::detach(program, index, hook(direction)) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(Error::call(format!("detach BPF from adapter {index}"))(errno)),
+    }
+}
+
+/// Returns the kernel's number of a hook.
+const fn hook(direction: Direction) -> u32 {
+    match direction {
+        Direction::Ingress => 46,
+        Direction::Egress => 47,
+    }
+}
+
+/// Returns the name which tells our programs from others: at most 15 bytes.
+const fn name(direction: Direction) -> &'static std::ffi::CStr {
+    match direction {
+        Direction::Ingress => c"lifesign_in",
+        Direction::Egress => c"lifesign_out",
+    }
+}

@@ -1,0 +1,276 @@
+//! The bpf system call, as far as the kernel lease needs it: maps, programs and where they hang.
+
+use std::ffi::CStr;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+
+/// Words of memory which processes share among themselves and with the kernel's programs.
+#[derive(Debug)]
+pub(crate) struct SharedWords {
+    start: NonNull<AtomicU64>,
+    count: usize,
+}
+
+impl SharedWords {
+    /// Sets word `at` in one piece; nothing where there is no such word.
+    pub(crate) fn store(&self, at: usize, value: u64) {
+        if let Some(word) = self.words().get(at) {
+            word.store(value, Ordering::SeqCst);
+        }
+    }
+
+    /// Returns the words.
+    const fn words(&self) -> &[AtomicU64] {
+        // SAFETY: `map_words` mapped `count` words here, aligned to a page and zeroed, and they
+        // stay mapped while `self` lives. Others write them too, which atomic words allow.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.count) }
+    }
+}
+
+impl Drop for SharedWords {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped by `map_words` and no reference to it outlives `self`.
+        let _ = unsafe { munmap(self.start.cast(), self.count * size_of::<u64>()) };
+    }
+}
+
+// SAFETY: the memory belongs to the process and is touched by atomic operations alone.
+unsafe impl Send for SharedWords {}
+// SAFETY: as above.
+unsafe impl Sync for SharedWords {}
+
+/// Makes a map of `words` words, all zero, that can be shared.
+///
+/// # Errors
+/// EPERM for all but root of the first user namespace; ENOSYS where the kernel has no BPF.
+pub(crate) fn map(words: usize) -> Result<OwnedFd, Errno> {
+    let mut attributes = MapCreate {
+        kind: 2,
+        key_size: 4,
+        value_size: 8,
+        max_entries: u32::try_from(words).map_err(|_| Errno::E2BIG)?,
+        flags: 1 << 10,
+        inner: [0; 2],
+        name: text(c"lifesign"),
+    };
+    // SAFETY: the attributes are those of MAP_CREATE and hold no pointers.
+    unsafe { call_for_descriptor(0, &mut attributes) }
+}
+
+/// Maps the words of a map into this process; they stay shared over fork.
+///
+/// # Errors
+/// What mmap refused.
+pub(crate) fn map_words(map: &OwnedFd, words: usize) -> Result<SharedWords, Errno> {
+    let len = NonZeroUsize::new(words * size_of::<u64>()).ok_or(Errno::EINVAL)?;
+    let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: a new mapping at a place of the kernel's choice aliases nothing.
+    let start = unsafe { mmap(None, len, access, MapFlags::MAP_SHARED, map, 0)? };
+    Ok(SharedWords { start: start.cast(), count: words })
+}
+
+/// Returns the number of a descriptor, as the instructions of a program name it.
+pub(crate) fn descriptor_number(descriptor: &OwnedFd) -> u32 {
+    descriptor.as_raw_fd().cast_unsigned()
+}
+
+/// Loads instructions as a program for the tcx hook `hook`.
+///
+/// # Errors
+/// EPERM where not allowed; EINVAL or EACCES where the kernel's check of the program refuses it.
+pub(crate) fn load(name: &CStr, instructions: &[u8], hook: u32) -> Result<OwnedFd, Errno> {
+    let mut attributes = ProgramLoad {
+        kind: 3,
+        count: u32::try_from(instructions.len() / 8).map_err(|_| Errno::E2BIG)?,
+        instructions: instructions.as_ptr().addr() as u64,
+        license: c"Dual MIT/GPL".as_ptr().addr() as u64,
+        log: [0; 4],
+        version: 0,
+        flags: 0,
+        name: text(name),
+        adapter: 0,
+        hook,
+    };
+    // SAFETY: the attributes are those of PROG_LOAD; the kernel reads `count` instructions and a
+    // text with its zero, which both outlive the call.
+    unsafe { call_for_descriptor(5, &mut attributes) }
+}
+
+/// Attaches a program to a hook of adapter `index`, before those that are there.
+///
+/// # Errors
+/// EINVAL where the kernel has no such hook, ENODEV where the adapter went.
+pub(crate) fn attach(program: &OwnedFd, index: u32, hook: u32) -> Result<(), Errno> {
+    let flags = 1 << 3;
+    let mut attributes =
+        ProgramAttach { index, program: descriptor_number(program), hook, flags, relative: [0; 4] };
+    // SAFETY: the attributes are those of PROG_ATTACH and hold no pointers.
+    unsafe { call(8, &mut attributes) }.map(drop)
+}
+
+/// Removes a program from a hook of adapter `index`.
+///
+/// # Errors
+/// ENOENT where it is not there.
+pub(crate) fn detach(program: &OwnedFd, index: u32, hook: u32) -> Result<(), Errno> {
+    let mut attributes = ProgramAttach {
+        index,
+        program: descriptor_number(program),
+        hook,
+        flags: 0,
+        relative: [0; 4],
+    };
+    // SAFETY: the attributes are those of PROG_DETACH and hold no pointers.
+    unsafe { call(9, &mut attributes) }.map(drop)
+}
+
+/// Returns the numbers of the programs on a hook of adapter `index`.
+///
+/// # Errors
+/// EPERM where not allowed, EINVAL where the kernel has no such hook.
+pub(crate) fn query(index: u32, hook: u32) -> Result<Vec<u32>, Errno> {
+    let mut numbers = vec![0_u32; 64];
+    let mut attributes = ProgramQuery {
+        index,
+        hook,
+        flags: [0; 2],
+        numbers: numbers.as_mut_ptr().addr() as u64,
+        count: 64,
+        rest: [0; 9],
+    };
+    // SAFETY: the attributes are those of PROG_QUERY; the kernel writes at most `count` numbers to
+    // a vector which holds as many and outlives the call.
+    match unsafe { call(16, &mut attributes) } {
+        // No program was ever attached here.
+        Err(Errno::ENOENT) => attributes.count = 0,
+        outcome => drop(outcome?),
+    }
+    numbers.truncate(attributes.count.try_into().unwrap_or(0));
+    Ok(numbers)
+}
+
+/// Returns the program with a number.
+///
+/// # Errors
+/// ENOENT where it went.
+pub(crate) fn program(number: u32) -> Result<OwnedFd, Errno> {
+    let mut attributes = [number, 0, 0];
+    // SAFETY: the attributes are those of PROG_GET_FD_BY_ID and hold no pointers.
+    unsafe { call_for_descriptor(13, &mut attributes) }
+}
+
+/// Returns the name under which a program was loaded.
+///
+/// # Errors
+/// EPERM where not allowed.
+pub(crate) fn name(program: &OwnedFd) -> Result<Vec<u8>, Errno> {
+    let mut information = [0_u8; 80];
+    let mut attributes = ObjectInformation {
+        object: descriptor_number(program),
+        len: 80,
+        information: information.as_mut_ptr().addr() as u64,
+    };
+    // SAFETY: the attributes are those of OBJ_GET_INFO_BY_FD; the kernel writes at most `len` bytes
+    // to an array which has as many and outlives the call.
+    unsafe { call(15, &mut attributes) }?;
+    let name = information.get(64..).unwrap_or(&[]);
+    Ok(name.iter().copied().take_while(|byte| *byte != 0).collect())
+}
+
+/// Attributes of `MAP_CREATE`.
+#[repr(C)]
+struct MapCreate {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    flags: u32,
+    inner: [u32; 2],
+    name: [u8; 16],
+}
+
+/// Attributes of `PROG_LOAD`.
+#[repr(C)]
+struct ProgramLoad {
+    kind: u32,
+    count: u32,
+    instructions: u64,
+    license: u64,
+    log: [u32; 4],
+    version: u32,
+    flags: u32,
+    name: [u8; 16],
+    adapter: u32,
+    hook: u32,
+}
+
+/// Attributes of `PROG_ATTACH` and `PROG_DETACH`.
+#[repr(C)]
+struct ProgramAttach {
+    index: u32,
+    program: u32,
+    hook: u32,
+    flags: u32,
+    relative: [u32; 4],
+}
+
+/// Attributes of `PROG_QUERY`.
+#[repr(C)]
+struct ProgramQuery {
+    index: u32,
+    hook: u32,
+    flags: [u32; 2],
+    numbers: u64,
+    count: u32,
+    rest: [u32; 9],
+}
+
+/// Attributes of `OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+struct ObjectInformation {
+    object: u32,
+    len: u32,
+    information: u64,
+}
+
+/// Returns a name as the kernel's attributes hold it, cut to 15 bytes.
+fn text(name: &CStr) -> [u8; 16] {
+    let mut text = [0; 16];
+    for (to, from) in text.iter_mut().take(15).zip(name.to_bytes()) {
+        *to = *from;
+    }
+    text
+}
+
+/// Calls bpf and takes the descriptor it returns.
+///
+/// # Safety
+/// As [`call`], and `command` returns a descriptor.
+unsafe fn call_for_descriptor<T>(
+    command: libc::c_int,
+    attributes: &mut T,
+) -> Result<OwnedFd, Errno> {
+    // SAFETY: the caller's promise.
+    let number = unsafe { call(command, attributes) }?;
+    let number = i32::try_from(number).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just opened it for us, closed on exec.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Calls bpf.
+///
+/// # Safety
+/// `T` is the layout of `command`'s attributes, and its pointers are good for what the command
+/// reads and writes.
+unsafe fn call<T>(command: libc::c_int, attributes: &mut T) -> Result<libc::c_long, Errno> {
+    // SAFETY: the attributes are as long as said, and the rest is the caller's promise.
+    let outcome = unsafe {
+        libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>())
+    };
+    Errno::result(outcome)
+}
