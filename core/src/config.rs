@@ -12,8 +12,9 @@
 
 use heapless::Vec;
 
+use crate::frame::LinkClass;
 use crate::group::{GroupConfig, MAX_GROUPS};
-use crate::node::{ClusterId, NodeId};
+use crate::node::{ClusterId, MAX_LINKS, NodeId};
 use crate::quorum::Quorum;
 use crate::time::Duration;
 
@@ -26,8 +27,8 @@ pub struct Config {
     pub me: NodeId,
     /// Votes, witnesses and the chain that counts them.
     pub quorum: Quorum,
-    /// How many links there are; they are numbered from 0.
-    pub links: u8,
+    /// The kinds of the links, numbered from 0.
+    pub links: Vec<LinkClass, MAX_LINKS>,
     /// The spans of the protocol.
     pub timing: Timing,
     /// The groups, numbered from 0.
@@ -62,7 +63,7 @@ impl Config {
         if !parts.quorum.nodes().contains(parts.me) {
             return Err(ConfigError::NotAMember);
         }
-        if parts.links == 0 || usize::from(parts.links) > crate::node::MAX_LINKS {
+        if parts.links.is_empty() {
             return Err(ConfigError::Links);
         }
         let timing = &parts.timing;
@@ -149,7 +150,7 @@ const MILLION: u64 = 1_000_000;
 pub enum ConfigError {
     /// This node is not one of the configured servers.
     NotAMember,
-    /// There must be 1 to 8 links.
+    /// There is no link.
     Links,
     /// The dead time is shorter than two heartbeats, or there is no heartbeat.
     DeadTooShort,
@@ -179,7 +180,7 @@ impl core::fmt::Display for ConfigError {
     fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::NotAMember => formatter.write_str("this node is not one of the configured nodes"),
-            Self::Links => formatter.write_str("there must be 1 to 8 links"),
+            Self::Links => formatter.write_str("there is no link"),
             Self::DeadTooShort => {
                 formatter.write_str("the dead time must be at least two heartbeats")
             }

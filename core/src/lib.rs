@@ -19,9 +19,18 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod authority;
 pub mod config;
+pub mod deadline;
+pub mod engine;
+pub mod frame;
 pub mod group;
+pub mod member;
 pub mod node;
+pub mod peer;
+pub mod promise;
 pub mod quorum;
 pub mod seal;
+pub mod side;
 pub mod time;
+pub mod witness;

@@ -7,4 +7,6 @@ pub mod executor;
 pub mod link;
 pub mod log;
 pub mod namespace;
+pub mod notify;
+pub mod realtime;
 mod sys;

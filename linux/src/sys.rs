@@ -5,6 +5,7 @@ pub(crate) mod bpf;
 
 use std::ffi::CStr;
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -12,6 +13,7 @@ use std::process::Command;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use nix::sys::stat::Mode;
 use nix::unistd::{ForkResult, Pid};
 
@@ -145,16 +147,44 @@ pub(crate) fn set_option(
     Ok(())
 }
 
-/// Gives the calling thread the real-time class FIFO with `priority`, 1 to 99.
+/// Gives the calling thread the real-time class FIFO with `priority`, 1 to 99; threads and
+/// processes which it starts afterwards do not inherit it.
 ///
 /// # Errors
 /// Not permitted without `CAP_SYS_NICE` and a limit of zero, or in a group without real-time share.
 pub(crate) fn set_fifo_priority(priority: i32) -> io::Result<()> {
     let parameters = libc::sched_param { sched_priority: priority };
+    let class = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
     // SAFETY: the kernel reads one sched_param, which outlives the call; 0 is the calling thread.
-    let outcome = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) };
+    let outcome = unsafe { libc::sched_setscheduler(0, class, &raw const parameters) };
     Errno::result(outcome)?;
     Ok(())
+}
+
+/// Gives the calling thread the ordinary class with the nice value `nice`, -20 to 19; threads and
+/// processes which it starts afterwards do not inherit a negative one.
+///
+/// # Errors
+/// Not permitted without `CAP_SYS_NICE` and a limit above `nice`.
+pub(crate) fn set_nice(nice: i32) -> io::Result<()> {
+    // SAFETY: the call takes integers; 0 is the calling thread.
+    Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) })?;
+    let parameters = libc::sched_param { sched_priority: 0 };
+    let class = libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: the kernel reads one sched_param, which outlives the call; 0 is the calling thread.
+    let outcome = unsafe { libc::sched_setscheduler(0, class, &raw const parameters) };
+    Errno::result(outcome)?;
+    Ok(())
+}
+
+/// Makes the allocator keep what it was once given, so that memory freed is not asked for again.
+pub(crate) fn keep_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call takes integers and changes parameters of the allocator only.
+    unsafe {
+        libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
+        libc::mallopt(libc::M_MMAP_MAX, 0);
+    }
 }
 
 /// Divides the process in two; returns the child's number in the parent and nothing in the child.
@@ -185,4 +215,19 @@ pub(crate) fn open_process(process: Pid) -> io::Result<OwnedFd> {
     let number = RawFd::try_from(number).map_err(io::Error::other)?;
     // SAFETY: the kernel has just returned this descriptor, and nobody else knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Returns whether the process may lock `len` bytes of memory, without making any of it resident.
+///
+/// Only trying tells: the right to exceed the limit does not count in a user namespace, where the
+/// process seems to have it.
+pub(crate) fn may_lock(len: NonZeroUsize) -> bool {
+    let (access, kind) = (ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE);
+    // SAFETY: the kernel chooses a place where nothing else is, and nobody touches it.
+    let Ok(start) = (unsafe { mmap_anonymous(None, len, access, kind) }) else { return false };
+    // SAFETY: the range is the mapping just made.
+    let outcome = unsafe { libc::mlock2(start.as_ptr(), len.get(), libc::MLOCK_ONFAULT) };
+    // SAFETY: the range is the mapping just made, and nothing refers to it.
+    let removed = unsafe { munmap(start, len.get()) };
+    outcome == 0 && removed.is_ok()
 }

@@ -1,0 +1,118 @@
+//! What the engine tells its caller.
+
+use super::Engine;
+use crate::group::{GroupId, Reason, Role, Token};
+use crate::node::{BootId, NodeId, NodeSet};
+use crate::peer::Ending;
+
+/// How a peer is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Condition {
+    /// It has not been heard since this start.
+    Unmet,
+    /// It is heard and hears us, in this start.
+    Alive(BootId),
+    /// It has fallen silent on every link.
+    Lost(BootId),
+    /// It has left in good order.
+    Left(BootId),
+}
+
+/// Something the caller has to do or may want to log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// This node plays another part for a group. `Starting` and `Stopping` ask the caller to start and stop it and to
+    /// report how that went.
+    Group {
+        /// Which group.
+        group: GroupId,
+        /// The part.
+        role: Role,
+        /// Why.
+        reason: Reason,
+    },
+    /// A peer is doing otherwise.
+    Peer {
+        /// Which peer.
+        node: NodeId,
+        /// How.
+        condition: Condition,
+    },
+    /// Tokens up to this one must be saved as used before they may be minted.
+    Reserve(Token),
+    /// A group can start only when this node is certain to be silent in this start; `None` if none is known.
+    FenceNeeded {
+        /// Which group.
+        group: GroupId,
+        /// Which node.
+        node: NodeId,
+        /// Which start of it.
+        boot: Option<BootId>,
+    },
+}
+
+impl Engine {
+    /// Returns the next thing that has changed since it was last reported, or `None`.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        for (group, state) in GroupId::all().zip(&mut self.groups) {
+            if state.reported != (state.role, state.reason) {
+                state.reported = (state.role, state.reason);
+                return Some(Event::Group { group, role: state.role, reason: state.reason });
+            }
+        }
+        for node in self.member.others().iter() {
+            let condition = self.condition(node);
+            if let Some(reported) =
+                self.conditions.get_mut(node.index()).filter(|reported| **reported != condition)
+            {
+                *reported = condition;
+                return Some(Event::Peer { node, condition });
+            }
+        }
+        self.poll_reserve().or_else(|| self.poll_fence())
+    }
+
+    /// Returns how `node` is doing.
+    #[must_use]
+    pub fn condition(&self, node: NodeId) -> Condition {
+        let Some(peer) = self.member.peers.get(node) else {
+            return Condition::Unmet;
+        };
+        match (peer.session(), peer.ending()) {
+            (Some(session), _) => Condition::Alive(session.boot),
+            (None, Some(Ending::Lost(boot))) => Condition::Lost(boot),
+            (None, Some(Ending::Left(boot))) => Condition::Left(boot),
+            (None, None) => Condition::Unmet,
+        }
+    }
+
+    /// Half of a reservation is always left, so that a claim waits for no disk.
+    fn poll_reserve(&mut self) -> Option<Event> {
+        let largest = self.groups.iter().map(|state| state.largest).max()?;
+        let ahead = Token(largest.0.saturating_add(super::RESERVE));
+        if ahead.0.saturating_sub(self.reserve_asked.0) <= super::RESERVE / 2 {
+            return None;
+        }
+        self.reserve_asked = ahead;
+        Some(Event::Reserve(ahead))
+    }
+
+    fn poll_fence(&mut self) -> Option<Event> {
+        for group in GroupId::all().take(self.groups.len()) {
+            if !matches!(self.group(group)?.role, Role::Claiming(_)) {
+                self.with(group, |state| state.fence_asked = NodeSet::EMPTY);
+                continue;
+            }
+            let asked = self.group(group)?.fence_asked;
+            let Some((node, boot)) = self.unfenced(group).find(|(node, _)| !asked.contains(*node))
+            else {
+                continue;
+            };
+            self.with(group, |state| state.fence_asked.insert(node));
+            return Some(Event::FenceNeeded { group, node, boot });
+        }
+        None
+    }
+}

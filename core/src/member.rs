@@ -1,0 +1,451 @@
+//! What a server and a witness have in common: they hear frames, keep sessions and promises, and number their own
+//! frames.
+
+use crate::frame::{self, Body, Flags, FrameError, Header, LinkClass, MAX_FRAME_LEN, Want, Word};
+use crate::group::GroupId;
+use crate::node::{ClusterId, LinkId, MAX_LINKS, NodeId, NodeSet};
+use crate::peer::{Accepted, Peers, Sequence, Session, Stale};
+use crate::promise::{Claimant, Promise, Supported, Voter};
+use crate::seal::Keyring;
+use crate::time::{Duration, Instant};
+
+/// Why a frame is not taken in. Only counters change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Rejected {
+    /// It is not a frame of this cluster, or is damaged or forged.
+    Frame(FrameError),
+    /// It is not life.
+    Stale(Stale),
+    /// It was sent on another link, or a link of another kind: crossed cables, or a replay from elsewhere.
+    WrongLink,
+    /// It is this node's own: the link is a loop.
+    Loop,
+    /// Another start, or another machine, uses this node's id.
+    OwnId,
+    /// The sender is not a member of this cluster.
+    Stranger,
+}
+
+impl Rejected {
+    /// The number of different counters.
+    pub const KINDS: usize = 14;
+
+    /// Returns the place of this kind in a table of counters, and its name.
+    #[must_use]
+    pub const fn kind(self) -> (usize, &'static str) {
+        match self {
+            Self::Frame(FrameError::Length) => (0, "length"),
+            Self::Frame(FrameError::Version) => (1, "version"),
+            Self::Frame(FrameError::Header) => (2, "header"),
+            Self::Frame(FrameError::Cluster) => (3, "other cluster"),
+            Self::Frame(FrameError::Key) => (4, "unknown key"),
+            Self::Frame(FrameError::Tag) => (5, "wrong tag"),
+            Self::Frame(FrameError::Body) => (6, "body"),
+            Self::Stale(Stale::Replayed) => (7, "replayed"),
+            Self::Stale(Stale::NotFresh) => (8, "not fresh"),
+            Self::Stale(Stale::OtherStart) => (9, "other start"),
+            Self::WrongLink => (10, "wrong link"),
+            Self::Loop => (11, "loop"),
+            Self::OwnId => (12, "own id"),
+            Self::Stranger => (13, "stranger"),
+        }
+    }
+
+    /// Returns the names of all kinds, in the order of their places.
+    #[must_use]
+    pub const fn names() -> [&'static str; Self::KINDS] {
+        [
+            "length",
+            "version",
+            "header",
+            "other cluster",
+            "unknown key",
+            "wrong tag",
+            "body",
+            "replayed",
+            "not fresh",
+            "other start",
+            "wrong link",
+            "loop",
+            "own id",
+            "stranger",
+        ]
+    }
+}
+
+/// How many frames were not taken in on one link, by kind; the counters stop at their largest value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Counters {
+    /// One counter for each kind, in the order of [`Rejected::names`].
+    pub rejected: [u32; Rejected::KINDS],
+    /// How many frames were taken in.
+    pub accepted: u64,
+}
+
+/// What a frame that was taken in has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Who sent it.
+    pub from: NodeId,
+    /// What it did to the sender's session.
+    pub accepted: Accepted,
+    /// Whether this voter's promises have changed hands.
+    pub promised: bool,
+}
+
+/// The common part of a server and a witness.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Member {
+    cluster: ClusterId,
+    me: NodeId,
+    others: NodeSet,
+    keyring: Keyring,
+    /// Accept frames of any link number: a witness has links of its own.
+    any_link: bool,
+    /// This start's own frames.
+    pub sequence: Sequence,
+    /// Everybody else.
+    pub peers: Peers,
+    /// What this voter has promised.
+    pub voter: Voter,
+    counters: [Counters; MAX_LINKS],
+    suspicious: u16,
+}
+
+/// Who a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Its own id.
+    pub me: NodeId,
+    /// The ids of everybody else.
+    pub others: NodeSet,
+}
+
+impl Member {
+    /// Makes a member that has just started, has met nobody, and has promised nothing that it remembers.
+    #[must_use]
+    pub fn new(
+        identity: Identity,
+        keyring: Keyring,
+        sequence: Sequence,
+        peers: Peers,
+        voter: Voter,
+    ) -> Self {
+        let Identity { cluster, me, others } = identity;
+        let counters = [Counters::default(); MAX_LINKS];
+        let any_link = me.is_witness();
+        Self {
+            cluster,
+            me,
+            others,
+            keyring,
+            any_link,
+            sequence,
+            peers,
+            voter,
+            counters,
+            suspicious: 0,
+        }
+    }
+
+    /// Takes in the bytes that came over `link`, and judges the sender's wants by the voter's rule if `admits` lets it.
+    ///
+    /// # Errors
+    /// Says why they are not taken in; only counters have changed.
+    pub fn hear(
+        &mut self,
+        link: LinkId,
+        class: LinkClass,
+        bytes: &[u8],
+        admits: impl Fn(&Body, NodeId, &Want) -> bool,
+        now: Instant,
+    ) -> Result<Heard, Rejected> {
+        let result = self.receive(link, class, bytes, admits, now);
+        if let Some(counters) = self.counters.get_mut(link.index()) {
+            match &result {
+                Ok(_) => counters.accepted = counters.accepted.saturating_add(1),
+                Err(rejected) => {
+                    if let Some(count) = counters.rejected.get_mut(rejected.kind().0) {
+                        *count = count.saturating_add(1);
+                    }
+                }
+            }
+        }
+        if matches!(result, Err(Rejected::Frame(FrameError::Tag))) {
+            self.suspicious = self.suspicious.wrapping_add(1);
+        }
+        result
+    }
+
+    fn receive(
+        &mut self,
+        link: LinkId,
+        class: LinkClass,
+        bytes: &[u8],
+        admits: impl Fn(&Body, NodeId, &Want) -> bool,
+        now: Instant,
+    ) -> Result<Heard, Rejected> {
+        let (header, body) =
+            frame::decode(bytes, self.cluster, &self.keyring).map_err(Rejected::Frame)?;
+        if header.sender == self.me {
+            let own = header.boot == self.sequence.boot();
+            return Err(if own { Rejected::Loop } else { Rejected::OwnId });
+        }
+        if !self.others.contains(header.sender) {
+            return Err(Rejected::Stranger);
+        }
+        if header.class != class
+            || !(self.any_link || header.sender.is_witness() || header.link == link)
+        {
+            return Err(Rejected::WrongLink);
+        }
+        let fresh = body.echo_of(self.me).is_some_and(|echo| self.sequence.sent(&echo).is_some());
+        let accepted =
+            self.peers.accept(&header, body, link, fresh, now).map_err(Rejected::Stale)?;
+        let promised = self.judge(header.sender, accepted, admits, now);
+        Ok(Heard { from: header.sender, accepted, promised })
+    }
+
+    /// Applies the voter's rule to what the newest frame of `node` wants, and returns whether promises changed hands.
+    fn judge(
+        &mut self,
+        node: NodeId,
+        accepted: Accepted,
+        admits: impl Fn(&Body, NodeId, &Want) -> bool,
+        now: Instant,
+    ) -> bool {
+        let Some(session) = self.peers.session(node) else {
+            let left = self.peers.get(node).and_then(super::peer::Peer::ending);
+            return left.is_some_and(|ending| self.voter.left(node, ending.boot()));
+        };
+        if accepted == Accepted::Copy {
+            return false;
+        }
+        let mut changed = accepted == Accepted::Opened && self.voter.restarted(node, session.boot);
+        for group in GroupId::all() {
+            match session.body.want(group) {
+                None => changed |= self.voter.release(group, node, session.boot),
+                Some(want) if admits(&session.body, node, &want) => {
+                    let before = self.voter.promise(group, now).map(|promise| promise.to);
+                    let to = Supported { node, boot: session.boot, token: want.token };
+                    let from = Claimant { node, boot: session.boot, sequence: session.newest };
+                    let promised = self.voter.consider(&want, from, now).is_ok();
+                    changed |= promised && before != Some(to);
+                }
+                Some(_) => {}
+            }
+        }
+        changed
+    }
+
+    /// Promises `group` to the best of the living peers that want it, if it is promised to nobody; lower is better.
+    /// Returns whether it did.
+    pub fn reconsider(
+        &mut self,
+        group: GroupId,
+        rank: impl Fn(&Body, NodeId, &Want) -> Option<usize>,
+        now: Instant,
+    ) -> bool {
+        if self.voter.promise(group, now).is_some() {
+            return false;
+        }
+        let pending = self.peers.sessions().filter_map(|(node, session)| {
+            let want = session.body.want(group)?;
+            let from = Claimant { node, boot: session.boot, sequence: session.newest };
+            Some((rank(&session.body, node, &want)?, from, want))
+        });
+        let best = pending.min_by_key(|(rank, from, _)| (*rank, from.node));
+        best.is_some_and(|(_, from, want)| self.voter.consider(&want, from, now).is_ok())
+    }
+
+    /// Writes the frame `body` for `link` under the number `sequence` and returns its length.
+    pub fn write(
+        &self,
+        link: LinkId,
+        class: LinkClass,
+        sequence: u64,
+        body: &Body,
+        buffer: &mut [u8; MAX_FRAME_LEN],
+    ) -> usize {
+        let (cluster, boot, key) = (self.cluster, self.sequence.boot(), self.keyring.signer());
+        let header = Header { class, link, sender: self.me, key, cluster, boot, sequence };
+        frame::encode(&header, body, &self.keyring, buffer)
+    }
+
+    /// Returns the parts of a frame's body that every member fills alike.
+    ///
+    /// A promise is told only if the very frame that is echoed has renewed it: to its holder an echo beside a promise
+    /// means that the promise counts from that frame.
+    #[must_use]
+    pub fn body(&self, now: Instant) -> Body {
+        let booting = !now.has_reached(self.voter.ready());
+        let mut body = Body {
+            flags: if booting { Flags::BOOTING } else { Flags::default() },
+            longest_promise_ms: u32::try_from(self.voter.longest().as_millis()).unwrap_or(u32::MAX),
+            suspicious: self.suspicious,
+            ..Body::default()
+        };
+        // There is room for an echo of everybody else, and for a word on every group.
+        body.echoes.extend(
+            self.peers.echoes(now).filter(|echo| echo.node != self.me).take(body.echoes.capacity()),
+        );
+        for group in GroupId::all() {
+            let word = self.word(group, now);
+            if word.to.is_some() || word.token.0 > 0 {
+                let _room = body.words.push(word);
+            }
+        }
+        body
+    }
+
+    fn word(&self, group: GroupId, now: Instant) -> Word {
+        let told = |promise: &Promise| {
+            let (node, boot) = (promise.to.node, promise.to.boot);
+            let proven =
+                |session: &Session| session.boot == boot && session.newest == promise.renewed_by;
+            node == self.me || self.peers.session(node).is_some_and(proven)
+        };
+        match self.voter.promise(group, now).filter(told).map(|promise| promise.to) {
+            Some(to) => Word { group, to: Some(to.node), token: to.token },
+            None => Word { group, to: None, token: self.voter.largest_token(group) },
+        }
+    }
+
+    /// Takes the keys `keyring` into use from the next frame on.
+    pub fn set_keyring(&mut self, keyring: Keyring) {
+        self.keyring = keyring;
+    }
+
+    /// Returns the keys in use.
+    #[must_use]
+    pub const fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// Returns what was taken in and what was not on `link`.
+    #[must_use]
+    pub fn counters(&self, link: LinkId) -> Counters {
+        self.counters.get(link.index()).copied().unwrap_or_default()
+    }
+
+    /// Returns how many frames with a wrong tag came, modulo 2^16.
+    #[must_use]
+    pub const fn suspicious(&self) -> u16 {
+        self.suspicious
+    }
+
+    /// Returns this member's id.
+    #[must_use]
+    pub const fn me(&self) -> NodeId {
+        self.me
+    }
+
+    /// Returns everybody else.
+    #[must_use]
+    pub const fn others(&self) -> NodeSet {
+        self.others
+    }
+}
+
+/// When a member speaks: at each heartbeat, and in between when it has news, but not without limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cadence {
+    heartbeat: Duration,
+    next: Instant,
+    credit: u8,
+    /// There is news that has not been sent.
+    news: bool,
+}
+
+/// How many frames may go out between two heartbeats.
+const CREDIT: u8 = 4;
+
+impl Cadence {
+    /// Begins to speak `now`, every `heartbeat`.
+    #[must_use]
+    pub const fn new(heartbeat: Duration, now: Instant) -> Self {
+        Self { heartbeat, next: now, credit: CREDIT, news: false }
+    }
+
+    /// Takes note that there is something to say before the next heartbeat.
+    pub fn tell(&mut self) {
+        self.news = true;
+    }
+
+    /// Returns whether a frame is due, and takes note that it is sent. The heartbeat keeps its beat; a beat that was
+    /// missed is not made up for.
+    pub fn take(&mut self, now: Instant) -> bool {
+        if now.has_reached(self.next) {
+            let behind = now.since(self.next).as_micros() / self.heartbeat.as_micros().max(1);
+            self.next = self.next + self.heartbeat.times(behind.saturating_add(1));
+            self.credit = CREDIT;
+            self.news = false;
+            return true;
+        }
+        if self.news && self.credit > 0 {
+            self.credit -= 1;
+            self.news = false;
+            return true;
+        }
+        false
+    }
+
+    /// Returns when the next frame is due.
+    #[must_use]
+    pub const fn next(&self, now: Instant) -> Instant {
+        if self.news && self.credit > 0 { now } else { self.next }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn the_heartbeat_keeps_its_beat_and_does_not_catch_up() {
+        let mut cadence = Cadence::new(Duration::from_millis(10), at(0));
+        assert!(cadence.take(at(0)) && !cadence.take(at(9)));
+        assert!(cadence.take(at(12)) && !cadence.take(at(19)) && cadence.take(at(20)), "no drift");
+        assert!(cadence.take(at(57)) && !cadence.take(at(59)) && cadence.take(at(60)), "no burst");
+    }
+
+    #[test]
+    fn news_goes_out_at_once_and_not_without_limit() {
+        let mut cadence = Cadence::new(Duration::from_millis(10), at(0));
+        assert!(cadence.take(at(0)));
+        let mut sent = 0;
+        for _ in 0..20 {
+            cadence.tell();
+            sent += u8::from(cadence.take(at(5)));
+        }
+        assert_eq!(sent, CREDIT);
+        assert_eq!(cadence.next(at(5)), at(10));
+        assert!(cadence.take(at(10)) && !cadence.take(at(11)), "the heartbeat has told the news");
+    }
+
+    #[test]
+    fn counters_have_a_place_for_each_kind() {
+        let frames = [
+            FrameError::Length,
+            FrameError::Version,
+            FrameError::Header,
+            FrameError::Cluster,
+            FrameError::Key,
+            FrameError::Tag,
+            FrameError::Body,
+        ];
+        let stale = [Stale::Replayed, Stale::NotFresh, Stale::OtherStart].map(Rejected::Stale);
+        let others = [Rejected::WrongLink, Rejected::Loop, Rejected::OwnId, Rejected::Stranger];
+        let all = frames.map(Rejected::Frame).into_iter().chain(stale).chain(others);
+        let places: std::vec::Vec<_> = all.map(Rejected::kind).collect();
+        let expected: std::vec::Vec<_> = Rejected::names().into_iter().enumerate().collect();
+        assert_eq!(places, expected);
+    }
+}

@@ -1,0 +1,201 @@
+//! A witness: a voter that holds nothing, asked only in a tie. The quorum server and the dongle run it.
+//!
+//! Write the same loop around it as around an [`Engine`](crate::engine::Engine): bytes into
+//! [`handle_frame`](Witness::handle_frame), time into [`handle_timeout`](Witness::handle_timeout), frames out of
+//! [`poll_transmit`](Witness::poll_transmit) until there are none, then sleep until
+//! [`poll_timeout`](Witness::poll_timeout).
+
+use crate::frame::{Body, LinkClass, MAX_FRAME_LEN, Want};
+use crate::group::GroupId;
+use crate::member::{Cadence, Heard, Identity, Member, Rejected};
+use crate::node::{BootId, ClusterId, LinkId, NodeId, NodeSet};
+use crate::peer::{Accepted, Peers, Sequence};
+use crate::promise::Voter;
+use crate::seal::Keyring;
+use crate::side::Side;
+use crate::time::{Duration, Instant};
+
+/// The settings of a witness for one cluster. It needs to know no groups and no votes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WitnessConfig {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Which of its witnesses this is.
+    pub me: NodeId,
+    /// The kind of its links.
+    pub class: LinkClass,
+    /// The longest promise it makes, and how long it waits after its start before it makes any.
+    pub longest_promise: Duration,
+    /// How often it speaks to each node that it hears.
+    pub heartbeat: Duration,
+    /// A node silent for this long is lost.
+    pub dead: Duration,
+}
+
+/// A witness's own links have numbers that mean nothing to nodes, so its frames all carry the first.
+const FIRST_LINK: LinkId = match LinkId::new(0) {
+    Some(link) => link,
+    None => panic!("there is a first link"),
+};
+
+/// A witness of one cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Witness {
+    member: Member,
+    side: Side,
+    cadence: Cadence,
+    class: LinkClass,
+    now: Instant,
+    /// The number of the frame that is being handed out, and to whom it has yet to go.
+    owed: NodeSet,
+    sequence: u64,
+}
+
+/// A frame to send: the first `len` bytes of the buffer, to one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// To whom.
+    pub to: NodeId,
+    /// How many bytes of the buffer.
+    pub len: usize,
+}
+
+impl Witness {
+    /// Starts a witness. `boot` must be drawn at random at each start.
+    #[must_use]
+    pub fn new(config: &WitnessConfig, keyring: Keyring, boot: BootId, now: Instant) -> Self {
+        let others = NodeId::all().filter(|node| !node.is_witness()).collect();
+        let identity = Identity { cluster: config.cluster, me: config.me, others };
+        let peers = Peers::new(config.heartbeat, config.dead);
+        let voter = Voter::new(config.longest_promise, now);
+        Self {
+            member: Member::new(identity, keyring, Sequence::new(boot), peers, voter),
+            side: Side::default(),
+            cadence: Cadence::new(config.heartbeat, now),
+            now,
+            owed: NodeSet::EMPTY,
+            sequence: 0,
+            class: config.class,
+        }
+    }
+
+    /// Takes in the bytes that came over `link`. Afterwards drain [`poll_transmit`](Self::poll_transmit).
+    ///
+    /// # Errors
+    /// Says why they are not taken in; only counters have changed.
+    pub fn handle_frame(
+        &mut self,
+        link: LinkId,
+        bytes: &[u8],
+        now: Instant,
+    ) -> Result<Heard, Rejected> {
+        self.advance(now);
+        let favoured = self.side.favoured();
+        let admits = |_: &Body, node, _: &Want| favoured.contains(node);
+        let result = self.member.hear(link, self.class, bytes, admits, self.now);
+        let favoured_anew = self.choose();
+        let news = result.is_ok_and(|heard| heard.promised || heard.accepted == Accepted::Opened);
+        if favoured_anew || news {
+            self.cadence.tell();
+        }
+        result
+    }
+
+    /// Does what is due by `now`. Calling it early or often changes nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.advance(now);
+        let lost = self.member.peers.lapse(self.now);
+        let expired = self.member.voter.expire(self.now);
+        if self.choose() || (expired && self.reconsider()) {
+            self.cadence.tell();
+        }
+        if !lost.is_empty() {
+            self.cadence.tell();
+        }
+    }
+
+    /// Writes the next frame into `buffer`, or returns `None` when all are written. A frame is written from the
+    /// present state; none is older than that.
+    #[must_use]
+    pub fn poll_transmit(
+        &mut self,
+        now: Instant,
+        buffer: &mut [u8; MAX_FRAME_LEN],
+    ) -> Option<Answer> {
+        self.now = self.now.max(now);
+        if self.owed.is_empty() {
+            let audience: NodeSet =
+                self.member.peers.echoes(self.now).map(|echo| echo.node).collect();
+            if audience.is_empty() || !self.cadence.take(self.now) {
+                return None;
+            }
+            self.sequence = self.member.sequence.advance(self.now);
+            self.owed = audience;
+        }
+        let to = self.owed.iter().next()?;
+        self.owed.remove(to);
+        let mut body = self.member.body(self.now);
+        body.favours = self.side.favoured();
+        let len = self.member.write(FIRST_LINK, self.class, self.sequence, &body, buffer);
+        Some(Answer { to, len })
+    }
+
+    /// Returns when [`handle_timeout`](Self::handle_timeout) next has work; ask again after every call.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Instant {
+        let spoken = self.cadence.next(self.now);
+        let changes = [self.member.peers.next_change(), self.member.voter.next_change(self.now)];
+        changes.into_iter().flatten().fold(spoken, Instant::min)
+    }
+
+    /// Returns the common part: sessions, promises and counters.
+    #[must_use]
+    pub const fn member(&self) -> &Member {
+        &self.member
+    }
+
+    /// Returns the nodes it would promise to.
+    #[must_use]
+    pub const fn favoured(&self) -> NodeSet {
+        self.side.favoured()
+    }
+
+    /// Takes the keys `keyring` into use from the next frame on.
+    pub fn set_keyring(&mut self, keyring: Keyring) {
+        self.member.set_keyring(keyring);
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        // What is said from here on is news: no copy of an older frame may go out under its number any more.
+        if !self.owed.is_empty() {
+            self.owed = NodeSet::EMPTY;
+            self.cadence.tell();
+        }
+    }
+
+    /// Chooses a side anew, and returns whether promises have changed hands by it.
+    fn choose(&mut self) -> bool {
+        let before = self.side;
+        let (peers, voter, now) = (&self.member.peers, &self.member.voter, self.now);
+        let hears =
+            |node| peers.session(node).map_or(NodeSet::EMPTY, |session| session.body.hears());
+        let promised = |node| {
+            let to = |group| voter.promise(group, now).map(|promise| promise.to.node);
+            GroupId::all().filter(|group| to(*group) == Some(node)).count()
+        };
+        self.side.choose(peers.alive(), hears, promised);
+        self.side != before && self.reconsider()
+    }
+
+    fn reconsider(&mut self) -> bool {
+        let favoured = self.side.favoured();
+        let rank = |node: NodeId| favoured.contains(node).then_some(0);
+        let now = self.now;
+        let mut changed = false;
+        for group in GroupId::all() {
+            changed |= self.member.reconsider(group, |_, node, _| rank(node), now);
+        }
+        changed
+    }
+}
