@@ -354,7 +354,7 @@ mod tests {
                     register[target] = u64::from_ne_bytes(*bytes);
                 }
                 LOAD_DOUBLE => {
-                    assert_eq!(register[source] >> 32, MAP.into(), "reads a map it was given");
+                    assert_eq!(register[source] >> 32, u64::from(MAP), "reads a map it was given");
                     let slot = usize::try_from(register[source] & 0xffff_ffff).unwrap() / 8;
                     register[target] = deadlines[slot];
                 }
@@ -371,7 +371,7 @@ mod tests {
                 JUMP => jump(true),
                 JUMP_EQUAL => jump(register[target] == wide),
                 JUMP_NOT_EQUAL => jump(register[target] != wide),
-                JUMP_NOT_EQUAL_32 => jump(register[target] & 0xffff_ffff != i.immediate.into()),
+                JUMP_NOT_EQUAL_32 => jump(register[target] & 0xffff_ffff != u64::from(i.immediate)),
                 JUMP_EQUAL_REGISTER => jump(register[target] == register[source]),
                 JUMP_NOT_EQUAL_REGISTER => jump(register[target] != register[source]),
                 JUMP_LESS_REGISTER => jump(register[target] < register[source]),
