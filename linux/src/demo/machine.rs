@@ -137,6 +137,31 @@ impl Machine {
         self.life.is_some()
     }
 
+    /// Returns the numbers of all processes on the machine but its first, as this process sees them.
+    ///
+    /// # Errors
+    /// What kept the process table from being read.
+    pub fn process_ids(&self) -> io::Result<Vec<i32>> {
+        let Some(life) = &self.life else {
+            return Ok(Vec::new());
+        };
+        let space = |id: u32| std::fs::read_link(format!("/proc/{id}/ns/pid"));
+        let first = life.first.id();
+        let own = space(first)?;
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            let Some(id) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
+            // A process that has ended meanwhile, or is not ours to look at, is not one of ours.
+            if id != first && space(id).is_ok_and(|space| space == own) {
+                found.push(id.cast_signed());
+            }
+        }
+        Ok(found)
+    }
+
     /// Runs `inside` on a thread in the machine's network and returns its result.
     ///
     /// Sockets that it opens belong to the machine wherever they are used.
@@ -203,6 +228,15 @@ impl Process {
     #[must_use]
     pub fn is_running(&self) -> bool {
         matches!(self.lock().try_wait(), Ok(None))
+    }
+
+    /// Returns whether the process was stopped by a signal and has not been continued.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id));
+        // The name before the state is in parentheses and may have some of its own.
+        let state = stat.ok().and_then(|stat| stat.rsplit_once(')')?.1.trim().chars().next());
+        state == Some('T')
     }
 
     /// Returns the number of the process as this process sees it.

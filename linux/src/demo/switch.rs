@@ -149,6 +149,12 @@ impl Switch {
         self.lock().fabric.is_cut(from, to)
     }
 
+    /// Returns whether the cable of `port` is pulled.
+    #[must_use]
+    pub fn is_down(&self, port: usize) -> bool {
+        self.lock().fabric.is_down(port)
+    }
+
     /// Returns what was seen of the service address with the index `watched`.
     ///
     /// # Panics

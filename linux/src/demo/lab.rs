@@ -1,0 +1,398 @@
+//! The laboratory: machines in namespaces of their own, and the cables between them and a switch.
+//!
+//! [`Lab::build`] needs a network namespace in which nothing else lives, with every network
+//! capability: [`namespace::isolate`](crate::namespace::isolate) gives one, with or without
+//! privilege. What is in it dies with the process that built it.
+//!
+//! ```no_run
+//! use lifesign::demo::lab::{Lab, MachinePlan, Plan, Role};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let plan = Plan::new()
+//!     .with_machine(MachinePlan::new("alpha", Role::Server).with_cable(0, "10.77.0.1/24"))
+//!     .with_machine(MachinePlan::new("beta", Role::Server).with_cable(0, "10.77.0.2/24"))
+//!     .with_machine(MachinePlan::new("client", Role::Client).with_cable(0, "10.77.0.50/24"))
+//!     .with_watched(0, "10.77.0.100");
+//! let mut lab = Lab::build("/usr/sbin/lifesign".as_ref(), &plan)?;
+//! lab.cut("alpha", "beta");
+//! assert_eq!(lab.two_holders_us(0, 0, lab.now_us()), 0);
+//! # Ok(())
+//! # }
+//! ```
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+
+use super::cable::{self, Cable};
+use super::fabric::EthernetAddress;
+use super::machine::Machine;
+use super::stopwatch::Stopwatch;
+use super::switch::{PortPlan, Server, Switch, Watched};
+use crate::address::error::Error as NetlinkError;
+use crate::address::netlink::{Installed, Netlink};
+
+/// What a machine is in the laboratory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It may hold service addresses, so the switch asks it for them.
+    Server,
+    /// It makes promises and holds nothing.
+    Witness,
+    /// It uses the service.
+    Client,
+}
+
+/// A machine to build.
+#[derive(Clone, Debug)]
+pub struct MachinePlan {
+    name: String,
+    role: Role,
+    cables: Vec<(usize, String)>,
+}
+
+impl MachinePlan {
+    /// Returns a machine without cables.
+    #[must_use]
+    pub fn new(name: &str, role: Role) -> Self {
+        Self { name: name.to_owned(), role, cables: Vec::new() }
+    }
+
+    /// Returns the machine with one more cable, to `network`, and its address there as `IP/prefix`.
+    ///
+    /// The adapters are named `eth0`, `eth1` and so on.
+    #[must_use]
+    pub fn with_cable(mut self, network: usize, address: &str) -> Self {
+        self.cables.push((network, address.to_owned()));
+        self
+    }
+}
+
+/// A laboratory to build.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    machines: Vec<MachinePlan>,
+    watched: Vec<(usize, String)>,
+    seed: u64,
+}
+
+impl Plan {
+    /// Returns a laboratory without machines.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Returns the plan with one more machine.
+    #[must_use]
+    pub fn with_machine(mut self, machine: MachinePlan) -> Self {
+        self.machines.push(machine);
+        self
+    }
+
+    /// Returns the plan with one more service address, which the switch watches in `network`.
+    #[must_use]
+    pub fn with_watched(mut self, network: usize, address: &str) -> Self {
+        self.watched.push((network, address.to_owned()));
+        self
+    }
+
+    /// Returns the plan with the seed of the switch's losses.
+    #[must_use]
+    pub const fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+}
+
+/// A laboratory; dropping it ends everything in it.
+#[derive(Debug)]
+pub struct Lab {
+    places: Vec<Place>,
+    switch: Switch,
+    netlink: Netlink,
+    adapters: Vec<u32>,
+    stopwatch: Stopwatch,
+}
+
+/// A machine and the switch's ports to which its cables lead.
+#[derive(Debug)]
+struct Place {
+    name: String,
+    machine: Machine,
+    ports: Vec<usize>,
+}
+
+impl Lab {
+    /// Builds the machines of `plan`, connects them and switches them on.
+    ///
+    /// `program` is a lifesign program, see [`Machine::new`].
+    ///
+    /// # Errors
+    /// [`LabError`] with the step that was refused.
+    pub fn build(program: &Path, plan: &Plan) -> Result<Self, LabError> {
+        let mut netlink = Netlink::open().map_err(LabError::Netlink)?;
+        let mut builder = Builder { netlink: &mut netlink, ports: Vec::new() };
+        let mut places = Vec::new();
+        for (index, machine) in plan.machines.iter().enumerate() {
+            places.push(builder.build_place(program, index, machine)?);
+        }
+        let ports = builder.ports;
+        let mut watched = Vec::new();
+        for (network, address) in &plan.watched {
+            let address = address.parse().map_err(|_| LabError::bad_address(address))?;
+            watched.push(Watched { address, network: *network });
+        }
+        let switch = Switch::start(&ports, &watched, plan.seed).map_err(LabError::Switch)?;
+        let adapters: Vec<u32> = ports.iter().map(|port| port.adapter).collect();
+        for &adapter in &adapters {
+            cable::set_up(&mut netlink, adapter, true).map_err(LabError::Netlink)?;
+        }
+        for place in &mut places {
+            let booted = place.machine.boot();
+            booted.map_err(|error| LabError::machine(&place.name, error))?;
+        }
+        Ok(Self { places, switch, netlink, adapters, stopwatch: Stopwatch::new() })
+    }
+
+    /// Returns the machine `name`.
+    ///
+    /// # Panics
+    /// If no machine of the plan has the name, as every method here that takes one.
+    pub fn machine(&mut self, name: &str) -> &mut Machine {
+        let index = self.index_of(name);
+        &mut self.places[index].machine
+    }
+
+    /// Kills everything on `name` at once and pulls all its cables in the same moment.
+    pub fn crash(&mut self, name: &str) {
+        self.set_cables(name, false);
+        self.machine(name).crash();
+    }
+
+    /// Takes the carrier away from the adapter with the index `cable` of `name`, or gives it back.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn set_carrier(&mut self, name: &str, cable: usize, up: bool) -> Result<(), LabError> {
+        let port = self.places[self.index_of(name)].ports[cable];
+        cable::set_up(&mut self.netlink, self.adapters[port], up).map_err(LabError::Netlink)
+    }
+
+    /// Plugs all cables of `name` in, or pulls them; the machine keeps its carrier.
+    pub fn set_cables(&self, name: &str, plugged: bool) {
+        for &port in &self.places[self.index_of(name)].ports {
+            self.switch.set_down(port, !plugged);
+        }
+    }
+
+    /// Cuts every way between two machines, in both directions.
+    pub fn cut(&self, one: &str, other: &str) {
+        self.set_loss(one, other, super::fabric::ALL_PPM);
+        self.set_loss(other, one, super::fabric::ALL_PPM);
+    }
+
+    /// Loses `loss_ppm` of a million frames from one machine to another, in this direction.
+    pub fn set_loss(&self, from: &str, to: &str, loss_ppm: u32) {
+        for &from in &self.places[self.index_of(from)].ports {
+            for &to in &self.places[self.index_of(to)].ports {
+                self.switch.set_loss(from, to, loss_ppm);
+            }
+        }
+    }
+
+    /// Takes every cut and loss away and plugs every cable in.
+    pub fn heal(&self) {
+        self.switch.heal();
+    }
+
+    /// Returns the switch.
+    #[must_use]
+    pub const fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    /// Returns whether nothing passes between two machines, in neither direction.
+    ///
+    /// # Panics
+    /// If no machine of the plan has one of the names.
+    #[must_use]
+    pub fn is_cut(&self, one: &str, other: &str) -> bool {
+        let ends = [one, other].map(|name| &self.places[self.index_of(name)].ports);
+        let cut = |from: &usize, to: &usize| self.switch.is_cut(*from, *to);
+        ends[0].iter().all(|from| ends[1].iter().all(|to| cut(from, to) && cut(to, from)))
+    }
+
+    /// Returns whether every cable of `name` is pulled.
+    ///
+    /// # Panics
+    /// If no machine of the plan has the name.
+    #[must_use]
+    pub fn is_unplugged(&self, name: &str) -> bool {
+        self.places[self.index_of(name)].ports.iter().all(|&port| self.switch.is_down(port))
+    }
+
+    /// Returns whether the machine `name` is on.
+    ///
+    /// # Panics
+    /// If no machine of the plan has the name.
+    #[must_use]
+    pub fn is_on(&self, name: &str) -> bool {
+        self.places[self.index_of(name)].machine.is_on()
+    }
+
+    /// Returns the names of the machines seen to answer for the watched address within a moment.
+    #[must_use]
+    pub fn holders(&self, watched: usize) -> Vec<&str> {
+        let holders = self.switch.holders(watched, self.now_us());
+        holders.into_iter().map(|index| self.places[index].name.as_str()).collect()
+    }
+
+    /// Returns for how long two machines answered for the watched address, in microseconds.
+    ///
+    /// Machines with pulled cables count: see [`switch`](super::switch).
+    #[must_use]
+    pub fn two_holders_us(&self, watched: usize, from_us: u64, to_us: u64) -> u64 {
+        self.switch.record(watched).all.two_holders_us(from_us, to_us)
+    }
+
+    /// Returns boot time, the clock of all that the laboratory measures, in microseconds.
+    #[must_use]
+    pub fn now_us(&self) -> u64 {
+        self.stopwatch.now_us()
+    }
+
+    /// Returns the number of the machine `name`, as the switch's records have it.
+    ///
+    /// # Panics
+    /// If no machine of the plan has the name.
+    #[must_use]
+    pub fn index_of(&self, name: &str) -> usize {
+        let found = self.places.iter().position(|place| place.name == name);
+        found.expect("the plan has a machine of this name")
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for &adapter in &self.adapters {
+            // The other end goes with its machine, and which of both is first does not matter.
+            drop(cable::take_away(&mut self.netlink, adapter));
+        }
+    }
+}
+
+/// What is shared while the machines are built.
+struct Builder<'a> {
+    netlink: &'a mut Netlink,
+    ports: Vec<PortPlan>,
+}
+
+impl Builder<'_> {
+    fn build_place(
+        &mut self,
+        program: &Path,
+        index: usize,
+        plan: &MachinePlan,
+    ) -> Result<Place, LabError> {
+        let failed = |error| LabError::machine(&plan.name, error);
+        let machine = Machine::new(program.to_owned()).map_err(failed)?;
+        let mut place = Place { name: plan.name.clone(), machine, ports: Vec::new() };
+        for (number, (network, address)) in plan.cables.iter().enumerate() {
+            let (ip, prefix) = parse(address)?;
+            let hardware = hardware(index, number);
+            let near = format!("port{}", self.ports.len());
+            let far = format!("eth{number}");
+            let cable =
+                Cable { near: &near, far: &far, hardware, namespace: place.machine.network() };
+            cable::lay(self.netlink, &cable).map_err(LabError::Netlink)?;
+            let adapter = index_of_adapter(self.netlink, &near)?;
+            // A kernel without IPv6 has nothing to silence.
+            drop(cable::silence(self.netlink, adapter));
+            place.machine.within(|| set_up_end(&far, ip, prefix)).map_err(failed)?;
+            place.ports.push(self.ports.len());
+            let server = Server { machine: index, hardware };
+            self.ports.push(PortPlan {
+                adapter,
+                network: *network,
+                server: (plan.role == Role::Server).then_some(server),
+            });
+        }
+        Ok(place)
+    }
+}
+
+/// Gives the calling thread's network the address on the adapter `name`, and raises it.
+fn set_up_end(name: &str, ip: IpAddr, prefix: u8) -> io::Result<()> {
+    // Duplicate address detection delays each adapter by a second, and there are no duplicates. A
+    // container may forbid writing here, and then the second is waited for.
+    drop(std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/accept_dad"), "0"));
+    let mut netlink = Netlink::open().map_err(io::Error::other)?;
+    let index = index_of_adapter(&mut netlink, name).map_err(io::Error::other)?;
+    let address = Installed { index, ip, prefix };
+    netlink.add_address(address, true, None).map_err(io::Error::other)?;
+    cable::set_up(&mut netlink, index, true).map_err(io::Error::other)
+}
+
+fn index_of_adapter(netlink: &mut Netlink, name: &str) -> Result<u32, LabError> {
+    let adapters = netlink.adapters().map_err(LabError::Netlink)?;
+    let found = adapters.iter().find(|adapter| adapter.name == name);
+    found.map(|adapter| adapter.index).ok_or_else(|| LabError::NoAdapter(name.to_owned()))
+}
+
+/// Returns the Ethernet address of a machine's adapter, from the range for local use.
+fn hardware(machine: usize, adapter: usize) -> EthernetAddress {
+    let [machine, adapter] = [machine, adapter].map(|index| u8::try_from(index).unwrap_or(u8::MAX));
+    [0x02, 0x4c, 0x53, 0x00, machine, adapter]
+}
+
+fn parse(address: &str) -> Result<(IpAddr, u8), LabError> {
+    let parts = address.split_once('/');
+    let parsed = parts.and_then(|(ip, prefix)| Some((ip.parse().ok()?, prefix.parse().ok()?)));
+    parsed.ok_or_else(|| LabError::bad_address(address))
+}
+
+/// Why a laboratory could not be built.
+#[derive(Debug)]
+pub enum LabError {
+    /// The kernel refused a change of adapters or addresses.
+    Netlink(NetlinkError),
+    /// An adapter that was made is not there.
+    NoAdapter(String),
+    /// The switch did not start.
+    Switch(io::Error),
+    /// A machine did not start.
+    Machine {
+        /// Its name.
+        name: String,
+        /// What was refused.
+        error: io::Error,
+    },
+    /// The plan has an address that is none.
+    BadAddress(String),
+}
+
+impl LabError {
+    fn machine(name: &str, error: io::Error) -> Self {
+        Self::Machine { name: name.to_owned(), error }
+    }
+
+    fn bad_address(address: &str) -> Self {
+        Self::BadAddress(address.to_owned())
+    }
+}
+
+impl fmt::Display for LabError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Netlink(error) => write!(f, "{error}"),
+            Self::NoAdapter(name) => write!(f, "find adapter {name}: no such adapter"),
+            Self::Switch(error) => write!(f, "start the switch: {error}"),
+            Self::Machine { name, error } => write!(f, "set up machine {name}: {error}"),
+            Self::BadAddress(address) => write!(f, "{address} is not an address"),
+        }
+    }
+}
+
+impl core::error::Error for LabError {}

@@ -1,0 +1,434 @@
+//! The stage on which the scenes play: two servers, a witness and a client, with real daemons.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::client::{Client, Log};
+use super::cluster::{Cluster, ClusterError};
+use super::lab::{Lab, LabError, MachinePlan, Plan, Role};
+use super::picture::{Health, MachineView, View};
+use super::show::Show;
+
+/// The servers, in the order of preference.
+pub const SERVERS: [&str; 2] = ["alpha", "beta"];
+
+/// The quorum server.
+pub const WITNESS: &str = "quorum";
+
+/// What `check` promises, in milliseconds without an answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// After an orderly change of the holder.
+    pub switchover_ms: f64,
+    /// After the holder's daemon is killed while its machine lives.
+    pub daemon_killed_ms: f64,
+    /// After the holder or all its links fail, or its daemon freezes.
+    pub crash_ms: f64,
+}
+
+/// Machines, daemons and the client, and what is shown of them.
+#[derive(Debug)]
+pub struct Stage {
+    cluster: Cluster,
+    client: Client,
+    bounds: Bounds,
+    settings: PathBuf,
+    witness_settings: PathBuf,
+    show: Show,
+    view: View,
+    begun_us: u64,
+    judged_us: u64,
+}
+
+impl Stage {
+    /// Builds the laboratory, starts every daemon and the client.
+    ///
+    /// `program` is the lifesign program; everything is written to `directory`.
+    ///
+    /// # Errors
+    /// [`StageError`] with the step that failed.
+    pub fn set(program: &Path, directory: &Path, show: Show) -> Result<Self, StageError> {
+        let mut lab = Lab::build(program, &plan()).map_err(StageError::Lab)?;
+        let address: IpAddr = SERVICE.parse().map_err(|_| StageError::Program("address"))?;
+        let client = Client::start(lab.machine("client"), address).map_err(StageError::Start)?;
+        let begun_us = lab.now_us();
+        let cluster = Cluster::new(lab, program.to_owned(), directory.to_owned());
+        let place = directory.display().to_string();
+        let write = |name: &str, text: &str| {
+            let text = text.replace("DIRECTORY", &place);
+            cluster.write(name, &text).map_err(StageError::Start)
+        };
+        write("key", KEY)?;
+        let settings = write("lifesign.toml", SETTINGS)?;
+        let witness_settings = write("witness.toml", WITNESS_SETTINGS)?;
+        let checked = cluster.check(&settings).map_err(StageError::Settings)?;
+        let bounds = read_bounds(&checked).ok_or(StageError::Program("check --json"))?;
+        let view = View { address: SERVICE.to_owned(), ..View::default() };
+        let mut stage = Self {
+            cluster,
+            client,
+            bounds,
+            settings,
+            witness_settings,
+            show,
+            view,
+            begun_us,
+            judged_us: 0,
+        };
+        stage.announce("two servers and a witness start");
+        stage.start_witness().map_err(StageError::Start)?;
+        for name in SERVERS {
+            stage.start_node(name).map_err(StageError::Start)?;
+        }
+        if stage.await_ready() { Ok(stage) } else { Err(StageError::NotReady(stage.journals())) }
+    }
+
+    /// Starts the daemon of the server `name`, whose machine is booted if it is off.
+    ///
+    /// # Errors
+    /// What kept it from starting.
+    pub fn start_node(&mut self, name: &str) -> io::Result<()> {
+        self.cluster.lab_mut().machine(name).boot()?;
+        self.cluster.start_node(name, &self.settings)
+    }
+
+    /// Starts the quorum server.
+    ///
+    /// # Errors
+    /// What kept it from starting.
+    pub fn start_witness(&mut self) -> io::Result<()> {
+        self.cluster.start_witness(WITNESS, &self.witness_settings)
+    }
+
+    /// Says what happens from here on.
+    pub fn announce(&mut self, what: &str) {
+        what.clone_into(&mut self.view.scene);
+        self.show.say(what);
+        self.refresh();
+    }
+
+    /// Says what came of it.
+    pub fn report(&mut self, what: &str) {
+        what.clone_into(&mut self.view.result);
+        self.show.say(what);
+        self.refresh();
+    }
+
+    /// Returns the output, for what comes after the last scene.
+    pub const fn show_mut(&mut self) -> &mut Show {
+        &mut self.show
+    }
+
+    /// Lets `milliseconds` pass, with the picture going on.
+    pub fn pause(&mut self, milliseconds: u64) {
+        let end_us = self.now_us() + milliseconds * 1_000;
+        self.await_until(end_us, |_| false);
+    }
+
+    /// Waits until one server holds the address and the client is answered, for a while.
+    ///
+    /// Returns false if that takes more than [`PATIENCE_US`].
+    pub fn await_settled(&mut self) -> bool {
+        let mut since_us = None;
+        self.await_until(self.now_us() + PATIENCE_US, |stage| {
+            let now_us = stage.now_us();
+            if stage.holder().is_none() || !stage.is_answered() {
+                since_us = None;
+                return false;
+            }
+            now_us - *since_us.get_or_insert(now_us) >= SETTLED_US
+        })
+    }
+
+    /// Waits until one server serves and every daemon is ready to do so.
+    ///
+    /// Returns false if that takes more than [`PATIENCE_US`].
+    pub fn await_ready(&mut self) -> bool {
+        self.await_until(self.now_us() + PATIENCE_US, |stage| {
+            SERVERS.iter().all(|name| stage.is_ready(name))
+        }) && self.await_settled()
+    }
+
+    /// Returns the time that has been judged, and judges to the present from here on.
+    pub fn take_judged_us(&mut self) -> (u64, u64) {
+        let now_us = self.now_us();
+        (std::mem::replace(&mut self.judged_us, now_us), now_us)
+    }
+
+    /// Returns the daemons, to hurt.
+    pub const fn cluster_mut(&mut self) -> &mut Cluster {
+        &mut self.cluster
+    }
+
+    /// Returns the daemons.
+    #[must_use]
+    pub const fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Returns what `check` promised.
+    #[must_use]
+    pub const fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// Returns what the client has seen so far.
+    #[must_use]
+    pub fn log(&self) -> Log {
+        self.client.log()
+    }
+
+    /// Returns the server that alone is seen to answer for the address.
+    #[must_use]
+    pub fn holder(&self) -> Option<&'static str> {
+        let holders = self.cluster.lab().holders(0);
+        let [holder] = holders[..] else {
+            return None;
+        };
+        SERVERS.into_iter().find(|name| *name == holder)
+    }
+
+    /// Returns the server that is not `name`.
+    #[must_use]
+    pub fn other(name: &str) -> &'static str {
+        if name == SERVERS[0] { SERVERS[1] } else { SERVERS[0] }
+    }
+
+    /// Returns boot time, in microseconds.
+    #[must_use]
+    pub fn now_us(&self) -> u64 {
+        self.cluster.lab().now_us()
+    }
+
+    /// Returns what all daemons wrote, for one who looks for the reason of a failure.
+    #[must_use]
+    pub fn journals(&self) -> String {
+        let names = SERVERS.into_iter().chain([WITNESS]);
+        names.map(|name| format!("--- {name}\n{}", self.cluster.journal(name))).collect()
+    }
+
+    /// Returns whether the client was answered a moment ago.
+    fn is_answered(&self) -> bool {
+        let last_us = self.client.last_arrival_us();
+        last_us.is_some_and(|at_us| at_us + ANSWERED_US >= self.now_us())
+    }
+
+    /// Returns whether the daemon of `name` says that it hears all its peers.
+    fn is_ready(&self, name: &str) -> bool {
+        self.cluster.status(name).is_some_and(|status| hears_all(&status))
+    }
+
+    /// Shows the picture until `done` or until `end_us`; returns whether it was done.
+    fn await_until(&mut self, end_us: u64, mut done: impl FnMut(&Self) -> bool) -> bool {
+        loop {
+            if done(self) {
+                return true;
+            }
+            if self.now_us() >= end_us {
+                return false;
+            }
+            self.refresh();
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Shows how everything is at present.
+    fn refresh(&mut self) {
+        if !self.show.has_picture() {
+            return;
+        }
+        let lab = self.cluster.lab();
+        let holders = lab.holders(0);
+        let machine = |name: &str| MachineView {
+            name: name.to_owned(),
+            health: self.health(name),
+            unplugged: lab.is_unplugged(name),
+            holds: holders.contains(&name),
+        };
+        let (servers, witness) = (SERVERS.map(machine), machine(WITNESS));
+        self.view.servers = servers;
+        self.view.witness = witness;
+        self.view.cut = lab.is_cut(SERVERS[0], SERVERS[1]);
+        self.view.answered = self.is_answered();
+        self.view.elapsed_ds = (self.now_us() - self.begun_us) / 100_000;
+        self.show.draw(&self.view);
+    }
+
+    fn health(&self, name: &str) -> Health {
+        match self.cluster.daemon(name) {
+            _ if !self.cluster.lab().is_on(name) => Health::Off,
+            Ok(daemon) if !daemon.is_running() => Health::Dead,
+            Ok(daemon) if daemon.is_frozen() => Health::Frozen,
+            Ok(_) => Health::Running,
+            Err(_) => Health::Dead,
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // A frozen daemon would stay so until its machine ends, which is all that is left to come.
+        for name in SERVERS {
+            drop(self.cluster.signal(name, Signal::SIGCONT));
+        }
+    }
+}
+
+/// How long one may wait for a state that should come by itself, in microseconds.
+pub const PATIENCE_US: u64 = 10_000_000;
+
+/// How long a state has to last before it counts as settled, in microseconds.
+const SETTLED_US: u64 = 200_000;
+
+/// How old the last answer may be for the client to be served, in microseconds.
+const ANSWERED_US: u64 = 20_000;
+
+/// The service address.
+const SERVICE: &str = "10.77.0.100";
+
+/// The key of the demonstration, which protects nothing that leaves this machine.
+const KEY: &str = r#"version = 1
+sign = 1
+[keys]
+1 = "6c6966657369676e2064656d6f206b65792c206e6f7420612073656372657421"
+"#;
+
+const SETTINGS: &str = r#"version = 1
+cluster = "demo"
+key_file = "DIRECTORY/key"
+profile = "fast"
+quorum = ["majority", "witness"]
+
+[[node]]
+name = "alpha"
+[[node]]
+name = "beta"
+[[witness]]
+name = "quorum"
+
+[[link]]
+name = "lan"
+kind = "udp"
+adapter = "eth0"
+delivery = "multicast"
+multicast = "239.255.76.83"
+port = 6940
+members = { alpha = "10.77.0.1", beta = "10.77.0.2", quorum = "10.77.0.9" }
+
+[[group]]
+name = "www"
+guard = "address"
+addresses = ["10.77.0.100/24"]
+prefer = ["alpha", "beta"]
+"#;
+
+const WITNESS_SETTINGS: &str = r#"version = 1
+listen = ["0.0.0.0:6940"]
+control = "DIRECTORY/quorum.control"
+
+[[cluster]]
+name = "demo"
+key_file = "DIRECTORY/key"
+witness = 1
+"#;
+
+fn plan() -> Plan {
+    Plan::new()
+        .with_machine(MachinePlan::new(SERVERS[0], Role::Server).with_cable(0, "10.77.0.1/24"))
+        .with_machine(MachinePlan::new(SERVERS[1], Role::Server).with_cable(0, "10.77.0.2/24"))
+        .with_machine(MachinePlan::new(WITNESS, Role::Witness).with_cable(0, "10.77.0.9/24"))
+        .with_machine(MachinePlan::new("client", Role::Client).with_cable(0, "10.77.0.50/24"))
+        .with_watched(0, SERVICE)
+}
+
+/// Returns the bounds of the first group in what `check --json` wrote.
+fn read_bounds(checked: &Value) -> Option<Bounds> {
+    let bounds = checked.get("groups")?.get(0)?.get("bounds")?;
+    let read = |name: &str| bounds.get(name)?.as_f64();
+    Some(Bounds {
+        switchover_ms: read("switchover_ms")?,
+        daemon_killed_ms: read("daemon_killed_ms")?,
+        crash_ms: read("crash_ms")?,
+    })
+}
+
+/// Returns whether a status says that all its peers are alive.
+fn hears_all(status: &Value) -> bool {
+    let Some(peers) = status.get("peers").and_then(Value::as_array) else {
+        return false;
+    };
+    let alive = |peer: &Value| peer.get("state").and_then(Value::as_str) == Some("alive");
+    !peers.is_empty() && peers.iter().all(alive)
+}
+
+/// Why the stage could not be set.
+#[derive(Debug)]
+pub enum StageError {
+    /// The laboratory was not built.
+    Lab(LabError),
+    /// Something was not written or not started.
+    Start(io::Error),
+    /// The program refused the settings of the demonstration.
+    Settings(ClusterError),
+    /// The program did not say what the demonstration has to know.
+    Program(&'static str),
+    /// No server served in time; with what the daemons wrote.
+    NotReady(String),
+}
+
+impl fmt::Display for StageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lab(error) => write!(f, "{error}"),
+            Self::Start(error) => write!(f, "start the demonstration: {error}"),
+            Self::Settings(error) => write!(f, "{error}"),
+            Self::Program(what) => write!(f, "the program's answer is not understood: {what}"),
+            Self::NotReady(journals) => {
+                write!(f, "no server serves; the daemons wrote:\n{journals}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for StageError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_read_from_the_first_group() {
+        let text = r#"{"groups":[{"name":"www","bounds":
+            {"switchover_ms":2,"daemon_killed_ms":20.5,"crash_ms":60}}]}"#;
+        let bounds = read_bounds(&serde_json::from_str(text).unwrap());
+        let expected = Bounds { switchover_ms: 2.0, daemon_killed_ms: 20.5, crash_ms: 60.0 };
+        assert_eq!(bounds, Some(expected));
+        assert_eq!(read_bounds(&serde_json::json!({"groups": []})), None);
+    }
+
+    #[test]
+    fn a_status_hears_all_when_each_peer_is_alive() {
+        let status = |states: &[&str]| {
+            let peers: Vec<Value> =
+                states.iter().map(|state| serde_json::json!({ "state": state })).collect();
+            serde_json::json!({ "peers": peers })
+        };
+        assert!(hears_all(&status(&["alive", "alive"])));
+        assert!(!hears_all(&status(&["alive", "lost"])));
+        assert!(!hears_all(&status(&[])));
+        assert!(!hears_all(&Value::Null));
+    }
+
+    #[test]
+    fn the_other_server_is_the_other() {
+        assert_eq!(Stage::other("alpha"), "beta");
+        assert_eq!(Stage::other("beta"), "alpha");
+    }
+}
