@@ -9,4 +9,5 @@ pub mod log;
 pub mod namespace;
 pub mod notify;
 pub mod realtime;
+pub mod settings;
 mod sys;

@@ -1,0 +1,363 @@
+//! The settings: one file, the same on every node, checked in full before anything is touched.
+//!
+//! [`Settings::load`] reads the file and either returns settings without a contradiction or *all*
+//! the mistakes it found, each with its line, a caret and a hint. What depends on the machine
+//! (adapters, keys, the kernel lease at hand) is not judged here: [`key::load`] reads keys, and
+//! [`Settings::engine_config`] proves the inequality of [`lifesign_core::config`] for the enforcer
+//! that was obtained.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | [`mistake`] | mistakes, shown where they stand |
+//! | `table` | a TOML table, read key by key |
+//! | [`value`] | spans, percentages, addresses, names |
+//! | [`profile`] | spans that fit together, to begin with |
+//! | `document` | the top level of the file, and its timing |
+//! | `members` | nodes, witnesses and links |
+//! | `resources` | groups and services |
+//! | [`safety`] | the inequality, the cluster's id and the digest |
+//! | [`key`] | the key file |
+//! | [`witness`] | the file of the quorum server |
+
+mod document;
+pub mod key;
+mod members;
+pub mod mistake;
+pub mod profile;
+mod resources;
+pub mod safety;
+mod table;
+pub mod value;
+pub mod witness;
+
+use core::fmt;
+use core::net::IpAddr;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use lifesign_core::config::Timing;
+use lifesign_core::group::{Failback, GroupId, Guard};
+use lifesign_core::node::{LinkId, NodeId};
+use lifesign_core::quorum::Quorum;
+use lifesign_core::time::Duration;
+
+use self::mistake::Mistakes;
+use self::profile::Profile;
+use self::value::ServiceAddress;
+
+/// The settings of a cluster, without a contradiction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The file with the keys.
+    pub key_file: PathBuf,
+    /// The directory for what must outlive the daemon.
+    pub state_dir: PathBuf,
+    /// The control socket.
+    pub control: PathBuf,
+    /// The profile that the timing began with.
+    pub profile: Profile,
+    /// What is to enforce the kernel lease.
+    pub enforcer: Enforcer,
+    /// Votes, witnesses and the chain that counts them.
+    pub quorum: Quorum,
+    /// The spans of the protocol.
+    pub timing: Timing,
+    /// The rate error that every clock is credited with, in millionths.
+    pub clock_error: u32,
+    /// The servers, by id: 1 to 16.
+    pub nodes: Vec<Node>,
+    /// The witnesses' names, by id: 0, 1 or 3.
+    pub witnesses: Vec<String>,
+    /// The links, by id: 1 to 8.
+    pub links: Vec<Link>,
+    /// The groups, by id: 0 to 32.
+    pub groups: Vec<Group>,
+}
+
+/// A server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// How many votes it has.
+    pub votes: u8,
+}
+
+/// What is to enforce the kernel lease on service addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Enforcer {
+    /// The best that this machine allows.
+    Auto,
+    /// A BPF program at each adapter.
+    Bpf,
+    /// An nftables set whose elements time out.
+    Nftables,
+    /// The lifetime of the address itself, in whole seconds.
+    ValidLft,
+}
+
+impl Enforcer {
+    /// Every enforcer, the best first.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Bpf, Self::Nftables, Self::ValidLft];
+
+    /// Returns the word for it in the settings.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Bpf => "bpf",
+            Self::Nftables => "nftables",
+            Self::ValidLft => "valid_lft",
+        }
+    }
+}
+
+/// A way to reach peers: UDP on one adapter of each node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// The adapter on each node, by the node's id.
+    pub adapters: Vec<String>,
+    /// How a frame reaches the other nodes; witnesses are always sent to by unicast.
+    pub delivery: Delivery,
+    /// The UDP port of everybody on this link.
+    pub port: u16,
+    /// The address of each node, and of each witness on this link. All of one family.
+    pub members: Vec<(NodeId, IpAddr)>,
+}
+
+impl Link {
+    /// Returns the address of `member` on this link.
+    #[must_use]
+    pub fn address(&self, member: NodeId) -> Option<IpAddr> {
+        self.members.iter().find(|(other, _)| *other == member).map(|(_, address)| *address)
+    }
+
+    /// Returns the adapter of this link on `node`.
+    #[must_use]
+    pub fn adapter(&self, node: NodeId) -> Option<&str> {
+        self.adapters.get(node.index()).map(String::as_str)
+    }
+
+    /// Returns the addresses of the other nodes, without witnesses.
+    pub fn peers(&self, me: NodeId) -> impl Iterator<Item = (NodeId, IpAddr)> {
+        self.members
+            .iter()
+            .copied()
+            .filter(move |(member, _)| *member != me && !member.is_witness())
+    }
+
+    /// Returns the addresses of the witnesses on this link.
+    pub fn witnesses(&self) -> impl Iterator<Item = (NodeId, IpAddr)> {
+        self.members.iter().copied().filter(|(member, _)| member.is_witness())
+    }
+}
+
+/// How a frame reaches the other nodes of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// One datagram to this multicast group.
+    Multicast(IpAddr),
+    /// One datagram to everybody on the network; IPv4 alone.
+    Broadcast,
+    /// One datagram to each node.
+    Unicast,
+}
+
+/// Resources that move together: the addresses first, then the services, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// What must be certain before it may start elsewhere.
+    pub guard: Guard,
+    /// Its addresses.
+    pub addresses: Vec<ServiceAddress>,
+    /// Which nodes may hold it, the preferred first.
+    pub prefer: Vec<NodeId>,
+    /// Whether it returns to a preferred node.
+    pub failback: Failback,
+    /// L: how long a promise for it lasts. Whole milliseconds.
+    pub promise: Duration,
+    /// How long a node asks whether somebody else has the addresses before it takes them.
+    pub conflict_probe: Duration,
+    /// Its services, in the order of their start.
+    pub services: Vec<Service>,
+}
+
+/// A program that is started, watched and stopped by commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// The command that starts it: an absolute path and arguments.
+    pub start: Vec<String>,
+    /// The command that stops it.
+    pub stop: Vec<String>,
+    /// The command that says whether it is well, if there is one.
+    pub monitor: Option<Vec<String>>,
+    /// How long starting may take.
+    pub start_limit: Duration,
+    /// How long stopping may take.
+    pub stop_limit: Duration,
+    /// How long an answer of the monitor may take.
+    pub monitor_limit: Duration,
+    /// How often the monitor is asked.
+    pub monitor_interval: Duration,
+}
+
+impl Settings {
+    /// Reads the settings in the file at `path`.
+    ///
+    /// # Errors
+    /// Says why the file cannot be read, or every mistake in it. Nothing is touched.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let source = read(path)?;
+        Self::parse(&path.to_string_lossy(), &source).map_err(LoadError::Wrong)
+    }
+
+    /// Reads the settings `source`, which came from `path`.
+    ///
+    /// # Errors
+    /// Every mistake in it, in the order of their places.
+    pub fn parse(path: &str, source: &str) -> Result<Self, Mistakes> {
+        document::parse(path, source)
+    }
+
+    /// Returns the id of the node called `name`, or `None` if none is.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<NodeId> {
+        let at = self.nodes.iter().position(|node| node.name == name)?;
+        NodeId::all().nth(at)
+    }
+
+    /// Returns the id of the group called `name`, or `None` if none is.
+    #[must_use]
+    pub fn group(&self, name: &str) -> Option<GroupId> {
+        let at = self.groups.iter().position(|group| group.name == name)?;
+        GroupId::all().nth(at)
+    }
+
+    /// Returns the name of a node or witness; a stranger's is its number.
+    #[must_use]
+    pub fn name_of(&self, member: NodeId) -> String {
+        let name = if member.is_witness() {
+            NodeId::all()
+                .filter(|other| other.is_witness())
+                .zip(&self.witnesses)
+                .find_map(|(other, name)| (other == member).then_some(name))
+        } else {
+            self.nodes.get(member.index()).map(|node| &node.name)
+        };
+        name.cloned().unwrap_or_else(|| member.number().to_string())
+    }
+
+    /// Returns every node and witness with its name, servers first.
+    pub fn members(&self) -> impl Iterator<Item = (NodeId, &str)> {
+        let servers = NodeId::all().zip(self.nodes.iter().map(|node| node.name.as_str()));
+        let witnesses = NodeId::all().filter(|member| member.is_witness());
+        servers.chain(witnesses.zip(self.witnesses.iter().map(String::as_str)))
+    }
+
+    /// Returns every link with its id.
+    pub fn links(&self) -> impl Iterator<Item = (LinkId, &Link)> {
+        LinkId::all().zip(&self.links)
+    }
+
+    /// Returns every group with its id.
+    pub fn groups(&self) -> impl Iterator<Item = (GroupId, &Group)> {
+        GroupId::all().zip(&self.groups)
+    }
+}
+
+/// Why a file of settings could not be loaded. Nothing was touched.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The file cannot be read.
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The file is longer than [`LONGEST_FILE`].
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is not text in UTF-8.
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// The line of the first byte that is none, from 1.
+        line: usize,
+    },
+    /// The file has mistakes.
+    Wrong(Mistakes),
+}
+
+impl LoadError {
+    /// Returns the error as people read it, with the colours of a terminal if `is_coloured`.
+    #[must_use]
+    pub fn render(&self, is_coloured: bool) -> String {
+        match self {
+            Self::Wrong(mistakes) => mistakes.render(is_coloured),
+            Self::Read { .. } | Self::TooLong { .. } | Self::NotText { .. } => {
+                format!("error: {self}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { path, error } => {
+                write!(formatter, "read {}: {}", path.display(), said(error))
+            }
+            Self::TooLong { path } => {
+                write!(formatter, "read {}: longer than {LONGEST_FILE} bytes", path.display())
+            }
+            Self::NotText { path, line } => {
+                write!(formatter, "read {}: line {line} is not text in UTF-8", path.display())
+            }
+            Self::Wrong(mistakes) => mistakes.fmt(formatter),
+        }
+    }
+}
+
+impl core::error::Error for LoadError {}
+
+/// The longest file of settings that is read, in bytes.
+pub const LONGEST_FILE: u64 = 1 << 20;
+
+/// Returns the text of the file at `path`.
+fn read(path: &Path) -> Result<String, LoadError> {
+    let failed = |error| LoadError::Read { path: path.to_owned(), error };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > LONGEST_FILE {
+        return Err(LoadError::TooLong { path: path.to_owned() });
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        LoadError::NotText { path: path.to_owned(), line }
+    })
+}
+
+/// Returns what the system said, in its own words and lower case.
+pub(crate) fn said(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(code) => nix::errno::Errno::from_raw(code).desc().to_lowercase(),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,230 @@
+//! Groups and services.
+
+use core::net::IpAddr;
+
+use lifesign_core::group::{Failback, Guard, MAX_GROUPS};
+use lifesign_core::node::NodeId;
+use lifesign_core::time::Duration;
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::document::{RawTiming, check_promise, unknown_word};
+use super::members::{Members, Names};
+use super::mistake::Mistakes;
+use super::profile::Profile;
+use super::table::{Misfit, Table, parsed_of};
+use super::value::{self, ServiceAddress};
+use super::{Group, Service, safety};
+
+/// The most addresses, and the most services, of one group.
+const MOST_RESOURCES: usize = 64;
+
+/// Reads the groups of a cluster of `members`.
+pub(super) fn read(
+    top: &mut Table<'_>,
+    members: &Members,
+    profile: Profile,
+    timing: &RawTiming,
+    mistakes: &mut Mistakes,
+) -> Vec<Group> {
+    let mut names = Names::new("group");
+    let mut taken = Vec::new();
+    let mut groups = Vec::new();
+    for mut table in top.tables("group", MAX_GROUPS, mistakes) {
+        let name = names.read(&mut table, mistakes);
+        let guard =
+            table.parsed("guard", mistakes, guard_of).map_or(Guard::Address, Spanned::into_inner);
+        let has_address = table.value("addresses").is_some_and(|value| !is_empty(value));
+        let has_service = table.value("service").is_some();
+        let addresses = read_addresses(&mut table, members, &mut taken, mistakes);
+        let prefer = read_prefer(&mut table, members, mistakes);
+        let failback = read_failback(&mut table, mistakes);
+        let promise = table.parsed("promise", mistakes, value::span);
+        let probe = table.parsed("conflict_probe", mistakes, value::span);
+        let services = read_services(&mut table, mistakes);
+        check_content(&table, guard, has_address, has_service, mistakes);
+        let promise = promise.unwrap_or_else(|| {
+            let default = safety::default_promise(guard, &services, timing);
+            Spanned::new(table.span(), default)
+        });
+        if *promise.get_ref() != timing.promise {
+            // The cluster's own promise has been checked where it stands.
+            check_promise(&promise, mistakes);
+        }
+        table.finish(mistakes);
+        groups.push(Group {
+            name,
+            guard,
+            addresses,
+            prefer,
+            failback,
+            promise: promise.into_inner(),
+            conflict_probe: probe.map_or_else(|| profile.conflict_probe(), Spanned::into_inner),
+            services,
+        });
+    }
+    groups
+}
+
+fn guard_of(text: &str) -> Result<Guard, Misfit> {
+    match text {
+        "address" => Ok(Guard::Address),
+        "stop" => Ok(Guard::Stop),
+        "fence" => Ok(Guard::Fence),
+        _ => Err(unknown_word("guard", text, &["address", "stop", "fence"])),
+    }
+}
+
+fn is_empty(value: &Spanned<DeValue<'_>>) -> bool {
+    matches!(value.get_ref(), DeValue::Array(array) if array.iter().next().is_none())
+}
+
+/// Notes if a group has nothing to move, or a guard that guards nothing.
+fn check_content(
+    table: &Table<'_>,
+    guard: Guard,
+    has_address: bool,
+    has_service: bool,
+    mistakes: &mut Mistakes,
+) {
+    if !has_address && !has_service {
+        mistakes
+            .add(table.span(), "this group is empty")
+            .hint("add addresses = [\"10.0.0.100/24\"] or a `[[group.service]]`");
+    } else if guard == Guard::Address && !has_address {
+        mistakes.add(table.span(), "the guard of this group is its address, and it has none").hint(
+            "write guard = \"stop\": the services must have stopped before they start elsewhere",
+        );
+    } else if guard == Guard::Stop && !has_service {
+        mistakes
+            .add(table.span(), "the guard of this group is stopping, and it has nothing to stop")
+            .hint("leave `guard` out, or add a `[[group.service]]`");
+    }
+}
+
+fn read_addresses(
+    table: &mut Table<'_>,
+    members: &Members,
+    taken: &mut Vec<Spanned<IpAddr>>,
+    mistakes: &mut Mistakes,
+) -> Vec<ServiceAddress> {
+    let Some(texts) = table.texts("addresses", mistakes) else { return Vec::new() };
+    if let Some(text) = texts.get_ref().get(MOST_RESOURCES) {
+        mistakes
+            .add(text.span(), "too many addresses for one group")
+            .label(format!("there can be {MOST_RESOURCES}"));
+    }
+    let mut addresses = Vec::new();
+    for text in texts.get_ref().iter().take(MOST_RESOURCES) {
+        let Some(address) = parsed_of(text, "addresses", mistakes, value::service_address) else {
+            continue;
+        };
+        let ip = address.get_ref().ip;
+        if let Some(first) = taken.iter().find(|other| *other.get_ref() == ip) {
+            mistakes
+                .add(text.span(), format!("the service address {ip} is there twice"))
+                .label("the second")
+                .other(first.span(), "the first");
+        } else if let Some(member) = members.addresses.iter().find(|other| *other.get_ref() == ip) {
+            mistakes
+                .add(text.span(), format!("the service address {ip} is a member's own"))
+                .label("a service needs an address of its own")
+                .other(member.span(), "the member's");
+        } else {
+            taken.push(Spanned::new(text.span(), ip));
+        }
+        addresses.push(address.into_inner());
+    }
+    addresses
+}
+
+fn read_prefer(table: &mut Table<'_>, members: &Members, mistakes: &mut Mistakes) -> Vec<NodeId> {
+    let Some(names) = table.texts("prefer", mistakes) else {
+        return NodeId::all().take(members.nodes.len()).collect();
+    };
+    if names.get_ref().is_empty() {
+        mistakes
+            .add(names.span(), "`prefer` names nobody")
+            .hint("name the nodes that may hold the group, or leave the key out for all of them");
+    }
+    let mut order: Vec<NodeId> = Vec::new();
+    for name in names.get_ref() {
+        let Some(node) = members.node(name, mistakes) else { continue };
+        if order.contains(&node) {
+            mistakes.add(name.span(), format!("`prefer` names {:?} twice", name.get_ref()));
+        } else {
+            order.push(node);
+        }
+    }
+    order
+}
+
+fn read_failback(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Failback {
+    let hold_off = table.parsed("hold_off", mistakes, value::span);
+    let hold_off = hold_off.map_or(HOLD_OFF, Spanned::into_inner);
+    let word = table.parsed("failback", mistakes, |text| match text {
+        "off" => Ok(Failback::Off),
+        "on" => Ok(Failback::After(hold_off)),
+        _ => Err(unknown_word("failback", text, &["off", "on"])),
+    });
+    word.map_or(Failback::Off, Spanned::into_inner)
+}
+
+const HOLD_OFF: Duration = Duration::from_millis(300_000);
+
+fn read_services(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Vec<Service> {
+    let mut names = Names::new("service of this group");
+    let mut services = Vec::new();
+    for mut table in table.tables("service", MOST_RESOURCES, mistakes) {
+        let name = names.read(&mut table, mistakes);
+        let mut needed = |key, table: &mut Table<'_>| {
+            if table.value(key).is_none() {
+                table.missing(key, "[\"/usr/sbin/service\", \"..\"]", mistakes);
+            }
+            read_command(table, key, mistakes)
+        };
+        let start = needed("start", &mut table);
+        let stop = needed("stop", &mut table);
+        let monitor = read_command(&mut table, "monitor", mistakes);
+        let mut limit = |key, default| {
+            let span = table.parsed(key, mistakes, value::span);
+            span.map_or_else(|| Duration::from_millis(default), Spanned::into_inner)
+        };
+        services.push(Service {
+            name,
+            start: start.unwrap_or_default(),
+            stop: stop.unwrap_or_default(),
+            monitor,
+            start_limit: limit("start_limit", 10_000),
+            stop_limit: limit("stop_limit", 5000),
+            monitor_limit: limit("monitor_limit", 5000),
+            monitor_interval: limit("monitor_interval", 10_000),
+        });
+        table.finish(mistakes);
+    }
+    services
+}
+
+fn read_command(
+    table: &mut Table<'_>,
+    key: &'static str,
+    mistakes: &mut Mistakes,
+) -> Option<Vec<String>> {
+    let words = table.texts(key, mistakes)?;
+    let Some(program) = words.get_ref().first() else {
+        mistakes
+            .add(words.span(), format!("`{key}` is empty"))
+            .hint("write [\"/path/of/program\", \"argument\", ..]");
+        return None;
+    };
+    if !program.get_ref().starts_with('/') {
+        mistakes
+            .add(program.span(), format!("`{key}` must begin with an absolute path"))
+            .label("not absolute")
+            .hint("there is no search path and no shell: write \"/usr/bin/..\"");
+    }
+    if let Some(word) = words.get_ref().iter().find(|word| word.get_ref().contains('\0')) {
+        mistakes.add(word.span(), format!("`{key}` has a NUL"));
+    }
+    Some(words.get_ref().iter().map(|word| (*word.get_ref()).to_owned()).collect())
+}
