@@ -1,6 +1,7 @@
 //! The Linux shell around `lifesign-core`.
 
 pub mod address;
+pub mod check;
 pub mod clock;
 pub mod demo;
 pub mod executor;
