@@ -2,9 +2,11 @@
 
 pub mod address;
 pub mod check;
+pub mod cli;
 pub mod clock;
 pub mod demo;
 pub mod executor;
+pub mod keygen;
 pub mod link;
 pub mod log;
 pub mod namespace;

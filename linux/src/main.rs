@@ -1,3 +1,7 @@
 //! The `lifesign` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lifesign::cli::main()
+}

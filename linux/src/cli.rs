@@ -1,0 +1,240 @@
+//! The command line: grammar, help and printing.
+//!
+//! Exit status: 0 good, 1 failed, 2 usage or bad settings.
+#![expect(clippy::print_stderr, reason = "a command talks to whoever gave it")]
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use lifesign_core::node::NodeId;
+
+use crate::check::{Check, expected};
+use crate::keygen::{self, Task};
+use crate::settings::{LoadError, Settings};
+
+/// Keeps a service address alive on one of several servers, and never on two.
+#[derive(Debug, Parser)]
+#[command(name = "lifesign", version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+To begin:
+  lifesign keygen /etc/lifesign/key       make the secret, copy it to every node and witness
+  lifesign check /etc/lifesign.toml       see what the settings promise, before anything starts
+
+Exit status: 0 good, 1 failed, 2 usage or bad settings.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Judge settings: mistakes, the safety inequality with its numbers, worst failover times
+    ///
+    /// Reads the file and touches nothing. Every mistake is shown where it stands, with a hint. For
+    /// each group it prints, term by term, the inequality that keeps two nodes from answering at
+    /// once, and the longest time without an answer after a crash, a killed daemon and an orderly
+    /// switchover. Settings that cannot keep the inequality are refused, with exit status 2.
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
+    /// Make a key file, or rotate its keys
+    ///
+    /// Without an option it writes a file with one fresh key, readable for its owner alone, and
+    /// never over an old one. Every node and witness of a cluster needs the same file.
+    ///
+    /// To rotate, do each step on all machines before the next: --add a key, --sign with it,
+    /// --remove the old one. Whatever step each machine is at, all understand each other.
+    #[command(after_help = KEYGEN_EXAMPLES)]
+    Keygen(KeygenArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLE)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages into a directory
+    #[command(after_help = MANUAL_EXAMPLE)]
+    Manual {
+        /// The directory; it must exist
+        directory: PathBuf,
+    },
+}
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  lifesign check /etc/lifesign.toml
+  lifesign check --node alpha --json /etc/lifesign.toml";
+
+const KEYGEN_EXAMPLES: &str = "\
+Examples:
+  lifesign keygen /etc/lifesign/key
+  lifesign keygen --add /etc/lifesign/key
+  lifesign keygen --sign 2 /etc/lifesign/key
+  lifesign keygen --remove 1 /etc/lifesign/key";
+
+const MANUAL_EXAMPLE: &str = "\
+Example:
+  lifesign manual /usr/local/share/man/man1";
+
+const COMPLETIONS_EXAMPLE: &str = "\
+Example:
+  lifesign completions bash > /etc/bash_completion.d/lifesign";
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// The settings
+    file: PathBuf,
+    /// Answer in JSON, for machines
+    #[arg(long)]
+    json: bool,
+    /// Look at this machine as this node: are its adapters and keys there?
+    ///
+    /// By default the node with this machine's host name, if there is one.
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct KeygenArgs {
+    /// The key file
+    #[arg(default_value = "/etc/lifesign/key")]
+    path: PathBuf,
+    /// Replace a file that is there
+    #[arg(long)]
+    force: bool,
+    /// Add a fresh key, which is accepted and does not sign yet
+    #[arg(long, conflicts_with = "force")]
+    add: bool,
+    /// Sign with this key
+    #[arg(long, value_name = "ID", conflicts_with_all = ["force", "add"])]
+    sign: Option<u8>,
+    /// Take this key away
+    #[arg(long, value_name = "ID", conflicts_with_all = ["force", "add", "sign"])]
+    remove: Option<u8>,
+}
+
+/// Does what the command line says, and returns the exit status.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Check(args) => check(&args),
+        Command::Keygen(args) => keygen(&args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "lifesign", &mut io::stdout());
+            ExitCode::SUCCESS
+        }
+        Command::Manual { directory } => match clap_mangen::generate_to(Cli::command(), &directory)
+        {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&format!("write {}: {error}", directory.display())),
+        },
+    }
+}
+
+/// The exit status of wrong usage and of bad settings.
+const BAD_SETTINGS: u8 = 2;
+
+fn check(args: &CheckArgs) -> ExitCode {
+    let settings = match Settings::load(&args.file) {
+        Ok(settings) => settings,
+        Err(error) => return refuse(&error),
+    };
+    let me = match this_node(&settings, args.node.as_deref()) {
+        Ok(me) => me,
+        Err(error) => return bad(&error),
+    };
+    let mut check = Check::new(&settings, expected(settings.enforcer));
+    if let Some(me) = me {
+        check = check.on_this_machine(&settings, me);
+    }
+    if args.json {
+        match serde_json::to_string_pretty(&check) {
+            Ok(text) => say(&text),
+            Err(error) => return fail(&format!("write JSON: {error}")),
+        }
+    } else {
+        say(&check.to_string());
+    }
+    if check.accepted { ExitCode::SUCCESS } else { ExitCode::from(BAD_SETTINGS) }
+}
+
+/// Returns which node this machine is: the one named, else the one with its host name, if there is
+/// one.
+fn this_node(settings: &Settings, name: Option<&str>) -> Result<Option<NodeId>, String> {
+    match name {
+        Some(name) => settings.node(name).map(Some).ok_or_else(|| {
+            let known: Vec<&str> = settings.nodes.iter().map(|node| node.name.as_str()).collect();
+            format!("there is no node {name:?}; known are {}", known.join(", "))
+        }),
+        None => {
+            let host = nix::unistd::gethostname().ok();
+            Ok(host.and_then(|host| settings.node(&host.to_string_lossy())))
+        }
+    }
+}
+
+fn keygen(args: &KeygenArgs) -> ExitCode {
+    let task = match (args.add, args.sign, args.remove) {
+        (true, _, _) => Task::Add,
+        (_, Some(id), _) => Task::Sign(id),
+        (_, _, Some(id)) => Task::Remove(id),
+        _ => Task::Create { may_replace: args.force },
+    };
+    match keygen::run(Path::new(&args.path), task) {
+        Ok(done) => {
+            say(&done);
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+/// Prints `text` and a line's end. A reader who has heard enough, such as `head`, is no failure.
+fn say(text: &str) {
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// Says why settings are not loaded.
+fn refuse(error: &LoadError) -> ExitCode {
+    eprintln!("{}", error.render(is_coloured(&io::stderr())));
+    ExitCode::from(BAD_SETTINGS)
+}
+
+fn bad(why: &str) -> ExitCode {
+    eprintln!("error: {why}");
+    ExitCode::from(BAD_SETTINGS)
+}
+
+fn fail(why: &str) -> ExitCode {
+    eprintln!("error: {why}");
+    ExitCode::FAILURE
+}
+
+/// Returns whether `stream` is a terminal whose user has nothing against colours
+/// (<https://no-color.org>).
+fn is_coloured(stream: &impl IsTerminal) -> bool {
+    let refuses = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+    stream.is_terminal() && !refuses && !is_dumb
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_help_with_an_example() {
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            assert!(command.get_after_help().is_some(), "{}", command.get_name());
+        }
+    }
+}
