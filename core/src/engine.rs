@@ -48,9 +48,6 @@ pub struct Engine {
     groups: Vec<Group, MAX_GROUPS>,
     started: Instant,
     now: Instant,
-    /// Tokens up to this one are known to be saved as used.
-    reserved: Token,
-    reserve_asked: Token,
     standby: bool,
     leaving: bool,
     farewells: u8,
@@ -98,8 +95,6 @@ pub struct Transmit {
 
 /// How many farewells are sent, in case some are lost.
 const FAREWELLS: u8 = 3;
-/// How many tokens are reserved at once, so that a claim waits for no disk.
-const RESERVE: u32 = 1000;
 
 impl Engine {
     /// Starts a server. `boot` must be drawn at random at each start; tokens up to `reserved` may have been used by
@@ -115,7 +110,7 @@ impl Engine {
         let others = config.quorum.members().difference(NodeSet::EMPTY.with(config.me));
         let identity = Identity { cluster: config.cluster, me: config.me, others };
         let peers = Peers::new(config.timing.heartbeat, config.timing.dead);
-        let voter = Voter::new(config.timing.longest_promise, now);
+        let voter = Voter::new(config.timing.longest_promise, reserved, now);
         let groups = config.groups.iter().map(|_| Group::new(reserved, now)).collect();
         Self {
             member: Member::new(identity, keyring, Sequence::new(boot), peers, voter),
@@ -123,8 +118,6 @@ impl Engine {
             groups,
             started: now,
             now,
-            reserved,
-            reserve_asked: reserved,
             standby: false,
             leaving: false,
             farewells: 0,
@@ -153,6 +146,9 @@ impl Engine {
         let heard = self.member.hear(link, class, bytes, admits, self.now)?;
         if heard.promised || heard.accepted == Accepted::Opened {
             self.cadence.tell();
+        }
+        if self.member.wants_answer(&heard) {
+            self.cadence.answer(self.now);
         }
         self.learn(heard);
         self.decide();
@@ -252,7 +248,7 @@ impl Engine {
     /// Takes note that tokens up to `reserved` are saved as used, so that claims may mint them.
     pub fn handle_reserved(&mut self, reserved: Token, now: Instant) {
         self.check_authority(now);
-        self.reserved = self.reserved.max(reserved);
+        self.member.voter.reserved(reserved);
         self.decide();
     }
 

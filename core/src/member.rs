@@ -209,6 +209,15 @@ impl Member {
         Ok(Heard { from: header.sender, accepted, promised })
     }
 
+    /// Returns whether the sender of a newly heard frame waits for its echo: it holds or wants something, and its
+    /// authority ages until it is answered.
+    #[must_use]
+    pub fn wants_answer(&self, heard: &Heard) -> bool {
+        let session = self.peers.session(heard.from);
+        heard.accepted == Accepted::Newest
+            && session.is_some_and(|session| !session.body.wants.is_empty())
+    }
+
     /// Applies the voter's rule to what the newest frame of `node` wants, and returns whether promises changed hands.
     fn judge(
         &mut self,
@@ -355,6 +364,8 @@ impl Member {
 pub struct Cadence {
     heartbeat: Duration,
     next: Instant,
+    /// When the last frame went out, if one did.
+    last: Option<Instant>,
     credit: u8,
     /// There is news that has not been sent.
     news: bool,
@@ -367,12 +378,23 @@ impl Cadence {
     /// Begins to speak `now`, every `heartbeat`.
     #[must_use]
     pub const fn new(heartbeat: Duration, now: Instant) -> Self {
-        Self { heartbeat, next: now, credit: CREDIT, news: false }
+        Self { heartbeat, next: now, last: None, credit: CREDIT, news: false }
     }
 
     /// Takes note that there is something to say before the next heartbeat.
     pub fn tell(&mut self) {
         self.news = true;
+    }
+
+    /// Brings the next heartbeat forward, so that it carries the echo of a frame that has just been heard: an echo that
+    /// waited for the next beat would make the holder's authority older by that wait. It waits just long enough for
+    /// other nodes' frames of the same moment, and beats never come closer than half an interval.
+    pub fn answer(&mut self, now: Instant) {
+        let half = Duration::from_micros(self.heartbeat.as_micros() / 2);
+        if self.last.is_none_or(|last| now.since(last) >= half) {
+            let gather = Duration::from_micros(self.heartbeat.as_micros() / 16);
+            self.next = self.next.min(now + gather);
+        }
     }
 
     /// Returns whether a frame is due, and takes note that it is sent. The heartbeat keeps its beat; a beat that was
@@ -383,11 +405,13 @@ impl Cadence {
             self.next = self.next + self.heartbeat.times(behind.saturating_add(1));
             self.credit = CREDIT;
             self.news = false;
+            self.last = Some(now);
             return true;
         }
         if self.news && self.credit > 0 {
             self.credit -= 1;
             self.news = false;
+            self.last = Some(now);
             return true;
         }
         false
@@ -428,6 +452,18 @@ mod tests {
         assert_eq!(sent, CREDIT);
         assert_eq!(cadence.next(at(5)), at(10));
         assert!(cadence.take(at(10)) && !cadence.take(at(11)), "the heartbeat has told the news");
+    }
+
+    #[test]
+    fn an_answer_brings_the_beat_forward_but_not_closer_than_half() {
+        let mut cadence = Cadence::new(Duration::from_millis(16), at(0));
+        assert!(cadence.take(at(0)));
+        cadence.answer(at(7));
+        assert_eq!(cadence.next(at(7)), at(16), "too soon");
+        cadence.answer(at(8));
+        assert_eq!(cadence.next(at(8)), at(9));
+        assert!(cadence.take(at(9)));
+        assert_eq!(cadence.next(at(9)), at(25), "the beat goes on from there");
     }
 
     #[test]

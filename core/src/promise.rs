@@ -3,7 +3,8 @@
 //! The rules are few. A promise is kept until it runs out on this voter's clock, counted from the receipt of the frame
 //! that renewed it; only the node it was made to can end it sooner, by a newer frame of the same start that no longer
 //! wants the group, or by a verified newer start. A voter that has just started makes none until its longest promise
-//! has passed, because it may have forgotten one. The same [`Voter`] serves a server, a quorum server and a dongle.
+//! has passed, because it may have forgotten one. Tokens are saved ahead: a voter promises only under tokens that are
+//! known to be saved as used, so that after a restart it can tell every earlier token from a new one. The same [`Voter`] serves a server, a quorum server and a dongle.
 
 use crate::frame::{Phase, Want};
 use crate::group::{GroupId, MAX_GROUPS, Token};
@@ -54,6 +55,8 @@ pub enum Refusal {
     OldToken(Token),
     /// The claim asks for a longer promise than this voter makes.
     TooLong,
+    /// The claim's token is beyond those that are saved as used.
+    Unsaved,
 }
 
 /// One voter's promises.
@@ -61,8 +64,13 @@ pub enum Refusal {
 pub struct Voter {
     ready: Instant,
     longest: Duration,
+    saved: Token,
+    asked: Token,
     groups: [Slot; MAX_GROUPS],
 }
+
+/// How many tokens are saved ahead, so that a claim waits for no disk.
+const AHEAD: u32 = 1000;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Slot {
@@ -72,9 +80,11 @@ struct Slot {
 
 impl Voter {
     /// Makes a voter that has started `now`, forgets nothing from now on, and makes no promise longer than `longest`.
+    /// Tokens up to `saved` may have been used before.
     #[must_use]
-    pub fn new(longest: Duration, now: Instant) -> Self {
-        Self { ready: now + longest, longest, groups: [Slot::default(); MAX_GROUPS] }
+    pub fn new(longest: Duration, saved: Token, now: Instant) -> Self {
+        let slot = Slot { promise: None, largest: saved };
+        Self { ready: now + longest, longest, saved, asked: saved, groups: [slot; MAX_GROUPS] }
     }
 
     /// Promises the wanted group to the claimant, renews that promise, or says why not.
@@ -92,6 +102,9 @@ impl Voter {
         let length = Duration::from_millis(u64::from(want.promise_ms));
         if length > self.longest {
             return Err(Refusal::TooLong);
+        }
+        if want.token > self.saved {
+            return Err(Refusal::Unsaved);
         }
         let Some(slot) = self.groups.get_mut(want.group.index()) else {
             return Ok(());
@@ -114,6 +127,29 @@ impl Voter {
         slot.promise = Some(Promise { to, renewed_by: sequence, until });
         slot.largest = slot.largest.max(want.token);
         Ok(())
+    }
+
+    /// Returns up to which token the caller must save that all may have been used, if that has to be soon; `seen` is the
+    /// largest known. Half of what is saved ahead is always left.
+    #[must_use]
+    pub fn poll_reserve(&mut self, seen: Token) -> Option<Token> {
+        let ahead = Token(seen.0.saturating_add(AHEAD));
+        if ahead.0.saturating_sub(self.asked.0) <= AHEAD / 2 {
+            return None;
+        }
+        self.asked = ahead;
+        Some(ahead)
+    }
+
+    /// Takes note that all tokens up to `saved` are saved as used.
+    pub fn reserved(&mut self, saved: Token) {
+        self.saved = self.saved.max(saved);
+    }
+
+    /// Returns the largest token that is saved as used.
+    #[must_use]
+    pub const fn saved(&self) -> Token {
+        self.saved
     }
 
     /// Frees what is promised to `node` in the start `boot` for `group`, because a newer frame no longer wants it.
@@ -211,9 +247,15 @@ mod tests {
         (NodeId::new(number).unwrap(), BootId::new(u64::from(number)))
     }
 
+    fn voter(millis: u64) -> Voter {
+        let mut voter = Voter::new(Duration::from_millis(L.into()), Token(0), at(millis));
+        voter.reserved(Token(50));
+        voter
+    }
+
     /// A voter that is past its boot wait at 100 ms and has promised the group to node 0 under token 5 at 200 ms.
     fn promised() -> Voter {
-        let mut voter = Voter::new(Duration::from_millis(L.into()), at(0));
+        let mut voter = voter(0);
         ask(&mut voter, 0, want(Phase::Claiming, 5), 200).unwrap();
         voter
     }
@@ -225,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_voter_that_has_just_started_promises_nothing() {
-        let mut voter = Voter::new(Duration::from_millis(L.into()), at(1000));
+        let mut voter = voter(1000);
         assert_eq!(
             ask(&mut voter, 0, want(Phase::Claiming, 1), 1099),
             Err(Refusal::Booting(at(1100)))
@@ -297,14 +339,31 @@ mod tests {
 
     #[test]
     fn longer_promises_than_this_voter_makes_are_refused() {
-        let mut voter = Voter::new(Duration::from_millis(L.into()), at(0));
+        let mut voter = voter(0);
         let long = Want { promise_ms: L + 1, ..want(Phase::Claiming, 1) };
         assert_eq!(ask(&mut voter, 0, long, 500), Err(Refusal::TooLong));
     }
 
     #[test]
+    fn tokens_of_an_earlier_start_are_not_promised_under_again() {
+        let (node, boot) = who(0);
+        let from = Claimant { node, boot, sequence: 1 };
+        let mut voter = Voter::new(Duration::from_millis(L.into()), Token(7), at(0));
+        assert_eq!(
+            voter.consider(&want(Phase::Claiming, 7), from, at(500)),
+            Err(Refusal::OldToken(Token(7)))
+        );
+        assert_eq!(voter.consider(&want(Phase::Claiming, 8), from, at(500)), Err(Refusal::Unsaved));
+        assert_eq!(voter.poll_reserve(Token(8)), Some(Token(1008)));
+        assert_eq!(voter.poll_reserve(Token(508)), None, "asked already, and enough is left");
+        assert_eq!(voter.poll_reserve(Token(509)), Some(Token(1509)));
+        voter.reserved(Token(1008));
+        assert_eq!(voter.consider(&want(Phase::Claiming, 8), from, at(500)), Ok(()));
+    }
+
+    #[test]
     fn the_next_change_is_the_boot_wait_or_the_first_expiry() {
-        let voter = Voter::new(Duration::from_millis(L.into()), at(0));
+        let voter = voter(0);
         assert_eq!(voter.next_change(at(0)), Some(at(100)));
         assert_eq!(voter.next_change(at(100)), None);
         let mut voter = promised();

@@ -6,7 +6,7 @@
 //! [`poll_timeout`](Witness::poll_timeout).
 
 use crate::frame::{Body, LinkClass, MAX_FRAME_LEN, Want};
-use crate::group::GroupId;
+use crate::group::{GroupId, Token};
 use crate::member::{Cadence, Heard, Identity, Member, Rejected};
 use crate::node::{BootId, ClusterId, LinkId, NodeId, NodeSet};
 use crate::peer::{Accepted, Peers, Sequence};
@@ -61,13 +61,20 @@ pub struct Answer {
 }
 
 impl Witness {
-    /// Starts a witness. `boot` must be drawn at random at each start.
+    /// Starts a witness. `boot` must be drawn at random at each start; tokens up to `reserved` may have been promised
+    /// under by earlier starts.
     #[must_use]
-    pub fn new(config: &WitnessConfig, keyring: Keyring, boot: BootId, now: Instant) -> Self {
+    pub fn new(
+        config: &WitnessConfig,
+        keyring: Keyring,
+        boot: BootId,
+        reserved: Token,
+        now: Instant,
+    ) -> Self {
         let others = NodeId::all().filter(|node| !node.is_witness()).collect();
         let identity = Identity { cluster: config.cluster, me: config.me, others };
         let peers = Peers::new(config.heartbeat, config.dead);
-        let voter = Voter::new(config.longest_promise, now);
+        let voter = Voter::new(config.longest_promise, reserved, now);
         Self {
             member: Member::new(identity, keyring, Sequence::new(boot), peers, voter),
             side: Side::default(),
@@ -97,6 +104,9 @@ impl Witness {
         let news = result.is_ok_and(|heard| heard.promised || heard.accepted == Accepted::Opened);
         if favoured_anew || news {
             self.cadence.tell();
+        }
+        if result.is_ok_and(|heard| self.member.wants_answer(&heard)) {
+            self.cadence.answer(self.now);
         }
         result
     }
@@ -146,6 +156,25 @@ impl Witness {
         let spoken = self.cadence.next(self.now);
         let changes = [self.member.peers.next_change(), self.member.voter.next_change(self.now)];
         changes.into_iter().flatten().fold(spoken, Instant::min)
+    }
+
+    /// Returns up to which token the caller must save that all may have been promised under; say so with
+    /// [`handle_reserved`](Self::handle_reserved).
+    #[must_use]
+    pub fn poll_reserve(&mut self) -> Option<Token> {
+        let wants = self.member.peers.sessions().flat_map(|(_, session)| &session.body.wants);
+        let seen = wants.map(|want| want.token).max().unwrap_or_default();
+        let saved = self.member.voter.saved();
+        self.member.voter.poll_reserve(seen.max(saved))
+    }
+
+    /// Takes note that tokens up to `reserved` are saved as used, so that promises may be made under them.
+    pub fn handle_reserved(&mut self, reserved: Token, now: Instant) {
+        self.advance(now);
+        self.member.voter.reserved(reserved);
+        if self.reconsider() {
+            self.cadence.tell();
+        }
     }
 
     /// Returns the common part: sessions, promises and counters.

@@ -100,7 +100,9 @@ impl Engine {
     }
 
     fn claim(&mut self, group: GroupId, asked: bool, reason: Reason) {
-        let Some(token) = self.next_token(group).filter(|token| *token <= self.reserved) else {
+        let Some(token) =
+            self.next_token(group).filter(|token| *token <= self.member.voter.saved())
+        else {
             return;
         };
         let first = self.member.sequence.newest().saturating_add(1);

@@ -88,15 +88,9 @@ impl Engine {
         }
     }
 
-    /// Half of a reservation is always left, so that a claim waits for no disk.
     fn poll_reserve(&mut self) -> Option<Event> {
         let largest = self.groups.iter().map(|state| state.largest).max()?;
-        let ahead = Token(largest.0.saturating_add(super::RESERVE));
-        if ahead.0.saturating_sub(self.reserve_asked.0) <= super::RESERVE / 2 {
-            return None;
-        }
-        self.reserve_asked = ahead;
-        Some(Event::Reserve(ahead))
+        self.member.voter.poll_reserve(largest).map(Event::Reserve)
     }
 
     fn poll_fence(&mut self) -> Option<Event> {

@@ -76,7 +76,7 @@ impl Engine {
             Some(Obstacle::Waiting(state.retry))
         } else {
             let token = self.next_token(group)?;
-            (token > self.reserved).then_some(Obstacle::Unreserved(token))
+            (token > self.member.voter.saved()).then_some(Obstacle::Unreserved(token))
         }
     }
 

@@ -1,0 +1,137 @@
+//! Many seeds, each with a random choice of faults; then everything heals and must come together again.
+//!
+//! `LIFESIGN_SEEDS` sets how many seeds run, `LIFESIGN_SEED` runs one.
+
+use lifesign_core::group::Failback;
+use lifesign_core::time::Duration;
+use lifesign_tests::random::Random;
+use lifesign_tests::world::{Setup, World};
+
+const MS: u64 = 1000;
+
+/// Which faults a seed switches on.
+struct Faults {
+    loss: bool,
+    jitter: bool,
+    duplicates: bool,
+    cuts: bool,
+    kills: bool,
+    pauses: bool,
+    orders: bool,
+}
+
+impl Faults {
+    fn draw(random: &mut Random) -> Self {
+        let mut flag = || random.chance(50);
+        Self {
+            loss: flag(),
+            jitter: flag(),
+            duplicates: flag(),
+            cuts: flag(),
+            kills: flag(),
+            pauses: flag(),
+            orders: flag(),
+        }
+    }
+}
+
+fn setup(random: &mut Random) -> Setup {
+    let (nodes, witnesses) =
+        [(2, 1), (2, 1), (2, 3), (3, 0), (4, 1), (5, 0)][random.below(6) as usize];
+    let failback =
+        if random.chance(30) { Failback::After(Duration::from_millis(100)) } else { Failback::Off };
+    let groups = 1 + random.below(3) as u8;
+    let start_us = [1, 100, 5000][random.below(3) as usize];
+    Setup {
+        groups,
+        links: 1 + random.below(2) as u8,
+        failback,
+        start_us,
+        ..Setup::fast(nodes, witnesses)
+    }
+}
+
+fn disturb(world: &mut World, faults: &Faults, random: &mut Random) {
+    let numbers = world.numbers();
+    let one = numbers[random.below(numbers.len() as u64) as usize];
+    let other = numbers[random.below(numbers.len() as u64) as usize];
+    match random.below(12) {
+        0 if faults.loss => world.network.loss = random.below(60),
+        1 if faults.jitter => {
+            world.network.jitter = [100, 2000, 20_000, 100_000][random.below(4) as usize]
+        }
+        2 if faults.duplicates => world.network.duplicates = random.below(50),
+        3 | 4 if faults.cuts && one != other => world.cut(one, other),
+        5 if faults.cuts => {
+            world.network.cuts.insert((one, other, random.below(2) as u8));
+        }
+        6 if faults.cuts => world.network.cuts.clear(),
+        7 if faults.kills => world.kill(one),
+        8 if faults.kills => {
+            world.crash(one);
+            world.start(one);
+        }
+        9 | 10 if faults.pauses => world.pause(one, random.below(60 * MS)),
+        11 if faults.orders => match random.below(3) {
+            0 => world.order(one, |engine, now| engine.handle_takeover(None, now)),
+            1 => world.order(one, |engine, now| engine.handle_standby(None, now)),
+            _ => world.order(one, |engine, now| engine.handle_leave(now)),
+        },
+        _ => {}
+    }
+}
+
+/// Runs one seed and says what went wrong, if anything.
+fn run(seed: u64) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    let faults = Faults::draw(&mut random);
+    let setup = setup(&mut random);
+    let groups = setup.groups;
+    let mut world = World::new(setup, seed);
+    for number in world.numbers() {
+        world.start(number);
+    }
+    for _ in 0..60 {
+        world.run_for(random.below(40 * MS));
+        disturb(&mut world, &faults, &mut random);
+        if let Some(overlap) = world.overlap() {
+            return Err(format!("{overlap}{}", world.told()));
+        }
+    }
+    world.heal();
+    for number in world.numbers() {
+        let gone = world.engine(number).is_none_or(lifesign_core::engine::Engine::is_leaving);
+        if gone && world.witness(number).is_none() {
+            world.crash(number);
+            world.start(number);
+        }
+        // Standby is an order, not a fault: it is taken back, without asking for anything.
+        world.order(number, |engine, now| {
+            if engine.is_standby() {
+                engine.handle_takeover(None, now);
+            }
+        });
+    }
+    world.run_for(3000 * MS);
+    if let Some(overlap) = world.overlap() {
+        return Err(format!("{overlap}{}", world.told()));
+    }
+    match (0..groups).find(|group| world.holder(*group).is_none()) {
+        Some(group) => Err(format!("group {group} is not held after healing{}", world.told())),
+        None => Ok(()),
+    }
+}
+
+#[test]
+fn whatever_breaks_no_two_servers_answer_and_healing_brings_one_back() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seeds = match number("LIFESIGN_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("LIFESIGN_SEEDS").unwrap_or(100),
+    };
+    for seed in seeds {
+        if let Err(wrong) = run(seed) {
+            panic!("seed {seed}: {wrong}");
+        }
+    }
+}
