@@ -210,7 +210,7 @@ impl std::fmt::Display for Outcome {
         let verdict = if self.kept { "kept" } else { "NOT KEPT" };
         write!(
             f,
-            "{}: {:.1} ms without an answer of {:.1} ms promised, two holders for {:.1} ms: {verdict}",
+            "{}: outage {:.1} of {:.1} ms, two holders {:.1} ms: {verdict}",
             self.scene, self.outage_ms, self.bound_ms, self.two_holders_ms
         )
     }

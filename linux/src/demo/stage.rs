@@ -45,6 +45,7 @@ pub struct Stage {
     view: View,
     begun_us: u64,
     judged_us: u64,
+    drawn_us: u64,
 }
 
 impl Stage {
@@ -81,6 +82,7 @@ impl Stage {
             view,
             begun_us,
             judged_us: 0,
+            drawn_us: 0,
         };
         stage.announce("two servers and a witness start");
         stage.start_witness().map_err(StageError::Start)?;
@@ -234,13 +236,16 @@ impl Stage {
             if self.now_us() >= end_us {
                 return false;
             }
-            self.refresh();
+            if self.now_us() >= self.drawn_us + PICTURE_US {
+                self.refresh();
+            }
             thread::sleep(Duration::from_millis(10));
         }
     }
 
     /// Shows how everything is at present.
     fn refresh(&mut self) {
+        self.drawn_us = self.now_us();
         if !self.show.has_picture() {
             return;
         }
@@ -286,6 +291,9 @@ pub const PATIENCE_US: u64 = 10_000_000;
 
 /// How long a state has to last before it counts as settled, in microseconds.
 const SETTLED_US: u64 = 200_000;
+
+/// The time from one picture to the next while nothing is said, in microseconds.
+const PICTURE_US: u64 = 50_000;
 
 /// How old the last answer may be for the client to be served, in microseconds.
 const ANSWERED_US: u64 = 20_000;
