@@ -225,3 +225,20 @@ fn an_adapter_without_a_raised_end_at_the_switch_has_no_carrier() {
         );
     });
 }
+
+#[test]
+fn a_repetition_arrives_where_the_frame_itself_is_cut_off() {
+    in_namespaces("a_repetition_arrives_where_the_frame_itself_is_cut_off", || {
+        let mut lab = lab();
+        assert!(reaches(&mut lab, "alpha", ("beta", "10.77.0.2"), true), "neighbours are known");
+        lab.cut("alpha", "beta");
+        lab.repeat("alpha", "beta", 30_000);
+        let sender = lab.machine("alpha").within(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
+        let receiver = lab.machine("beta").within(|| UdpSocket::bind("0.0.0.0:7001")).unwrap();
+        receiver.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let sent_us = lab.now_us();
+        sender.send_to(&[7; 64], ("10.77.0.2", 7001)).unwrap();
+        assert_eq!(receiver.recv(&mut [0; 100]).unwrap(), 64);
+        assert!(lab.now_us() - sent_us >= 30_000);
+    });
+}

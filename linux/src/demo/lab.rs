@@ -202,7 +202,19 @@ impl Lab {
         }
     }
 
-    /// Takes every cut and loss away and plugs every cable in.
+    /// Sends every frame from one machine to another once more after `delay_us`, whatever is cut.
+    ///
+    /// # Panics
+    /// If no machine of the plan has one of the names.
+    pub fn repeat(&self, from: &str, to: &str, delay_us: u64) {
+        for &from in &self.places[self.index_of(from)].ports {
+            for &to in &self.places[self.index_of(to)].ports {
+                self.switch.repeat(from, to, delay_us);
+            }
+        }
+    }
+
+    /// Takes every cut, loss and repetition away and plugs every cable in.
     pub fn heal(&self) {
         self.switch.heal();
     }

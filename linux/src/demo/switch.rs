@@ -96,6 +96,7 @@ pub struct Switch {
 #[derive(Debug)]
 struct Shared {
     fabric: Fabric,
+    repetitions: Vec<Repetition>,
     records: Vec<Record>,
     counters: Counters,
 }
@@ -111,6 +112,7 @@ impl Switch {
         let networks = ports.iter().map(|port| port.network).collect();
         let shared = Arc::new(Mutex::new(Shared {
             fabric: Fabric::new(networks, seed),
+            repetitions: Vec::new(),
             records: vec![Record::default(); watched.len()],
             counters: Counters::default(),
         }));
@@ -138,9 +140,19 @@ impl Switch {
         shared.fabric.set_loss(other, one, ALL_PPM);
     }
 
-    /// Takes every cut and loss away and plugs every cable in.
+    /// Takes every cut, loss and repetition away and plugs every cable in.
     pub fn heal(&self) {
-        self.lock().fabric.heal();
+        let mut shared = self.lock();
+        shared.fabric.heal();
+        shared.repetitions.clear();
+    }
+
+    /// Sends every frame from the port `from` once more after `delay_us`, to the port `to` alone.
+    ///
+    /// The repetition passes cuts and losses, so a held-back frame is one that is lost and repeated.
+    /// With the same port twice the frame comes back to its sender.
+    pub fn repeat(&self, from: usize, to: usize, delay_us: u64) {
+        self.lock().repetitions.push(Repetition { from, to, delay_us });
     }
 
     /// Returns whether nothing passes from the port `from` to the port `to`.
@@ -200,6 +212,22 @@ impl Drop for Switch {
     }
 }
 
+/// Frames to send once more.
+#[derive(Clone, Copy, Debug)]
+struct Repetition {
+    from: usize,
+    to: usize,
+    delay_us: u64,
+}
+
+/// A frame that is sent later.
+#[derive(Debug)]
+struct Later {
+    due_us: u64,
+    to: usize,
+    bytes: Vec<u8>,
+}
+
 /// What the switch's thread owns.
 struct Runner {
     shared: Arc<Mutex<Shared>>,
@@ -209,6 +237,7 @@ struct Runner {
     watched: Vec<Watched>,
     /// The questions of a round in order: the port, and the frame behind its offload header.
     questions: Vec<(usize, Vec<u8>)>,
+    later: Vec<Later>,
     epoll: Epoll,
     timer: TimerFd,
     stopwatch: Stopwatch,
@@ -244,6 +273,7 @@ impl Runner {
             servers: ports.iter().map(|port| port.server.map(|server| server.machine)).collect(),
             watched: watched.to_vec(),
             questions: palindrome(ports, watched),
+            later: Vec::new(),
             epoll,
             timer,
             stopwatch: Stopwatch::new(),
@@ -263,6 +293,7 @@ impl Runner {
                 if event.data() == TIMER {
                     let now_us = self.stopwatch.now_us();
                     self.ask(now_us.saturating_sub(last_round_us));
+                    self.send_due(now_us);
                     last_round_us = now_us;
                 } else if let Ok(port) = usize::try_from(event.data()) {
                     self.serve(port, &mut frame);
@@ -285,11 +316,18 @@ impl Runner {
         shared.counters.blind_us = shared.counters.blind_us.max(since_us);
     }
 
+    /// Sends the repetitions whose time has come.
+    fn send_due(&mut self, now_us: u64) {
+        let due = self.later.extract_if(.., |later| later.due_us <= now_us).collect::<Vec<Later>>();
+        due.iter().for_each(|later| self.send(later.to, &later.bytes));
+    }
+
     /// Takes a batch of frames from `port` and passes them on.
-    fn serve(&self, port: usize, buffer: &mut [u8]) {
+    fn serve(&mut self, port: usize, buffer: &mut [u8]) {
+        let mut repeated = Vec::new();
         for _ in 0..BATCH {
             let Some((len, arrived_us)) = self.receive(port, buffer) else {
-                return;
+                break;
             };
             let (whole, frame) = (&buffer[..len], &buffer[sys::OFFLOAD_HEADER_LEN..len]);
             self.note(port, frame, arrived_us);
@@ -299,9 +337,18 @@ impl Runner {
             if frame.get(..ASKER.len()) == Some(&ASKER) {
                 continue;
             }
-            let out = self.lock().fabric.forward(port, frame);
+            let out = {
+                let mut shared = self.lock();
+                for repetition in shared.repetitions.iter().filter(|it| it.from == port) {
+                    let due_us = self.stopwatch.now_us() + repetition.delay_us;
+                    let bytes = whole.to_vec();
+                    repeated.push(Later { due_us, to: repetition.to, bytes });
+                }
+                shared.fabric.forward(port, frame)
+            };
             out.iter().for_each(|to| self.send(to, whole));
         }
+        self.later.append(&mut repeated);
     }
 
     /// Returns the length of the next frame of `port` in `buffer` and when it arrived.
