@@ -1,5 +1,7 @@
 //! The stage on which the scenes play: two servers, a witness and a client, with real daemons.
 
+mod example;
+
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use self::example::{KEY, SETTINGS, WITNESS_SETTINGS};
 use super::client::{Client, Log};
 use super::cluster::{Cluster, ClusterError};
 use super::lab::{Lab, LabError, MachinePlan, Plan, Role};
@@ -300,52 +303,6 @@ const ANSWERED_US: u64 = 20_000;
 
 /// The service address.
 const SERVICE: &str = "10.77.0.100";
-
-/// The key of the demonstration, which protects nothing that leaves this machine.
-const KEY: &str = r#"version = 1
-sign = 1
-[keys]
-1 = "6c6966657369676e2064656d6f206b65792c206e6f7420612073656372657421"
-"#;
-
-const SETTINGS: &str = r#"version = 1
-cluster = "demo"
-key_file = "DIRECTORY/key"
-profile = "fast"
-quorum = ["majority", "witness"]
-
-[[node]]
-name = "alpha"
-[[node]]
-name = "beta"
-[[witness]]
-name = "quorum"
-
-[[link]]
-name = "lan"
-kind = "udp"
-adapter = "eth0"
-delivery = "multicast"
-multicast = "239.255.76.83"
-port = 6940
-members = { alpha = "10.77.0.1", beta = "10.77.0.2", quorum = "10.77.0.9" }
-
-[[group]]
-name = "www"
-guard = "address"
-addresses = ["10.77.0.100/24"]
-prefer = ["alpha", "beta"]
-"#;
-
-const WITNESS_SETTINGS: &str = r#"version = 1
-listen = ["0.0.0.0:6940"]
-control = "DIRECTORY/quorum.control"
-
-[[cluster]]
-name = "demo"
-key_file = "DIRECTORY/key"
-witness = 1
-"#;
 
 fn plan() -> Plan {
     Plan::new()

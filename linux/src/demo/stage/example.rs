@@ -1,0 +1,49 @@
+//! The settings files of the demonstration.
+
+/// The key of the demonstration, which protects nothing that leaves this machine.
+pub(super) const KEY: &str = r#"version = 1
+sign = 1
+[keys]
+1 = "6c6966657369676e2064656d6f206b65792c206e6f7420612073656372657421"
+"#;
+
+/// The settings of both servers, with `DIRECTORY` for the place of the key.
+pub(super) const SETTINGS: &str = r#"version = 1
+cluster = "demo"
+key_file = "DIRECTORY/key"
+profile = "fast"
+quorum = ["majority", "witness"]
+
+[[node]]
+name = "alpha"
+[[node]]
+name = "beta"
+[[witness]]
+name = "quorum"
+
+[[link]]
+name = "lan"
+kind = "udp"
+adapter = "eth0"
+delivery = "multicast"
+multicast = "239.255.76.83"
+port = 6940
+members = { alpha = "10.77.0.1", beta = "10.77.0.2", quorum = "10.77.0.9" }
+
+[[group]]
+name = "www"
+guard = "address"
+addresses = ["10.77.0.100/24"]
+prefer = ["alpha", "beta"]
+"#;
+
+/// The settings of the quorum server, with `DIRECTORY` for the place of the key.
+pub(super) const WITNESS_SETTINGS: &str = r#"version = 1
+listen = ["0.0.0.0:6940"]
+control = "DIRECTORY/quorum.control"
+
+[[cluster]]
+name = "demo"
+key_file = "DIRECTORY/key"
+witness = 1
+"#;
