@@ -64,6 +64,8 @@ use self::presence::Presence;
 use self::wire::Wires;
 use crate::clock;
 
+pub(crate) use self::message::Writer;
+
 /// The service addresses of this machine, by group.
 #[derive(Debug)]
 pub struct Addresses {

@@ -13,6 +13,9 @@
 //! }
 //! ```
 
+pub mod cable;
+pub mod elsewhere;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::io;

@@ -128,3 +128,21 @@ const fn name(direction: Direction) -> &'static std::ffi::CStr {
         Direction::Egress => c"lifesign_out",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_takes_the_programs_of_any_number_of_addresses() {
+        let few = ["10.77.0.100", "fd00::100"].map(|text| text.parse().unwrap()).to_vec();
+        let many = |n: u16| IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, n]);
+        for addresses in [vec![], few, (0..64).map(many).collect()] {
+            match Programs::load(&addresses) {
+                Ok(programs) => programs.set(addresses.len().saturating_sub(1), 1),
+                // Not the first root user: the only reason there may be.
+                Err(error) => assert!(error.is(Errno::EPERM), "{error}"),
+            }
+        }
+    }
+}

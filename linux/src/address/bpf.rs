@@ -64,7 +64,11 @@ impl Instruction {
 /// `map` is the descriptor of the map; the words are nanoseconds of `CLOCK_BOOTTIME`.
 pub(crate) fn program(direction: Direction, addresses: &[IpAddr], map: u32) -> Vec<Instruction> {
     let mut assembler = Assembler::default();
-    assembler.direction(direction, addresses, map);
+    if !addresses.is_empty() {
+        assembler.direction(direction, addresses, map);
+    }
+    // Without addresses this is all, as the kernel refuses instructions that nothing reaches.
+    assembler.pass();
     assembler.link()
 }
 
@@ -145,7 +149,10 @@ impl Assembler {
         self.jump_register(JUMP_LESS_REGISTER, 0, KEY, Label::Pass);
         self.emit(MOVE_IMMEDIATE, 0, 0, 0, VERDICT_DROP);
         self.emit(EXIT, 0, 0, 0, 0);
+    }
 
+    /// Writes the end which lets a frame pass.
+    fn pass(&mut self) {
         self.place(Label::Pass);
         self.emit(MOVE_IMMEDIATE, 0, 0, 0, VERDICT_NEXT);
         self.emit(EXIT, 0, 0, 0, 0);

@@ -1,11 +1,12 @@
 //! The sockets on adapters that carry service addresses, behind one descriptor.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use socket2::{Domain, Socket, Type};
 
 use super::error::Error;
 use super::monitor::{Change, Monitor};
@@ -26,6 +27,11 @@ pub(crate) struct Wires {
 struct Wire {
     arp: Option<PacketSocket>,
     ndp: Option<PacketSocket>,
+    /// Membership in the groups in which IPv6 addresses are asked for.
+    ///
+    /// The kernel joins them a moment after an address is installed, and a client whose question
+    /// falls into that moment asks again only after a second.
+    _groups: Option<Socket>,
 }
 
 impl Wires {
@@ -59,6 +65,7 @@ impl Wires {
         let wire = Wire {
             arp: open(!ipv4.is_empty(), arp::ETHERTYPE, arp::filter(&ipv4))?,
             ndp: open(!ipv6.is_empty(), ndp::ETHERTYPE, ndp::filter(&ipv6))?,
+            _groups: (!ipv6.is_empty()).then(|| join(index, &ipv6)).transpose()?,
         };
         for socket in wire.sockets() {
             self.epoll
@@ -127,6 +134,23 @@ impl Wire {
     fn sockets(&self) -> impl Iterator<Item = &PacketSocket> {
         [&self.arp, &self.ndp].into_iter().flatten()
     }
+}
+
+/// Joins the groups of all `addresses` on an adapter, for as long as the socket is open.
+fn join(index: u32, addresses: &[Ipv6Addr]) -> Result<Socket, Error> {
+    let failed = |error: std::io::Error| {
+        let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+        Error::call(format!("join the groups of IPv6 addresses on adapter {index}"))(errno)
+    };
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM, None).map_err(failed)?;
+    let mut groups: Vec<Ipv6Addr> = addresses.iter().copied().map(ndp::solicited_node).collect();
+    // Addresses with the same end share a group, which can be joined once.
+    groups.sort_unstable();
+    groups.dedup();
+    for group in groups {
+        socket.join_multicast_v6(&group, index).map_err(failed)?;
+    }
+    Ok(socket)
 }
 
 /// How much is taken from a socket before the others have their turn; the rest stays readable.

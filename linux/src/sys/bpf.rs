@@ -52,8 +52,9 @@ pub(crate) fn map(words: usize) -> Result<OwnedFd, Errno> {
     let mut attributes = MapCreate {
         kind: 2,
         key_size: 4,
-        value_size: 8,
-        max_entries: u32::try_from(words).map_err(|_| Errno::E2BIG)?,
+        // One entry with all the words, as programs can address the first entry alone.
+        value_size: u32::try_from(words * size_of::<u64>()).map_err(|_| Errno::E2BIG)?,
+        max_entries: 1,
         flags: 1 << 10,
         inner: [0; 2],
         name: text(c"lifesign"),
