@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here is a test's failure")]
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -18,6 +19,7 @@ use lifesign::namespace::{self, Users};
 use lifesign_core::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::socket::{SockaddrStorage, connect};
 
 #[test]
 fn frames_cross_by_multicast_broadcast_and_unicast_over_both_families() {
@@ -31,14 +33,16 @@ fn frames_cross_by_multicast_broadcast_and_unicast_over_both_families() {
         (Delivery::Unicast, V4),
         (Delivery::Multicast(ip("ff02::4c53")), V6),
         (Delivery::Unicast, V6),
+        (Delivery::Multicast(ip("ff02::4c53")), LOCAL),
+        (Delivery::Unicast, LOCAL),
     ];
     for (delivery, [own, peer]) in cases {
         let mut here = Link::open(&spec("left", delivery, own, &[peer])).unwrap();
         let mut there = beta.open(spec("right", delivery, peer, &[own])).unwrap();
         here.send(&frame(7), START);
-        assert_eq!(take(&mut there), [(frame(7), source(own))], "{delivery:?}");
+        assert_eq!(taken(&mut there), [(frame(7), ip(own))], "{delivery:?}");
         there.send(&frame(8), START);
-        assert_eq!(take(&mut here), [(frame(8), source(peer))], "{delivery:?}");
+        assert_eq!(taken(&mut here), [(frame(8), ip(peer))], "{delivery:?}");
         assert_eq!(here.state(), State::Up);
         let statistics = here.statistics();
         assert_eq!((statistics.sent, statistics.bytes_sent), (1, 64), "{delivery:?}");
@@ -233,8 +237,29 @@ fn a_missing_address_and_an_adapter_that_is_off_are_states_that_pass() {
 }
 
 #[test]
-fn an_error_on_the_socket_is_consumed_and_a_flood_is_taken_in_parts() {
-    if !enter("an_error_on_the_socket_is_consumed_and_a_flood_is_taken_in_parts") {
+fn an_error_on_the_socket_is_counted_and_does_not_wake_for_ever() {
+    if !enter("an_error_on_the_socket_is_counted_and_does_not_wake_for_ever") {
+        return;
+    }
+    let _beta = Beta::new();
+    let mut here = Link::open(&spec("left", Delivery::Unicast, V4[0], &[V4[1]])).unwrap();
+    // Only a connected socket hears that nobody listens.
+    let descriptor = here.descriptor().unwrap().as_raw_fd();
+    let to: SockaddrStorage = source(V4[1]).into();
+    connect(descriptor, &to).unwrap();
+    here.send(&frame(1), START);
+    wait(&here);
+    assert_eq!(here.receive(&mut [0; 1024], START, &mut |_, _| panic!("no frame")), 0);
+    assert_eq!(here.statistics().receive_failures.of(Failure::Refused), 1);
+    let mut descriptors = [PollFd::new(here.descriptor().unwrap(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut descriptors, 0_u16).unwrap(), 0, "still in error");
+    here.send(&frame(1), START);
+    assert_eq!(here.state(), State::Up);
+}
+
+#[test]
+fn a_flood_is_taken_in_parts_and_no_frame_in_part() {
+    if !enter("a_flood_is_taken_in_parts_and_no_frame_in_part") {
         return;
     }
     let beta = Beta::new();
@@ -314,6 +339,7 @@ fn what_a_frame_costs() {
 const PORT: u16 = 6940;
 const START: Instant = Instant::from_micros(1);
 const V4: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
+const LOCAL: [&str; 2] = ["fe80::77:1", "fe80::77:2"];
 const V6: [&str; 2] = ["fd77::1", "fd77::2"];
 
 fn enter(test: &str) -> bool {
@@ -352,6 +378,10 @@ fn take(link: &mut Link) -> Vec<(Vec<u8>, SocketAddr)> {
     let (mut taken, mut buffer) = (Vec::new(), [0; 1024]);
     link.receive(&mut buffer, START, &mut |bytes, source| taken.push((bytes.to_vec(), source)));
     taken
+}
+
+fn taken(link: &mut Link) -> Vec<(Vec<u8>, IpAddr)> {
+    take(link).into_iter().map(|(bytes, source)| (bytes, source.ip())).collect()
 }
 
 /// Sends until the adapter, which is coming up, takes a frame.
@@ -393,9 +423,9 @@ impl Beta {
         let thread = beta.run(nix::unistd::gettid);
         let namespace = format!("/proc/{}/task/{thread}/ns/net", std::process::id());
         run(&format!("ip link add left type veth peer name right netns {namespace}"));
-        set_up("left", ["10.77.0.1/24", "fd77::1/64"]);
+        set_up("left", ["10.77.0.1/24", "fd77::1/64", "fe80::77:1/64"]);
         beta.run(|| {
-            set_up("right", ["10.77.0.2/24", "fd77::2/64"]);
+            set_up("right", ["10.77.0.2/24", "fd77::2/64", "fe80::77:2/64"]);
             run("ip address add 10.77.0.66/24 dev right");
             run("ip address add fd77::66/64 dev right nodad");
         });
@@ -414,8 +444,9 @@ impl Beta {
     }
 }
 
-fn set_up(adapter: &str, [v4, v6]: [&str; 2]) {
+fn set_up(adapter: &str, [v4, v6, local]: [&str; 3]) {
     run(&format!("ip address add {v4} dev {adapter}"));
     run(&format!("ip link set {adapter} up"));
     run(&format!("ip address add {v6} dev {adapter} nodad"));
+    run(&format!("ip address add {local} dev {adapter} nodad"));
 }

@@ -11,6 +11,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use lifesign_core::frame::{MAX_FRAME_LEN, MIN_FRAME_LEN, VERSION};
 use socket2::SockFilter;
 
 /// One instruction of classic BPF, as `struct sock_filter` of `linux/filter.h` has it.
@@ -52,10 +53,10 @@ impl From<Instruction> for SockFilter {
 pub fn member_frames(members: &[IpAddr], is_ipv6: bool) -> Vec<Instruction> {
     let mut program = vec![
         Instruction::plain(LOAD_LENGTH, 0),
-        Instruction::jump(JUMP_GREATER_OR_EQUAL, UDP_HEADER_LEN + FRAME_LEN_MIN, 0, 3),
-        Instruction::jump(JUMP_GREATER, UDP_HEADER_LEN + FRAME_LEN_MAX, 2, 0),
+        Instruction::jump(JUMP_GREATER_OR_EQUAL, UDP_HEADER_LEN + SHORTEST, 0, 3),
+        Instruction::jump(JUMP_GREATER, UDP_HEADER_LEN + LONGEST, 2, 0),
         Instruction::plain(LOAD_BYTE, UDP_HEADER_LEN),
-        Instruction::jump(JUMP_EQUAL, FRAME_VERSION, 1, 0),
+        Instruction::jump(JUMP_EQUAL, u32::from(VERSION), 1, 0),
         Instruction::plain(RETURN, DROP),
     ];
     for member in members {
@@ -95,14 +96,14 @@ fn accept_v6(program: &mut Vec<Instruction>, address: Ipv6Addr) {
     program.push(Instruction::plain(RETURN, ACCEPT));
 }
 
+/// [`MIN_FRAME_LEN`], as an operand.
+#[expect(clippy::cast_possible_truncation, reason = "a few dozen")]
+const SHORTEST: u32 = MIN_FRAME_LEN as u32;
+/// [`MAX_FRAME_LEN`], as an operand.
+#[expect(clippy::cast_possible_truncation, reason = "some thousand")]
+const LONGEST: u32 = MAX_FRAME_LEN as u32;
 /// Length of a UDP header (RFC 768).
 const UDP_HEADER_LEN: u32 = 8;
-/// Length of the shortest frame.
-const FRAME_LEN_MIN: u32 = 40;
-/// Length of the longest frame.
-const FRAME_LEN_MAX: u32 = 1024;
-/// The first byte of each frame.
-const FRAME_VERSION: u32 = 1;
 /// Offset of the source address in an IPv4 header (RFC 791).
 const IPV4_SOURCE: u32 = 12;
 /// Offset of the source address in an IPv6 header (RFC 8200).

@@ -216,9 +216,10 @@ impl UdpLink {
     pub fn handle_adapter_change(&mut self, now: Instant) -> bool {
         match self.open.as_ref().map(|open| open.adapter(&self.spec.adapter)) {
             Some(Adapter::Same | Adapter::Renamed) => return false,
-            Some(Adapter::Missing | Adapter::Replaced) | None => {
+            Some(Adapter::Missing | Adapter::Replaced) => {
                 self.close(Failure::AdapterMissing, now);
             }
+            None => {}
         }
         self.backoff.hurry(now);
         self.reopen(now)
