@@ -98,6 +98,16 @@ fn at_its_limit_a_command_is_ended_with_all_its_processes() {
 }
 
 #[test]
+fn a_stopped_command_is_still_asked_before_it_is_killed() {
+    let (mut executor, server) = one_client();
+    let mut command = shell("trap 'echo asked; exit' TERM; kill -STOP $$; echo went on");
+    (command.limit_us, command.grace_us) = (200_000, 60_000_000);
+    let (outcome, output) = run(&mut executor, command);
+    assert_eq!((outcome, output.as_str()), (Outcome::TimedOut, "asked\n"));
+    end(executor, server);
+}
+
+#[test]
 fn a_command_can_be_cancelled_by_its_client_alone() {
     let (ends, server) = serving(2);
     let [mut daemon, mut supervisor] = ends.try_into().unwrap();
@@ -199,13 +209,15 @@ fn commands_outlive_one_client_and_not_the_last() {
     let (first, last) = (directory.0.join("first"), directory.0.join("last"));
     let script =
         format!("sleep 0.2; echo > {}; echo $$ > {}; sleep 1000", first.display(), last.display());
-    submit(&mut daemon, 1, shell(&script));
+    let limit_us = 3_600_000_000;
+    submit(&mut daemon, 1, Command { limit_us, ..shell(&script) });
     assert!(run(&mut daemon, shell("true")).0.is_success());
     drop(daemon);
     wait_until(|| fs::read_to_string(&last).is_ok_and(|text| text.ends_with('\n')));
     let process = fs::read_to_string(&last).unwrap().trim().parse().unwrap();
     assert!(first.exists() && is_alive(process), "it went on without its client");
     drop(supervisor);
+    wait_until(|| server.is_finished());
     server.join().unwrap().unwrap();
     assert!(!is_alive(process));
 }

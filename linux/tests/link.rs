@@ -211,6 +211,9 @@ fn a_missing_address_and_an_adapter_that_is_off_are_states_that_pass() {
         (Delivery::Multicast(ip("ff02::4c53")), V6, "fd77::1/64"),
     ] {
         run(&format!("ip address del {address} dev left"));
+        // Another address keeps the route, so that the kernel could send from it.
+        run("ip address add 10.77.0.100/25 dev left");
+        run("ip address add fd77::100/64 dev left nodad");
         let mut here = Link::open(&spec("left", delivery, own, &[peer])).unwrap();
         let mut there = beta.open(spec("right", delivery, peer, &[own])).unwrap();
         here.send(&frame(1), START);
@@ -231,6 +234,7 @@ fn a_missing_address_and_an_adapter_that_is_off_are_states_that_pass() {
             .stderr(std::process::Stdio::null())
             .status();
         wait_until_sent(&mut here);
+        run("ip address del 10.77.0.100/25 dev left");
         assert_eq!(here.state(), State::Up);
         assert_eq!(here.statistics().reopened, 0, "the socket was good all the time");
     }

@@ -184,8 +184,6 @@ impl UdpLink {
         if failed == BATCH {
             // An error that reading does not clear would wake the daemon for ever.
             self.close(Failure::Other, now);
-        } else if delivered == 0 {
-            self.consume_error();
         }
         delivered
     }
@@ -275,13 +273,6 @@ impl UdpLink {
         self.open = None;
         self.state = State::Down(failure);
         self.backoff.failed(now);
-    }
-
-    fn consume_error(&mut self) {
-        let error = self.open.as_ref().and_then(|open| open.socket.take_error().ok().flatten());
-        if let Some(errno) = error.and_then(|error| error.raw_os_error()) {
-            self.statistics.receive_failures.count(Errno::from_raw(errno), None);
-        }
     }
 }
 

@@ -206,12 +206,12 @@ fn bind(socket: &Socket, spec: &UdpSpec, index: u32) -> Result<(), OpenError> {
 
 /// Makes sending fail while the own address is missing, which binding has overlooked.
 ///
-/// Frames from an address that is not here would reach peers whose answers get nowhere.
+/// Frames from an address that is not here would reach peers whose answers get nowhere. Over IPv4
+/// the permission to bind is none to send.
 fn own_address_must_exist(socket: &Socket, spec: &UdpSpec) -> io::Result<()> {
     match (spec.delivery, spec.own) {
-        (Delivery::Unicast, IpAddr::V4(_)) => socket.set_freebind_v4(false),
         (Delivery::Unicast, IpAddr::V6(_)) => socket.set_freebind_v6(false),
-        (Delivery::Multicast(_) | Delivery::Broadcast, _) => Ok(()),
+        (Delivery::Unicast | Delivery::Multicast(_) | Delivery::Broadcast, _) => Ok(()),
     }
 }
 
