@@ -17,7 +17,6 @@
 //! waits, takes signals and removes the directory; the inner one does everything else, dies with
 //! the outer one, and takes machines and daemons with it.
 
-mod cable;
 pub mod client;
 pub mod cluster;
 pub mod fabric;

@@ -28,21 +28,18 @@ use std::net::IpAddr;
 use std::path::Path;
 
 pub use self::plan::{MachinePlan, Plan, Role};
-use super::cable::{self, Cable};
-use super::fabric::EthernetAddress;
 use super::machine::Machine;
 use super::stopwatch::Stopwatch;
 use super::switch::{PortPlan, Server, Switch, Watched};
 use crate::address::error::Error as NetlinkError;
-use crate::address::netlink::{Installed, Netlink};
+use crate::address::netlink::{Adapter, Installed, Netlink};
+use crate::namespace::cable;
 
 /// A laboratory; dropping it ends everything in it.
 #[derive(Debug)]
 pub struct Lab {
     places: Vec<Place>,
     switch: Switch,
-    netlink: Netlink,
-    adapters: Vec<u32>,
     stopwatch: Stopwatch,
 }
 
@@ -62,8 +59,7 @@ impl Lab {
     /// # Errors
     /// [`LabError`] with the step that was refused.
     pub fn build(program: &Path, plan: &Plan) -> Result<Self, LabError> {
-        let mut netlink = Netlink::open().map_err(LabError::Netlink)?;
-        let mut builder = Builder { netlink: &mut netlink, ports: Vec::new() };
+        let mut builder = Builder { ports: Vec::new() };
         let mut places = Vec::new();
         for (index, machine) in plan.machines.iter().enumerate() {
             places.push(builder.build_place(program, index, machine)?);
@@ -75,15 +71,14 @@ impl Lab {
             watched.push(Watched { address, network: *network });
         }
         let switch = Switch::start(&ports, &watched, plan.seed).map_err(LabError::Switch)?;
-        let adapters: Vec<u32> = ports.iter().map(|port| port.adapter).collect();
-        for &adapter in &adapters {
-            cable::set_up(&mut netlink, adapter, true).map_err(LabError::Netlink)?;
+        for port in 0..ports.len() {
+            cable::switch(&near_end(port), true).map_err(LabError::Netlink)?;
         }
         for place in &mut places {
             let booted = place.machine.boot();
             booted.map_err(|error| LabError::machine(&place.name, error))?;
         }
-        Ok(Self { places, switch, netlink, adapters, stopwatch: Stopwatch::new() })
+        Ok(Self { places, switch, stopwatch: Stopwatch::new() })
     }
 
     /// Returns the machine `name`.
@@ -105,9 +100,9 @@ impl Lab {
     ///
     /// # Errors
     /// What the kernel refused.
-    pub fn set_carrier(&mut self, name: &str, cable: usize, up: bool) -> Result<(), LabError> {
+    pub fn set_carrier(&self, name: &str, cable: usize, up: bool) -> Result<(), LabError> {
         let port = self.places[self.index_of(name)].ports[cable];
-        cable::set_up(&mut self.netlink, self.adapters[port], up).map_err(LabError::Netlink)
+        cable::switch(&near_end(port), up).map_err(LabError::Netlink)
     }
 
     /// Plugs all cables of `name` in, or pulls them; the machine keeps its carrier.
@@ -218,20 +213,19 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        for &adapter in &self.adapters {
+        for port in self.places.iter().flat_map(|place| &place.ports) {
             // The other end goes with its machine, and which of both is first does not matter.
-            drop(cable::take_away(&mut self.netlink, adapter));
+            drop(cable::remove(&near_end(*port)));
         }
     }
 }
 
-/// What is shared while the machines are built.
-struct Builder<'a> {
-    netlink: &'a mut Netlink,
+/// What is known while the machines are built.
+struct Builder {
     ports: Vec<PortPlan>,
 }
 
-impl Builder<'_> {
+impl Builder {
     fn build_place(
         &mut self,
         program: &Path,
@@ -243,20 +237,19 @@ impl Builder<'_> {
         let mut place = Place { name: plan.name.clone(), machine, ports: Vec::new() };
         for (number, (network, address)) in plan.cables.iter().enumerate() {
             let (ip, prefix) = parse(address)?;
-            let hardware = hardware(index, number);
-            let near = format!("port{}", self.ports.len());
-            let far = format!("eth{number}");
-            let cable =
-                Cable { near: &near, far: &far, hardware, namespace: place.machine.network() };
-            cable::lay(self.netlink, &cable).map_err(LabError::Netlink)?;
-            let adapter = index_of_adapter(self.netlink, &near)?;
+            let port = self.ports.len();
+            let near = near_end(port);
+            cable::lay(&near, FAR_END).map_err(LabError::Netlink)?;
             // A kernel without IPv6 has nothing to silence.
-            drop(cable::silence(self.netlink, adapter));
-            place.machine.within(|| set_up_end(&far, ip, prefix)).map_err(failed)?;
-            place.ports.push(self.ports.len());
+            drop(cable::silence(&near));
+            let hardware = adapter(FAR_END)?.mac.unwrap_or_default();
+            cable::give(FAR_END, place.machine.network()).map_err(LabError::Netlink)?;
+            let set_up = || set_up_end(&format!("eth{number}"), ip, prefix);
+            place.machine.within(|| set_up().map_err(io::Error::other)).map_err(failed)?;
+            place.ports.push(port);
             let server = Server { machine: index, hardware };
             self.ports.push(PortPlan {
-                adapter,
+                adapter: adapter(&near)?.index,
                 network: *network,
                 server: (plan.role == Role::Server).then_some(server),
             });
@@ -265,28 +258,32 @@ impl Builder<'_> {
     }
 }
 
-/// Gives the calling thread's network the address on the adapter `name`, and raises it.
-fn set_up_end(name: &str, ip: IpAddr, prefix: u8) -> io::Result<()> {
+/// The name of a cable's far end until it is in its machine.
+const FAR_END: &str = "far";
+
+/// Returns the name of the cable's end at a port of the switch.
+fn near_end(port: usize) -> String {
+    format!("port{port}")
+}
+
+/// Names the far end in the calling thread's network `name`, gives it an address and raises it.
+fn set_up_end(name: &str, ip: IpAddr, prefix: u8) -> Result<(), LabError> {
+    cable::rename(FAR_END, name).map_err(LabError::Netlink)?;
     // Duplicate address detection delays each adapter by a second, and there are no duplicates. A
     // container may forbid writing here, and then the second is waited for.
     drop(std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/accept_dad"), "0"));
-    let mut netlink = Netlink::open().map_err(io::Error::other)?;
-    let index = index_of_adapter(&mut netlink, name).map_err(io::Error::other)?;
-    let address = Installed { index, ip, prefix };
-    netlink.add_address(address, true, None).map_err(io::Error::other)?;
-    cable::set_up(&mut netlink, index, true).map_err(io::Error::other)
+    let address = Installed { index: adapter(name)?.index, ip, prefix };
+    let mut netlink = Netlink::open().map_err(LabError::Netlink)?;
+    netlink.add_address(address, true, None).map_err(LabError::Netlink)?;
+    cable::switch(name, true).map_err(LabError::Netlink)
 }
 
-fn index_of_adapter(netlink: &mut Netlink, name: &str) -> Result<u32, LabError> {
+/// Returns the adapter `name` of the calling thread's network.
+fn adapter(name: &str) -> Result<Adapter, LabError> {
+    let mut netlink = Netlink::open().map_err(LabError::Netlink)?;
     let adapters = netlink.adapters().map_err(LabError::Netlink)?;
-    let found = adapters.iter().find(|adapter| adapter.name == name);
-    found.map(|adapter| adapter.index).ok_or_else(|| LabError::NoAdapter(name.to_owned()))
-}
-
-/// Returns the Ethernet address of a machine's adapter, from the range for local use.
-fn hardware(machine: usize, adapter: usize) -> EthernetAddress {
-    let [machine, adapter] = [machine, adapter].map(|index| u8::try_from(index).unwrap_or(u8::MAX));
-    [0x02, 0x4c, 0x53, 0x00, machine, adapter]
+    let found = adapters.into_iter().find(|adapter| adapter.name == name);
+    found.ok_or_else(|| LabError::NoAdapter(name.to_owned()))
 }
 
 fn parse(address: &str) -> Result<(IpAddr, u8), LabError> {

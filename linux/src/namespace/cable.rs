@@ -54,6 +54,18 @@ pub fn rename(adapter: &str, to: &str) -> Result<(), Error> {
     change(adapter, "rename", (0, 0), |netlink| netlink.text(libc::IFLA_IFNAME, to))
 }
 
+/// Keeps an adapter from giving itself IPv6 addresses, so that it never speaks by itself.
+///
+/// # Errors
+/// [`Error::Call`], also in a kernel without IPv6, or [`Error::NoAnswer`]
+pub fn silence(adapter: &str) -> Result<(), Error> {
+    change(adapter, "silence", (0, 0), |message| {
+        message.nest(libc::IFLA_AF_SPEC, |families| {
+            families.nest(FAMILY_IPV6, |inside| inside.attribute(ADDRESSES_FROM, &[NOTHING]));
+        });
+    })
+}
+
 /// Removes an adapter, and with it the one at the far end.
 ///
 /// # Errors
@@ -108,3 +120,9 @@ const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 /// Within what a cable needs: the adapter at its far end.
 const FAR_END: u16 = 1;
+/// The family IPv6 as the kind of an attribute.
+const FAMILY_IPV6: u16 = 10;
+/// Within what is particular to IPv6: what an adapter makes its own addresses from.
+const ADDRESSES_FROM: u16 = 8;
+/// It makes none.
+const NOTHING: u8 = 1;
