@@ -12,6 +12,7 @@ use clap_complete::Shell;
 use lifesign_core::node::NodeId;
 
 use crate::check::{Check, expected};
+use crate::demo::{self, DemoError};
 use crate::keygen::{self, Task};
 use crate::settings::{LoadError, Settings};
 
@@ -49,6 +50,13 @@ enum Command {
     /// --remove the old one. Whatever step each machine is at, all understand each other.
     #[command(after_help = KEYGEN_EXAMPLES)]
     Keygen(KeygenArgs),
+    /// Show on this machine alone what happens to an address when servers fail
+    ///
+    /// Builds two servers, a witness, a switch and a client in namespaces, runs the real daemons
+    /// there and hurts them in several ways. Needs neither root nor settings, and leaves nothing
+    /// behind. Exit status 0 means that every promise was kept.
+    #[command(after_help = DEMO_EXAMPLES)]
+    Demo(DemoArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLE)]
     Completions {
@@ -75,6 +83,12 @@ Examples:
   lifesign keygen --sign 2 /etc/lifesign/key
   lifesign keygen --remove 1 /etc/lifesign/key";
 
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  lifesign demo
+  lifesign demo --json
+  lifesign demo --scene switchover --scene server-crashed";
+
 const MANUAL_EXAMPLE: &str = "\
 Example:
   lifesign manual /usr/local/share/man/man1";
@@ -95,6 +109,19 @@ struct CheckArgs {
     /// By default the node with this machine's host name, if there is one.
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Print nothing but what was measured, in JSON
+    #[arg(long)]
+    json: bool,
+    /// Play this scene only; can be given several times
+    #[arg(long = "scene", value_name = "NAME")]
+    scenes: Vec<String>,
+    /// Do as for an ordinary user, even as root
+    #[arg(long)]
+    unprivileged: bool,
 }
 
 #[derive(Debug, Args)]
@@ -122,6 +149,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check(args) => check(&args),
         Command::Keygen(args) => keygen(&args),
+        Command::Demo(args) => show(args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "lifesign", &mut io::stdout());
             ExitCode::SUCCESS
@@ -173,6 +201,15 @@ fn this_node(settings: &Settings, name: Option<&str>) -> Result<Option<NodeId>, 
             let host = nix::unistd::gethostname().ok();
             Ok(host.and_then(|host| settings.node(&host.to_string_lossy())))
         }
+    }
+}
+
+fn show(args: DemoArgs) -> ExitCode {
+    let DemoArgs { json, scenes, unprivileged } = args;
+    match demo::run(&demo::Options { json, unprivileged, scenes }) {
+        Ok(status) => ExitCode::from(status),
+        Err(error @ DemoError::NoScene(_)) => bad(&error.to_string()),
+        Err(error) => fail(&error.to_string()),
     }
 }
 

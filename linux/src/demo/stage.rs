@@ -154,11 +154,14 @@ impl Stage {
 
     /// Waits until one server serves and every daemon is ready to do so.
     ///
-    /// Returns false if that takes more than [`PATIENCE_US`].
+    /// Returns false if that takes more than [`PATIENCE_US`], or if a daemon has ended by itself.
     pub fn await_ready(&mut self) -> bool {
+        let mut ready = false;
         self.await_until(self.now_us() + PATIENCE_US, |stage| {
-            SERVERS.iter().all(|name| stage.is_ready(name))
-        }) && self.await_settled()
+            ready = SERVERS.iter().all(|name| stage.is_ready(name));
+            ready || !SERVERS.iter().all(|name| stage.cluster.is_running(name))
+        });
+        ready && self.await_settled()
     }
 
     /// Returns the time that has been judged, and judges to the present from here on.
