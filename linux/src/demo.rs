@@ -93,10 +93,14 @@ fn watch(options: &Options) -> Result<u8, DemoError> {
     masked.map_err(|errno| DemoError::Start(errno.into()))?;
     let template = std::env::temp_dir().join("lifesign-demo-XXXXXX");
     let directory = mkdtemp(&template).map_err(|errno| DemoError::Start(errno.into()))?;
-    let outcome = start_inner(options, &directory).and_then(|inner| attend(inner, &signals));
+    let inner = start_inner(options, &directory).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => DemoError::Forbidden(error),
+        _ => DemoError::Start(error),
+    });
+    let outcome = inner.and_then(|inner| attend(inner, &signals).map_err(DemoError::Start));
     // It is empty, unless the inner process could not mount anything over it.
     drop(std::fs::remove_dir_all(&directory));
-    outcome.map_err(DemoError::Start)
+    outcome
 }
 
 /// Starts the inner process, with the caller's users where those allow it.
@@ -194,6 +198,8 @@ pub enum DemoError {
     NoScene(String),
     /// A process, a directory or a namespace was refused.
     Start(io::Error),
+    /// The kernel gives this user no namespaces.
+    Forbidden(io::Error),
     /// The stage was not set.
     Stage(StageError),
     /// A scene could not be played.
@@ -213,6 +219,10 @@ impl fmt::Display for DemoError {
                 write!(f, "no scene is named {name}; there are {names}")
             }
             Self::Start(error) => write!(f, "start the demonstration: {error}"),
+            Self::Forbidden(error) => write!(
+                f,
+                "enter namespaces: {error}; allow user namespaces to this user, or be root"
+            ),
             Self::Stage(error) => write!(f, "{error}"),
             Self::Scene { scene, error } => write!(f, "play {}: {error}", scene.name()),
         }
