@@ -228,9 +228,9 @@ impl Stage {
         last_us.is_some_and(|at_us| at_us + ANSWERED_US >= self.now_us())
     }
 
-    /// Returns whether the daemon of `name` says that it hears all its peers.
+    /// Returns whether the daemon of `name` says that it takes part and hears all its peers.
     fn is_ready(&self, name: &str) -> bool {
-        self.cluster.status(name).is_some_and(|status| hears_all(&status))
+        self.cluster.status(name).is_some_and(|status| is_complete(&status))
     }
 
     /// Shows the picture until `done` or until `end_us`; returns whether it was done.
@@ -327,8 +327,11 @@ fn read_bounds(checked: &Value) -> Option<Bounds> {
     })
 }
 
-/// Returns whether a status says that all its peers are alive.
-fn hears_all(status: &Value) -> bool {
+/// Returns whether a status says that the node takes part and that all its peers are alive.
+fn is_complete(status: &Value) -> bool {
+    if status.get("state").and_then(Value::as_str) != Some("online") {
+        return false;
+    }
     let Some(peers) = status.get("peers").and_then(Value::as_array) else {
         return false;
     };
@@ -382,16 +385,17 @@ mod tests {
     }
 
     #[test]
-    fn a_status_hears_all_when_each_peer_is_alive() {
-        let status = |states: &[&str]| {
+    fn a_status_is_complete_when_the_node_is_online_and_each_peer_alive() {
+        let status = |state: &str, peers: &[&str]| {
             let peers: Vec<Value> =
-                states.iter().map(|state| serde_json::json!({ "state": state })).collect();
-            serde_json::json!({ "peers": peers })
+                peers.iter().map(|state| serde_json::json!({ "state": state })).collect();
+            serde_json::json!({ "state": state, "peers": peers })
         };
-        assert!(hears_all(&status(&["alive", "alive"])));
-        assert!(!hears_all(&status(&["alive", "lost"])));
-        assert!(!hears_all(&status(&[])));
-        assert!(!hears_all(&Value::Null));
+        assert!(is_complete(&status("online", &["alive", "alive"])));
+        assert!(!is_complete(&status("booting", &["alive", "alive"])));
+        assert!(!is_complete(&status("online", &["alive", "lost"])));
+        assert!(!is_complete(&status("online", &[])));
+        assert!(!is_complete(&Value::Null));
     }
 
     #[test]
