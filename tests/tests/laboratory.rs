@@ -19,11 +19,15 @@ use lifesign::namespace::{self, Users};
 
 /// Builds two servers and a client with one service address to watch.
 fn lab() -> Lab {
+    lab_of(["10.77.0.1/24", "10.77.0.2/24", "10.77.0.50/24"], SERVICE)
+}
+
+fn lab_of([alpha, beta, client]: [&str; 3], service: &str) -> Lab {
     let plan = Plan::new()
-        .with_machine(MachinePlan::new("alpha", Role::Server).with_cable(0, "10.77.0.1/24"))
-        .with_machine(MachinePlan::new("beta", Role::Server).with_cable(0, "10.77.0.2/24"))
-        .with_machine(MachinePlan::new("client", Role::Client).with_cable(0, "10.77.0.50/24"))
-        .with_watched(0, SERVICE);
+        .with_machine(MachinePlan::new("alpha", Role::Server).with_cable(0, alpha))
+        .with_machine(MachinePlan::new("beta", Role::Server).with_cable(0, beta))
+        .with_machine(MachinePlan::new("client", Role::Client).with_cable(0, client))
+        .with_watched(0, service);
     Lab::build(Path::new(env!("CARGO_BIN_EXE_subject")), &plan).unwrap()
 }
 
@@ -37,12 +41,16 @@ fn in_namespaces(name: &str, body: impl FnOnce()) {
 }
 
 fn change_address(machine: &Machine, hold: bool) {
-    let ip: IpAddr = SERVICE.parse().unwrap();
+    change_address_to(machine, SERVICE, 24, hold);
+}
+
+fn change_address_to(machine: &Machine, address: &str, prefix: u8, hold: bool) {
+    let ip: IpAddr = address.parse().unwrap();
     let change = || {
         let mut netlink = Netlink::open().map_err(io::Error::other)?;
         let adapters = netlink.adapters().map_err(io::Error::other)?;
         let index = adapters.iter().find(|adapter| adapter.name == "eth0").unwrap().index;
-        let address = Installed { index, ip, prefix: 24 };
+        let address = Installed { index, ip, prefix };
         if hold {
             netlink.add_address(address, false, None).map_err(io::Error::other)
         } else {
@@ -240,5 +248,24 @@ fn a_repetition_arrives_where_the_frame_itself_is_cut_off() {
         sender.send_to(&[7; 64], ("10.77.0.2", 7001)).unwrap();
         assert_eq!(receiver.recv(&mut [0; 100]).unwrap(), 64);
         assert!(lab.now_us() - sent_us >= 30_000);
+    });
+}
+
+#[test]
+fn an_address_of_version_6_is_watched_and_asked_as_well() {
+    in_namespaces("an_address_of_version_6_is_watched_and_asked_as_well", || {
+        let service = "fd4c::100";
+        let mut lab = lab_of(["fd4c::1/64", "fd4c::2/64", "fd4c::50/64"], service);
+        let client = Client::start(lab.machine("client"), service.parse().unwrap()).unwrap();
+        assert!(lab.holders(0).is_empty());
+        change_address_to(lab.machine("alpha"), service, 64, true);
+        await_that("alpha is seen", || lab.holders(0) == ["alpha"]);
+        await_that("the client is answered", || client.last_arrival_us().is_some());
+        change_address_to(lab.machine("beta"), service, 64, true);
+        await_that("both are seen", || lab.holders(0) == ["alpha", "beta"]);
+        pause(30);
+        assert!(lab.two_holders_us(0, 0, lab.now_us()) > 0);
+        change_address_to(lab.machine("alpha"), service, 64, false);
+        await_that("beta alone is seen", || lab.holders(0) == ["beta"]);
     });
 }

@@ -12,6 +12,8 @@ use lifesign::address::netlink::Netlink;
 use lifesign::demo::client::Client;
 use lifesign::demo::cluster::Cluster;
 use lifesign::demo::lab::{Lab, MachinePlan, Plan, Role};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::contender::{Contender, SERVERS, WITNESS};
 use crate::cost::Cost;
@@ -67,6 +69,41 @@ impl Course {
         }
         crashes.outages_ms.sort_by(f64::total_cmp);
         Ok(crashes)
+    }
+
+    /// Stops every process of the holder for a while, then cuts the servers off from each other.
+    pub(crate) fn split(&mut self) -> Result<String, Box<dyn Error>> {
+        let holder = self.holder().ok_or("nobody or more than one holds the address")?;
+        let ids = self.cluster.lab_mut().machine(holder).process_ids()?;
+        let send = |signal| ids.iter().try_for_each(|id| kill(Pid::from_raw(*id), signal));
+        let frozen_us = self.cluster.lab().now_us();
+        send(Signal::SIGSTOP)?;
+        thread::sleep(HARM);
+        send(Signal::SIGCONT)?;
+        self.await_settled(READY_US)?;
+        let cut_us = self.cluster.lab().now_us();
+        self.cluster.lab().cut(SERVERS[0], SERVERS[1]);
+        thread::sleep(HARM);
+        self.cluster.lab().heal();
+        self.await_settled(READY_US)?;
+        let record = self.cluster.lab().switch().record(0).on_wire;
+        let log = self.client.log();
+        let measure = |from_us, to_us| {
+            let two_us = record.two_holders_us(from_us, to_us);
+            let outage_us = log.longest_outage_us(from_us, to_us);
+            format!(
+                "two holders {:.1} ms, longest outage {:.1} ms",
+                milliseconds(two_us),
+                milliseconds(outage_us)
+            )
+        };
+        let now_us = self.cluster.lab().now_us();
+        Ok(format!(
+            "  holder frozen for {0} s: {1}\n  servers cut off from each other for {0} s: {2}",
+            HARM.as_secs(),
+            measure(frozen_us, cut_us),
+            measure(cut_us, now_us)
+        ))
     }
 
     /// Lets `seconds` pass and returns what that cost on each server.
@@ -213,6 +250,9 @@ const SETTLED_US: u64 = 300_000;
 
 /// How long one waits for either, in microseconds.
 const PATIENCE_US: u64 = 20_000_000;
+
+/// How long a holder is frozen and a link is cut.
+const HARM: Duration = Duration::from_secs(3);
 
 const BUSY_PROCESSES: usize = 16;
 

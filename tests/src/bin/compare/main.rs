@@ -1,10 +1,13 @@
 //! Measures lifesign beside keepalived: the same machines, the same wires, the same client, one run.
 //!
 //! For each contender: the outage after the holder crashes with its cables, over several crashes;
-//! the time with two holders; moves of the address while sixteen processes keep every processor
-//! busy; processor time and memory of one idle standby and one idle holder. Usage:
-//! `compare [--crashes N] [--busy SECONDS] [--idle SECONDS] [CONTENDER]...`, where the contenders
-//! are `keepalived`, `keepalived-realtime` and `lifesign`.
+//! the time with two holders, also while the holder is frozen and while the servers are cut off
+//! from each other; processor time and memory of an idle standby and an idle holder; moves of the
+//! address while sixteen processes keep every processor busy. Usage:
+//!
+//! `compare [--crashes N] [--busy SECONDS] [--idle SECONDS] [--no-split] [CONTENDER]...`
+//!
+//! The contenders are `keepalived`, `keepalived-realtime` and `lifesign`; all if none is named.
 
 mod contender;
 mod cost;
@@ -65,6 +68,9 @@ fn compete(
     if wanted.crashes > 0 {
         say(&course.crash(wanted.crashes)?.to_string());
     }
+    if wanted.has_split {
+        say(&course.split()?);
+    }
     if wanted.idle_s > 0 {
         say(&course.idle(wanted.idle_s)?);
     }
@@ -94,17 +100,23 @@ struct Wanted {
     crashes: u64,
     busy_s: u64,
     idle_s: u64,
+    has_split: bool,
     contenders: Vec<Contender>,
 }
 
 impl Wanted {
     fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
-        let mut wanted = Self { crashes: 20, busy_s: 30, idle_s: 30, contenders: Vec::new() };
+        let mut wanted =
+            Self { crashes: 20, busy_s: 30, idle_s: 30, has_split: true, contenders: Vec::new() };
         while let Some(argument) = arguments.next() {
             let number = match argument.as_str() {
                 "--crashes" => &mut wanted.crashes,
                 "--busy" => &mut wanted.busy_s,
                 "--idle" => &mut wanted.idle_s,
+                "--no-split" => {
+                    wanted.has_split = false;
+                    continue;
+                }
                 name => {
                     let contender = Contender::from_name(name);
                     wanted.contenders.push(contender.ok_or_else(|| format!("what is {name}?"))?);
