@@ -14,8 +14,9 @@ use lifesign_core::time::Duration;
 use nix::net::if_::if_nametoindex;
 use serde::Serialize;
 
-use crate::settings::safety::{Enforcement, ROUND_TRIP};
-use crate::settings::{Enforcer, Group, Settings, key};
+use crate::address::lease::{Enforcer, EnforcerChoice};
+use crate::settings::safety::ROUND_TRIP;
+use crate::settings::{Group, Settings, key};
 
 /// Everything that can be said of settings before anything starts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -29,7 +30,7 @@ pub struct Check {
     /// Whether no two nodes can answer for one address: not with `two-nodes` in the quorum chain.
     pub safe: bool,
     /// What is taken to enforce the kernel lease.
-    pub enforcer: &'static str,
+    pub enforcer: String,
     /// How often a heartbeat is sent.
     pub heartbeat_ms: f64,
     /// After how much silence a peer is lost.
@@ -123,8 +124,8 @@ const HONEST_CLOCK_ERROR: u32 = 600;
 impl Check {
     /// Judges `settings` for machines whose kernel lease is `enforcement`.
     #[must_use]
-    pub fn new(settings: &Settings, enforcement: Enforcement) -> Self {
-        let overshoot = enforcement.overshoot();
+    pub fn new(settings: &Settings, enforcement: Enforcer) -> Self {
+        let overshoot = Duration::from_micros(enforcement.overshoot_us());
         let mut errors = Vec::new();
         let groups: Vec<GroupCheck> = settings
             .groups
@@ -142,7 +143,7 @@ impl Check {
             cluster: settings.cluster.clone(),
             accepted: errors.is_empty(),
             safe: errors.is_empty() && !settings.quorum.modules().contains(&Module::TwoNodes),
-            enforcer: enforcement.word(),
+            enforcer: enforcement.to_string(),
             heartbeat_ms: millis(settings.timing.heartbeat),
             dead_ms: millis(settings.timing.dead),
             digest: format!("{:08x}", settings.digest()),
@@ -173,21 +174,21 @@ impl Check {
 fn adapters(settings: &Settings, me: NodeId) -> Vec<&str> {
     let of_links = settings.links.iter().filter_map(|link| link.adapter(me));
     let addresses = settings.groups.iter().flat_map(|group| &group.addresses);
-    let mut names: Vec<&str> =
-        of_links.chain(addresses.filter_map(|address| address.adapter.as_deref())).collect();
+    let mut names: Vec<&str> = of_links
+        .chain(addresses.map(|address| address.adapter.as_str()).filter(|name| !name.is_empty()))
+        .collect();
     names.sort_unstable();
     names.dedup();
     names
 }
 
-/// Returns the enforcement that `enforcer` comes to at worst; for `auto` it is nftables, which
-/// needs no privilege.
+/// Returns the enforcer that `choice` comes to at worst; for `auto` it is nftables, which works in
+/// every kernel of use.
 #[must_use]
-pub const fn expected(enforcer: Enforcer) -> Enforcement {
-    match enforcer {
-        Enforcer::Bpf => Enforcement::Bpf,
-        Enforcer::Auto | Enforcer::Nftables => Enforcement::Nftables,
-        Enforcer::ValidLft => Enforcement::ValidLft,
+pub const fn expected(choice: EnforcerChoice) -> Enforcer {
+    match choice {
+        EnforcerChoice::Auto => Enforcer::Nftables,
+        EnforcerChoice::Only(enforcer) => enforcer,
     }
 }
 
@@ -345,7 +346,7 @@ impl fmt::Display for Check {
         writeln!(formatter, "{}, digest {}", self.heading, self.digest)?;
         for group in &self.groups {
             writeln!(formatter)?;
-            group.write(formatter, self.enforcer)?;
+            group.write(formatter, &self.enforcer)?;
         }
         if !self.warnings.is_empty() {
             writeln!(formatter)?;
@@ -449,13 +450,13 @@ mod tests {
     use super::*;
     use crate::settings::tests::{EXAMPLE, example};
 
-    fn checked(source: &str, enforcement: Enforcement) -> Check {
+    fn checked(source: &str, enforcement: Enforcer) -> Check {
         Check::new(&Settings::parse("test.toml", source).unwrap(), enforcement)
     }
 
     #[test]
     fn the_page_shows_every_term() {
-        let check = checked(EXAMPLE, Enforcement::Bpf);
+        let check = checked(EXAMPLE, Enforcer::Bpf);
         let digest = format!("{:08x}", example().digest());
         let page = "\
 cluster web: 2 nodes, 1 witness, 1 link, 1 group
@@ -486,7 +487,7 @@ SAFE: no two nodes can answer for one address";
 
     #[test]
     fn the_numbers_are_the_sum_of_their_terms() {
-        let check = checked(EXAMPLE, Enforcement::Bpf);
+        let check = checked(EXAMPLE, Enforcer::Bpf);
         let group = &check.groups[0];
         let terms = &group.terms;
         assert!((terms.authority_ms - 26.365).abs() < 1e-9, "{terms:?}");
@@ -509,14 +510,14 @@ SAFE: no two nodes can answer for one address";
             ("slow", Survives { dead: 6, authority: 9 }),
         ] {
             let source = EXAMPLE.replace("\"fast\"", &format!("{profile:?}"));
-            let check = checked(&source, Enforcement::Bpf);
+            let check = checked(&source, Enforcer::Bpf);
             assert_eq!(check.groups[0].survives, expected, "{profile}");
         }
     }
 
     #[test]
     fn what_is_unsafe_is_refused_and_has_no_bounds() {
-        let check = checked(EXAMPLE, Enforcement::ValidLft);
+        let check = checked(EXAMPLE, Enforcer::ValidLifetime);
         assert!(!check.accepted && !check.safe && check.groups[0].bounds.is_none());
         assert_eq!(
             check.errors,
@@ -532,14 +533,14 @@ SAFE: no two nodes can answer for one address";
         let warned = |from: &str, to: &str, expected: &str| {
             let source = EXAMPLE.replace(from, to);
             assert_ne!(source, EXAMPLE);
-            let check = checked(&source, Enforcement::Bpf);
+            let check = checked(&source, Enforcer::Bpf);
             assert!(
                 check.warnings.iter().any(|warning| warning.contains(expected)),
                 "{:?}",
                 check.warnings
             );
         };
-        assert_eq!(checked(EXAMPLE, Enforcement::Bpf).warnings.len(), 1, "one link");
+        assert_eq!(checked(EXAMPLE, Enforcer::Bpf).warnings.len(), 1, "one link");
         warned("votes = 1", "votes = 2", "cannot tie");
         warned("[[witness]]", "[timing]\nclock_error = \"0.01%\"\n[[witness]]", "clock_error");
         warned("prefer = [\"alpha\", \"beta\"]", "prefer = [\"beta\"]", "one node alone");
@@ -547,18 +548,18 @@ SAFE: no two nodes can answer for one address";
             .replace("[[witness]]\nname = \"quorum\"\n", "")
             .replace(", quorum = \"10.77.0.9\"", "");
         let majority = no_witness.replace(", \"witness\"]", "]");
-        let check = checked(&majority, Enforcement::Bpf);
+        let check = checked(&majority, Enforcer::Bpf);
         assert!(check.warnings[0].starts_with("no witness"), "{:?}", check.warnings);
         let two =
             no_witness.replace(", \"witness\"]", ", \"two-nodes\"]\naccept_split_brain = true");
-        let check = checked(&two, Enforcement::Bpf);
+        let check = checked(&two, Enforcer::Bpf);
         assert!(check.warnings[0].starts_with("two-nodes"), "{:?}", check.warnings);
         assert!(check.accepted && !check.safe && check.to_string().contains("NOT SAFE"));
     }
 
     #[test]
     fn the_answer_for_machines_has_the_promised_keys() {
-        let value = serde_json::to_value(checked(EXAMPLE, Enforcement::Bpf)).unwrap();
+        let value = serde_json::to_value(checked(EXAMPLE, Enforcer::Bpf)).unwrap();
         assert_eq!(value["version"], 1);
         assert_eq!(value["safe"], true);
         let group = &value["groups"][0];
@@ -576,7 +577,7 @@ SAFE: no two nodes can answer for one address";
             .replace("/etc/lifesign/key", "/nonexistent/key");
         let settings = Settings::parse("test.toml", &source).unwrap();
         let me = settings.node("alpha").unwrap();
-        let check = Check::new(&settings, Enforcement::Bpf).on_this_machine(&settings, me);
+        let check = Check::new(&settings, Enforcer::Bpf).on_this_machine(&settings, me);
         assert!(check.accepted && check.safe);
         assert_eq!(
             check.warnings[1..],

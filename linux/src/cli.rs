@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use lifesign_core::node::NodeId;
+use serde::Serialize;
 
 use crate::check::{Check, expected};
 use crate::demo::{self, DemoError};
@@ -179,9 +180,9 @@ fn check(args: &CheckArgs) -> ExitCode {
         check = check.on_this_machine(&settings, me);
     }
     if args.json {
-        match serde_json::to_string_pretty(&check) {
-            Ok(text) => say(&text),
-            Err(error) => return fail(&format!("write JSON: {error}")),
+        say_json(&check);
+        for error in &check.errors {
+            eprintln!("error: {error}");
         }
     } else {
         say(&check.to_string());
@@ -232,6 +233,14 @@ fn keygen(args: &KeygenArgs) -> ExitCode {
 /// Prints `text` and a line's end. A reader who has heard enough, such as `head`, is no failure.
 fn say(text: &str) {
     let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// Prints `value` as JSON.
+fn say_json(value: &impl Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => say(&text),
+        Err(error) => eprintln!("error: write JSON: {error}"),
+    }
 }
 
 /// Says why settings are not loaded.

@@ -43,7 +43,10 @@ use lifesign_core::time::Duration;
 
 use self::mistake::Mistakes;
 use self::profile::Profile;
-use self::value::ServiceAddress;
+use crate::address::ServiceAddress;
+use crate::address::lease::EnforcerChoice;
+use crate::link::udp::{Delivery, UdpSpec};
+use crate::link::{LinkSpec, Specification};
 
 /// The settings of a cluster, without a contradiction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +62,7 @@ pub struct Settings {
     /// The profile that the timing began with.
     pub profile: Profile,
     /// What is to enforce the kernel lease.
-    pub enforcer: Enforcer,
+    pub enforcer: EnforcerChoice,
     /// Votes, witnesses and the chain that counts them.
     pub quorum: Quorum,
     /// The spans of the protocol.
@@ -83,35 +86,6 @@ pub struct Node {
     pub name: String,
     /// How many votes it has.
     pub votes: u8,
-}
-
-/// What is to enforce the kernel lease on service addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Enforcer {
-    /// The best that this machine allows.
-    Auto,
-    /// A BPF program at each adapter.
-    Bpf,
-    /// An nftables set whose elements time out.
-    Nftables,
-    /// The lifetime of the address itself, in whole seconds.
-    ValidLft,
-}
-
-impl Enforcer {
-    /// Every enforcer, the best first.
-    pub const ALL: [Self; 4] = [Self::Auto, Self::Bpf, Self::Nftables, Self::ValidLft];
-
-    /// Returns the word for it in the settings.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Bpf => "bpf",
-            Self::Nftables => "nftables",
-            Self::ValidLft => "valid_lft",
-        }
-    }
 }
 
 /// A way to reach peers: UDP on one adapter of each node.
@@ -142,6 +116,20 @@ impl Link {
         self.adapters.get(node.index()).map(String::as_str)
     }
 
+    /// Returns what to open on node `me`, or `None` if it is not on this link.
+    #[must_use]
+    pub fn spec(&self, me: NodeId) -> Option<LinkSpec> {
+        let udp = UdpSpec {
+            adapter: self.adapter(me)?.to_owned(),
+            delivery: self.delivery,
+            port: self.port,
+            own: self.address(me)?,
+            peers: self.peers(me).map(|(_, address)| address).collect(),
+            witnesses: self.witnesses().map(|(_, address)| address).collect(),
+        };
+        Some(LinkSpec { name: self.name.clone(), kind: Specification::Udp(udp) })
+    }
+
     /// Returns the addresses of the other nodes, without witnesses.
     pub fn peers(&self, me: NodeId) -> impl Iterator<Item = (NodeId, IpAddr)> {
         self.members
@@ -154,17 +142,6 @@ impl Link {
     pub fn witnesses(&self) -> impl Iterator<Item = (NodeId, IpAddr)> {
         self.members.iter().copied().filter(|(member, _)| member.is_witness())
     }
-}
-
-/// How a frame reaches the other nodes of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Delivery {
-    /// One datagram to this multicast group.
-    Multicast(IpAddr),
-    /// One datagram to everybody on the network; IPv4 alone.
-    Broadcast,
-    /// One datagram to each node.
-    Unicast,
 }
 
 /// Resources that move together: the addresses first, then the services, in order.

@@ -13,7 +13,8 @@ use super::members::Members;
 use super::mistake::{Mistakes, did_you_mean};
 use super::profile::Profile;
 use super::table::{Misfit, Table};
-use super::{Enforcer, Settings, members, resources, value};
+use super::{Settings, members, resources, value};
+use crate::address::lease::{Enforcer, EnforcerChoice};
 
 /// Reads a whole file.
 pub(super) fn parse(path: &str, source: &str) -> Result<Settings, Mistakes> {
@@ -55,7 +56,7 @@ fn read_top(mut top: Table<'_>, mistakes: &mut Mistakes) -> Option<Settings> {
         state_dir: state_dir.map_or_else(|| PathBuf::from(STATE_DIR), Spanned::into_inner),
         control: control.map_or_else(|| PathBuf::from(CONTROL), Spanned::into_inner),
         profile: base,
-        enforcer: enforcer.map_or(Enforcer::Auto, Spanned::into_inner),
+        enforcer: enforcer.map_or(EnforcerChoice::Auto, Spanned::into_inner),
         quorum: quorum?,
         clock_error: timing.clock_error,
         timing: complete,
@@ -90,10 +91,17 @@ pub(super) fn profile_of(text: &str) -> Result<Profile, Misfit> {
     found.ok_or_else(|| unknown_word("profile", text, &words))
 }
 
-fn enforcer_of(text: &str) -> Result<Enforcer, Misfit> {
-    let words = Enforcer::ALL.map(Enforcer::word);
-    let found = Enforcer::ALL.into_iter().find(|enforcer| enforcer.word() == text);
-    found.ok_or_else(|| unknown_word("enforcer", text, &words))
+fn enforcer_of(text: &str) -> Result<EnforcerChoice, Misfit> {
+    if text == "auto" {
+        return Ok(EnforcerChoice::Auto);
+    }
+    let words = Enforcer::ALL.map(|enforcer| enforcer.to_string());
+    let found = Enforcer::ALL.into_iter().zip(&words).find(|(_, word)| *word == text);
+    found.map(|(enforcer, _)| EnforcerChoice::Only(enforcer)).ok_or_else(|| {
+        let known: Vec<&str> =
+            ["auto"].into_iter().chain(words.iter().map(String::as_str)).collect();
+        unknown_word("enforcer", text, &known)
+    })
 }
 
 /// Returns the misfit of a word that is none of `words`.

@@ -9,7 +9,8 @@ use toml::de::DeValue;
 
 use super::mistake::{Mistakes, did_you_mean};
 use super::table::{Misfit, Table, parsed_of};
-use super::{Delivery, Link, Node, value};
+use super::{Link, Node, value};
+use crate::link::udp::Delivery;
 
 /// Who takes part, and the ways between them.
 #[derive(Debug)]

@@ -13,8 +13,9 @@ use super::members::{Members, Names};
 use super::mistake::Mistakes;
 use super::profile::Profile;
 use super::table::{Misfit, Table, parsed_of};
-use super::value::{self, ServiceAddress};
+use super::value;
 use super::{Group, Service, safety};
+use crate::address::ServiceAddress;
 
 /// The most addresses, and the most services, of one group.
 const MOST_RESOURCES: usize = 64;

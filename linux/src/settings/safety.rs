@@ -10,62 +10,13 @@ use lifesign_core::frame::LinkClass;
 use lifesign_core::group::{Failback, GroupConfig, Guard};
 use lifesign_core::node::{ClusterId, NodeId};
 use lifesign_core::time::Duration;
-use nix::time::{ClockId, clock_getres};
 use sha2::{Digest, Sha256};
 
 use super::document::RawTiming;
 use super::{Group, Service, Settings};
 
-/// What enforces the end of a service address on one machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Enforcement {
-    /// A BPF program at each adapter.
-    Bpf,
-    /// An nftables set whose elements time out.
-    Nftables,
-    /// The lifetime of the address itself, in whole seconds.
-    ValidLft,
-}
-
-impl Enforcement {
-    /// Returns K: by how much it may overshoot the end of authority.
-    ///
-    /// A BPF program compares each packet with the clock, so 100 us is generous. nftables counts in
-    /// jiffies, whose length is the resolution of `CLOCK_MONOTONIC_COARSE`. An address lives for
-    /// whole seconds.
-    #[must_use]
-    pub fn overshoot(self) -> Duration {
-        match self {
-            Self::Bpf => Duration::from_micros(100),
-            Self::Nftables => jiffy(),
-            Self::ValidLft => VALID_LFT_OVERSHOOT,
-        }
-    }
-
-    /// Returns its name.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Bpf => "bpf",
-            Self::Nftables => "nftables",
-            Self::ValidLft => "valid_lft",
-        }
-    }
-}
-
 /// K of `valid_lft`; from this on, no absolute deadline in the kernel is assumed.
 const VALID_LFT_OVERSHOOT: Duration = Duration::from_millis(1000);
-
-/// Returns the length of a jiffy, and the longest there is (10 ms, at 100 Hz) where the kernel does
-/// not say.
-fn jiffy() -> Duration {
-    let resolution = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).ok();
-    let micros = resolution.and_then(|time| {
-        let nanos = u64::try_from(time.tv_nsec()).ok().filter(|_| time.tv_sec() == 0)?;
-        Some(nanos.div_ceil(1000)).filter(|micros| *micros > 0)
-    });
-    micros.map_or(Duration::from_millis(10), Duration::from_micros)
-}
 
 /// What a round trip between members is allowed to take, the peers' own delays included.
 pub const ROUND_TRIP: Duration = Duration::from_millis(1);

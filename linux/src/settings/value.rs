@@ -6,24 +6,7 @@ use std::path::PathBuf;
 use lifesign_core::time::Duration;
 
 use super::table::Misfit;
-
-/// An address that moves with a group, with the length of its network's prefix.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceAddress {
-    /// The address.
-    pub ip: IpAddr,
-    /// How many leading bits name the network: 1 to 32, or 1 to 128.
-    pub prefix: u8,
-    /// The adapter to put it on; by default the one that has another address in this network.
-    pub adapter: Option<String>,
-}
-
-impl core::fmt::Display for ServiceAddress {
-    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(formatter, "{}/{}", self.ip, self.prefix)?;
-        self.adapter.as_ref().map_or(Ok(()), |adapter| write!(formatter, "@{adapter}"))
-    }
-}
+use crate::address::ServiceAddress;
 
 /// Returns the span of a text such as `10ms`, `1.5s` or `2m`: a decimal number and one of us, ms,
 /// s, m, h, with no space between. It is exact in microseconds, more than zero, and at most a week.
@@ -169,8 +152,8 @@ pub(super) fn multicast(text: &str) -> Result<IpAddr, Misfit> {
 /// Returns the service address of a text such as `10.0.0.100/24` or `fd00::100/64@eth0`.
 pub(super) fn service_address(text: &str) -> Result<ServiceAddress, Misfit> {
     let (rest, adapter) = match text.split_once('@') {
-        None => (text, None),
-        Some((rest, name)) => (rest, Some(adapter(name)?)),
+        None => (text, String::new()),
+        Some((rest, name)) => (rest, adapter(name)?),
     };
     let Some((ip, prefix)) = rest.split_once('/') else {
         let example = if host(rest)?.is_ipv4() { 24 } else { 64 };
@@ -253,8 +236,10 @@ mod tests {
     #[test]
     fn service_addresses_need_a_network_and_a_place_in_it() {
         let good = service_address("10.77.0.100/24@eth0").unwrap();
-        assert_eq!(good.to_string(), "10.77.0.100/24@eth0");
-        assert_eq!(good.adapter.as_deref(), Some("eth0"));
+        let expected =
+            ServiceAddress { ip: [10, 77, 0, 100].into(), prefix: 24, adapter: "eth0".to_owned() };
+        assert_eq!(good, expected);
+        assert_eq!(service_address("fd00::1/64").unwrap().adapter, "");
         assert!(service_address("10.77.0.0/31").is_ok(), "RFC 3021 has no network address");
         assert!(
             service_address("fd00::/64").is_ok(),
