@@ -12,5 +12,6 @@ pub mod log;
 pub mod namespace;
 pub mod notify;
 pub mod realtime;
+pub mod report;
 pub mod settings;
 mod sys;
