@@ -4,6 +4,7 @@ pub mod address;
 pub mod check;
 pub mod cli;
 pub mod clock;
+pub mod control;
 pub mod demo;
 pub mod executor;
 pub mod keygen;
