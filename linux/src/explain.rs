@@ -1,0 +1,214 @@
+//! The engine's reasons and obstacles as sentences, and what would have to change.
+//!
+//! "It" is the group, "this node" the one that reports. Sentences have no full stop.
+
+use lifesign_core::engine::Obstacle;
+use lifesign_core::group::Reason;
+use lifesign_core::node::NodeId;
+use lifesign_core::time::Instant;
+
+use crate::page::{list, span};
+
+/// A sentence, and what would have to happen for it to become untrue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What is the case.
+    pub what: String,
+    /// What would change it; each alone may do.
+    pub would_change: Vec<String>,
+}
+
+/// Returns `reason` as a sentence; `name` gives names of members.
+#[must_use]
+pub fn reason(reason: Reason, name: &dyn Fn(NodeId) -> String) -> String {
+    match reason {
+        Reason::Start => "nothing has happened since this node started".to_owned(),
+        Reason::Unheld => "nobody has held it since this node started".to_owned(),
+        Reason::HolderLost(node) => {
+            format!("{}, which held it, fell silent on every link", name(node))
+        }
+        Reason::Released(node) => format!("{} gave it up in good order", name(node)),
+        Reason::Asked => "the operator asked this node to take it".to_owned(),
+        Reason::Granted => "a quorum supports it and every survivor agrees".to_owned(),
+        Reason::Disputed(node) => format!(
+            "a quorum supports it; {} withheld its consent for the whole dispute time",
+            name(node)
+        ),
+        Reason::Started => "it has been started".to_owned(),
+        Reason::StartFailed => "it could not be started".to_owned(),
+        Reason::AuthorityLost => "no quorum answered, and the authority ran out".to_owned(),
+        Reason::HandedTo(node) => format!("it was handed to {}", name(node)),
+        Reason::Leaving => "this node is leaving".to_owned(),
+        Reason::Stopped => "it has been stopped".to_owned(),
+        Reason::StopFailed => "it could not be stopped".to_owned(),
+        Reason::BetterClaim(node) => format!("{} wants it too and comes first", name(node)),
+        Reason::HeldBy(node) => format!("{} holds it", name(node)),
+        Reason::Unanswered => "no quorum answered the claim in time".to_owned(),
+        Reason::Standby => "the operator wants this node free of it".to_owned(),
+        Reason::Failback(node) => format!("it is offered to {}, which it prefers", name(node)),
+        Reason::NoTaker => "it was offered, and nobody took it".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Returns what `obstacle` keeps this node from, at `now`; `name` gives names of members.
+#[must_use]
+pub fn obstacle(obstacle: &Obstacle, name: &dyn Fn(NodeId) -> String, now: Instant) -> Explanation {
+    let left = |until: Instant| span(until.since(now).as_millis());
+    let (what, would_change) = match obstacle {
+        Obstacle::NotInOrder => (
+            "the settings do not name this node for it".to_owned(),
+            vec!["`prefer` of the group names this node".to_owned()],
+        ),
+        Obstacle::Leaving => {
+            ("this node is leaving".to_owned(), vec!["the daemon is started again here".to_owned()])
+        }
+        Obstacle::Standby => (
+            "the operator wants this node free of it".to_owned(),
+            vec!["the operator runs `lifesign takeover` here".to_owned()],
+        ),
+        Obstacle::Settling(until) => (
+            "this node has just started and is meeting its peers".to_owned(),
+            vec![format!("{} pass", left(*until))],
+        ),
+        Obstacle::Waiting(until) => (
+            "an attempt has failed".to_owned(),
+            vec![format!("{} pass, then this node tries again", left(*until))],
+        ),
+        Obstacle::Unreserved(_) => (
+            "the next token is not saved on disk yet".to_owned(),
+            vec!["the state directory can be written to".to_owned()],
+        ),
+        Obstacle::HeldBy(node) => {
+            let holder = name(*node);
+            (
+                format!("{holder} holds it and is alive"),
+                vec![
+                    format!("{holder} falls silent on every link, or gives it up"),
+                    "the operator runs `lifesign takeover` here".to_owned(),
+                ],
+            )
+        }
+        Obstacle::ClaimedBy(node) => (
+            format!("{} wants it too and comes first", name(*node)),
+            vec![format!("{} gives up its claim, or falls silent", name(*node))],
+        ),
+        Obstacle::Promised(promise) => (
+            format!("this node has promised it to {}", name(promise.to.node)),
+            vec![format!("the promise runs out, in {} at most", left(promise.until))],
+        ),
+        Obstacle::Rank(until) => (
+            "a better placed node is given time to claim it first".to_owned(),
+            vec![format!("{} pass", left(*until))],
+        ),
+        Obstacle::NoQuorum(missing) => {
+            let names: Vec<String> = missing.iter().map(name).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            (
+                format!("it has no quorum: {} not support it", with_verb(&names)),
+                vec![format!("enough of {} answer and promise it to this node", list(&names))],
+            )
+        }
+        Obstacle::Consent(node, until) => (
+            format!("a quorum supports it; {} is alive and does not agree", name(*node)),
+            vec![
+                format!("{} agrees, for it no longer hears another holder", name(*node)),
+                format!("{} pass; then the quorum alone decides", left(*until)),
+            ],
+        ),
+        Obstacle::Unfenced(node) => (
+            format!("{} could still be holding it", name(*node)),
+            vec![
+                format!("{} is fenced", name(*node)),
+                format!("{} comes back and does not hold it", name(*node)),
+            ],
+        ),
+        other => (format!("{other:?}"), Vec::new()),
+    };
+    Explanation { what, would_change }
+}
+
+fn with_verb(names: &[&str]) -> String {
+    format!("{} {}", list(names), if names.len() > 1 { "do" } else { "does" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifesign_core::group::Token;
+    use lifesign_core::node::BootId;
+    use lifesign_core::promise::{Promise, Supported};
+
+    fn name(node: NodeId) -> String {
+        ["alpha", "beta"].get(node.index()).map_or("quorum", |name| name).to_owned()
+    }
+
+    const NOW: Instant = Instant::from_micros(1_000_000);
+    const LATER: Instant = Instant::from_micros(1_060_000);
+
+    fn beta() -> NodeId {
+        NodeId::new(1).unwrap()
+    }
+
+    #[test]
+    fn every_obstacle_is_a_sentence_and_says_what_would_change_it() {
+        let to = Supported { node: beta(), boot: BootId::new(7), token: Token(3) };
+        let promise = Promise { to, renewed_by: 9, until: LATER };
+        let voters = [beta(), NodeId::witness(0).unwrap()].into_iter().collect();
+        for (given, expected) in [
+            (Obstacle::NotInOrder, "the settings do not name this node for it"),
+            (Obstacle::Leaving, "this node is leaving"),
+            (Obstacle::Standby, "the operator wants this node free of it"),
+            (Obstacle::Settling(LATER), "this node has just started and is meeting its peers"),
+            (Obstacle::Waiting(LATER), "an attempt has failed"),
+            (Obstacle::Unreserved(Token(1)), "the next token is not saved on disk yet"),
+            (Obstacle::HeldBy(beta()), "beta holds it and is alive"),
+            (Obstacle::ClaimedBy(beta()), "beta wants it too and comes first"),
+            (Obstacle::Promised(promise), "this node has promised it to beta"),
+            (Obstacle::Rank(LATER), "a better placed node is given time to claim it first"),
+            (Obstacle::NoQuorum(voters), "it has no quorum: beta and quorum do not support it"),
+            (
+                Obstacle::Consent(beta(), LATER),
+                "a quorum supports it; beta is alive and does not agree",
+            ),
+            (Obstacle::Unfenced(beta()), "beta could still be holding it"),
+        ] {
+            let said = obstacle(&given, &name, NOW);
+            assert_eq!(said.what, expected);
+            assert!(!said.would_change.is_empty(), "{given:?}");
+        }
+        let said = obstacle(&Obstacle::Promised(promise), &name, NOW);
+        assert_eq!(said.would_change, ["the promise runs out, in 60 ms at most"]);
+    }
+
+    #[test]
+    fn every_reason_is_a_sentence() {
+        for given in [
+            Reason::Start,
+            Reason::Unheld,
+            Reason::HolderLost(beta()),
+            Reason::Released(beta()),
+            Reason::Asked,
+            Reason::Granted,
+            Reason::Disputed(beta()),
+            Reason::Started,
+            Reason::StartFailed,
+            Reason::AuthorityLost,
+            Reason::HandedTo(beta()),
+            Reason::Leaving,
+            Reason::Stopped,
+            Reason::StopFailed,
+            Reason::BetterClaim(beta()),
+            Reason::HeldBy(beta()),
+            Reason::Unanswered,
+            Reason::Standby,
+            Reason::Failback(beta()),
+            Reason::NoTaker,
+        ] {
+            let said = reason(given, &name);
+            assert!(said.contains(' ') && !said.ends_with('.'), "{given:?}: {said}");
+            let is_about_beta = format!("{given:?}").contains("NodeId");
+            assert_eq!(said.contains("beta"), is_about_beta, "{given:?}: {said}");
+        }
+    }
+}
