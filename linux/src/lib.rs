@@ -17,4 +17,6 @@ pub mod page;
 pub mod realtime;
 pub mod report;
 pub mod settings;
+pub mod status;
 mod sys;
+pub mod why;

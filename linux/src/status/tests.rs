@@ -1,0 +1,194 @@
+//! Pages, to the letter.
+
+use super::*;
+use crate::page::WIDTH;
+use crate::report::tests::{good, held, peer};
+use crate::report::{Alert, Decision, LinkReport};
+
+#[test]
+fn a_good_day() {
+    let expected = "\
+GOOD: alpha holds www, every member is here
+cluster web, seen from alpha (online, up 3 days 4 h)
+
+GROUP  HOLDER  SINCE         ADDRESSES
+www    alpha   2 h 03 min    10.77.0.100/24
+
+MEMBER             lan
+alpha   this node
+beta    alive      *
+quorum  alive      *    witness
+
+LINK  ADAPTER                SENT   RECEIVED  DROPPED  REJECTED  STATE
+lan   eth0                5475210    5474988        0         0  up
+
+quorum      yes, 2 of 2 votes (majority have, witness not asked)
+lease       bpf, at most 0.1 ms late
+scheduling  fifo 50, memory locked
+settings    24687572
+
+LATELY
+  2 h 03 min ago  www: holding, because it has been started
+";
+    assert_eq!(render(&good(), Page::PLAIN), expected);
+}
+
+/// The other server and its cable are gone, the witness is heard and does not hear us.
+fn bad_day() -> Report {
+    let mut report = good();
+    report.groups.push(held("mail", "alpha", GroupRole::Idle));
+    report.groups[1].holder = None;
+    report.groups[1].since_ms = 4100;
+    report.groups[1].obstacle =
+        Some("it has no quorum: beta and quorum do not support it".to_owned());
+    report.groups[1].addresses.push("fd00::100/64".to_owned());
+    report.quorum.have = false;
+    report.quorum.votes = 1;
+    report.quorum.modules[0].answer = "tie".to_owned();
+    report.quorum.modules[1].answer = "no".to_owned();
+    report.peers = vec![
+        peer("beta", PeerKind::Node, PeerState::Lost),
+        peer("quorum", PeerKind::Witness, PeerState::OneWay),
+    ];
+    report.links[0].rejected.insert("wrong tag".to_owned(), 12);
+    report.links[0].drops = 3;
+    report.links.push(LinkReport {
+        name: "direct".to_owned(),
+        state: "down: adapter eth1 has no carrier".to_owned(),
+        adapter: "eth1".to_owned(),
+        ..report.links[0].clone()
+    });
+    report.links[1].rejected.clear();
+    report.alerts = vec![Alert {
+        text: "12 frames with a wrong tag on link lan: somebody may be trying to break in, or a \
+               member has another key"
+            .to_owned(),
+        since_ms: 65_000,
+    }];
+    report.enforcer.name = "nftables".to_owned();
+    report.enforcer.overshoot_us = 4000;
+    report.enforcer.refused = vec!["bpf: load program: operation not permitted".to_owned()];
+    report.decisions.insert(
+        0,
+        Decision { ago_ms: 4100, text: "mail: idle, because no quorum answered".to_owned() },
+    );
+    report
+}
+
+#[test]
+fn a_bad_day() {
+    let expected = "\
+DOWN: nobody holds mail: it has no quorum: beta and quorum do not support it
+cluster web, seen from alpha (online, up 3 days 4 h)
+
+GROUP  HOLDER  SINCE         ADDRESSES
+www    alpha   2 h 03 min    10.77.0.100/24
+mail   nobody  4.1 s         10.77.0.100/24 and 1 more
+
+MEMBER             lan  direct
+alpha   this node
+beta    lost       x    -
+quorum  one-way    /    -       witness
+        * heard both ways, / one way, x silent
+
+LINK    ADAPTER                SENT   RECEIVED  DROPPED  REJECTED  STATE
+lan     eth0                5475210    5474988        3        12  up
+    rejected: 12 wrong tag
+direct  eth1                5475210    5474988        3         0  down
+    down: adapter eth1 has no carrier
+
+quorum      no, 1 of 2 votes (majority tie, witness no)
+lease       nftables, at most 4 ms late
+            without bpf: load program: operation not permitted
+scheduling  fifo 50, memory locked
+settings    24687572
+
+ALERT 12 frames with a wrong tag on link lan: somebody may be trying to break
+      in, or a member has another key (since 1 min 05 s)
+
+LATELY
+       4.1 s ago  mail: idle, because no quorum answered
+  2 h 03 min ago  www: holding, because it has been started
+";
+    assert_eq!(render(&bad_day(), Page::PLAIN), expected);
+}
+
+#[test]
+fn the_first_line_names_the_worst() {
+    let said = |change: &dyn Fn(&mut Report)| {
+        let mut report = good();
+        change(&mut report);
+        let (health, why) = judge(&report);
+        format!("{}: {why}", health.word())
+    };
+    assert_eq!(said(&|_| {}), "GOOD: alpha holds www, every member is here");
+    assert_eq!(said(&|report| report.peers[1].state = PeerState::Lost), "DEGRADED: quorum is lost");
+    assert_eq!(
+        said(&|report| report.groups[0].role = GroupRole::Stuck),
+        "DEGRADED: www could not be stopped on alpha"
+    );
+    assert_eq!(
+        said(&|report| report.peers[0].links[0].hears_us = false),
+        "DEGRADED: link lan to beta is broken"
+    );
+    assert_eq!(
+        said(&|report| report.peers[0].settings_agree = Some(false)),
+        "DEGRADED: beta has other settings"
+    );
+    assert_eq!(said(&|report| report.state = NodeState::Standby), "DEGRADED: alpha is on standby");
+    let unheld = |report: &mut Report| {
+        report.groups[0].holder = None;
+        report.groups[0].role = GroupRole::Claiming;
+    };
+    assert_eq!(said(&unheld), "DOWN: nobody holds www (alpha is claiming)");
+    assert_eq!(
+        said(&|report| {
+            unheld(report);
+            report.state = NodeState::Booting;
+        }),
+        "DEGRADED: alpha has just started and knows of nobody who holds www"
+    );
+    assert_eq!(
+        said(&|report| {
+            report.peers.iter_mut().for_each(|peer| peer.state = PeerState::Lost);
+            report.quorum.have = false;
+            report.links[0].state = "down: no carrier".to_owned();
+        }),
+        "DEGRADED: alpha is in no quorum; beta and quorum are lost; and 1 more"
+    );
+    assert_eq!(
+        said(&|report| report.groups.clear()),
+        "GOOD: every member is here, and there is no group to hold"
+    );
+}
+
+#[test]
+fn the_page_is_no_wider_than_a_screen() {
+    let mut report = bad_day();
+    let long = "n".repeat(64);
+    report.node.clone_from(&long);
+    report.cluster.clone_from(&long);
+    report.peers[0].name.clone_from(&long);
+    report.groups[0].name.clone_from(&long);
+    report.groups[0].holder = Some(long.clone());
+    report.groups[0].addresses = vec!["fd00:1111:2222:3333:4444:5555:6666:7777/128".to_owned()];
+    for page in [Page::PLAIN, Page { is_ascii: false, is_coloured: false }] {
+        let text = render(&report, page);
+        for line in text.lines().filter(|line| !line.contains(&long)) {
+            let most = if line.contains("fd00:1111") { 110 } else { WIDTH };
+            assert!(line.chars().count() <= most, "{line}");
+        }
+        assert_eq!(text.is_ascii(), page.is_ascii);
+    }
+}
+
+#[test]
+fn colours_mark_words_and_change_none() {
+    let page = Page { is_coloured: true, is_ascii: true };
+    let mut plain = render(&bad_day(), page);
+    assert!(plain.starts_with("\x1b[1;31mDOWN\x1b[0m: nobody holds mail"), "{plain}");
+    for code in ["\x1b[1;31m", "\x1b[1;32m", "\x1b[1;33m", "\x1b[2m", "\x1b[0m"] {
+        plain = plain.replace(code, "");
+    }
+    assert_eq!(plain, render(&bad_day(), Page::PLAIN));
+}

@@ -1,0 +1,189 @@
+//! Why a group is where it is, why not elsewhere, and what would have to change.
+
+use core::fmt::Write;
+
+use crate::page::{Page, Paint, list, span, wrap};
+use crate::report::{GroupReport, GroupRole, Report, VoterReport};
+
+/// Returns the answer about `group`, or about all groups.
+///
+/// # Errors
+/// There is no such group; the sentence names those there are.
+pub fn render(report: &Report, group: Option<&str>, page: Page) -> Result<String, String> {
+    let chosen: Vec<&GroupReport> = report
+        .groups
+        .iter()
+        .filter(|known| group.is_none_or(|group| known.name == group))
+        .collect();
+    if chosen.is_empty() {
+        let known: Vec<&str> = report.groups.iter().map(|group| group.name.as_str()).collect();
+        return Err(match group {
+            Some(group) if known.is_empty() => {
+                format!("there is no group {group:?}, nor any other")
+            }
+            Some(group) => format!("there is no group {group:?}; known are {}", list(&known)),
+            None => "the settings have no group".to_owned(),
+        });
+    }
+    let texts: Vec<String> = chosen.iter().map(|group| one(report, group, page)).collect();
+    Ok(texts.join("\n"))
+}
+
+fn one(report: &Report, group: &GroupReport, page: Page) -> String {
+    let me = &report.node;
+    let since = span(group.since_ms);
+    let head = match (&group.holder, group.role) {
+        (_, GroupRole::Stuck) => {
+            format!("could not be stopped on {me}, so nobody else may start it")
+        }
+        (Some(holder), GroupRole::Offering) => {
+            format!("is held by {holder} under token {} and offered to others", group.token)
+        }
+        (Some(holder), _) => format!("is held by {holder} under token {}", group.token),
+        (None, GroupRole::Idle) => "is held by nobody that is heard here".to_owned(),
+        (None, role) => format!("is held by nobody yet, {me} is {}", role.word()),
+    };
+    let painted = match (&group.holder, group.role) {
+        (_, GroupRole::Stuck) | (None, _) => page.paint(Paint::Bad, &group.name),
+        (Some(_), _) => page.paint(Paint::Good, &group.name),
+    };
+    let mut text = wrap(&format!("{} ", group.name), &head).replacen(&group.name, &painted, 1);
+    text.push_str(&wrap(
+        "  ",
+        &format!("{me} is {} since {since}: {}", group.role.word(), group.reason),
+    ));
+    if !group.addresses.is_empty() {
+        text.push_str(&wrap("  addresses: ", &group.addresses.join(", ")));
+    }
+    if group.role != GroupRole::Idle {
+        write_voters(&mut text, group, page);
+    }
+    if let Some(left) = group.authority_left_ms {
+        let _ = writeln!(text, "  unless they are renewed, its authority ends in {left:.1} ms");
+    }
+    write_elsewhere(&mut text, report, group);
+    if !group.would_change.is_empty() {
+        text.push_str("\n  what would change that\n");
+    }
+    for change in &group.would_change {
+        text.push_str(&wrap("    - ", change));
+    }
+    text
+}
+
+fn write_voters(text: &mut String, group: &GroupReport, page: Page) {
+    text.push_str("\n  it rests on promises; a quorum of them is needed\n");
+    let width = group.voters.iter().map(|voter| voter.name.chars().count()).max().unwrap_or(0);
+    for voter in &group.voters {
+        let VoterReport { name, supports, age_ms, why_not } = voter;
+        let name = page.fit(name, width.min(20));
+        let said = match (supports, age_ms, why_not) {
+            (true, Some(age), _) => format!("yes, {age:.1} ms old"),
+            (true, None, _) => "yes".to_owned(),
+            (false, _, Some(why_not)) => format!("no: {why_not}"),
+            (false, Some(age), None) => format!("no longer, {age:.1} ms old"),
+            (false, None, None) => "no".to_owned(),
+        };
+        text.push_str(&wrap(&format!("    {name}  "), &said));
+    }
+}
+
+fn write_elsewhere(text: &mut String, report: &Report, group: &GroupReport) {
+    let me = report.node.as_str();
+    if let Some(obstacle) = &group.obstacle {
+        text.push('\n');
+        text.push_str(&wrap(&format!("  why not on {me}: "), obstacle));
+    }
+    let holder = group.holder.as_deref();
+    let is_other = |name: &&String| name.as_str() != me && Some(name.as_str()) != holder;
+    let mut is_first = group.obstacle.is_none();
+    for name in group.nodes.iter().filter(is_other) {
+        let Some(peer) = report.peers.iter().find(|peer| peer.name == *name) else { continue };
+        let why = match (peer.state, holder) {
+            (crate::report::PeerState::Alive, Some(holder)) => {
+                format!("{holder} holds it and is alive")
+            }
+            (crate::report::PeerState::Alive, None) => {
+                "it has not claimed it; ask there".to_owned()
+            }
+            (state, _) => format!("it is {}", state.word()),
+        };
+        if core::mem::take(&mut is_first) {
+            text.push('\n');
+        }
+        text.push_str(&wrap(&format!("  why not on {name}: "), &why));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::PeerState;
+    use crate::report::tests::good;
+
+    #[test]
+    fn a_holder_shows_what_it_rests_on() {
+        let expected = "\
+www is held by alpha under token 17
+  alpha is holding since 2 h 03 min: it has been started
+  addresses: 10.77.0.100/24
+
+  it rests on promises; a quorum of them is needed
+    alpha   yes, 0.4 ms old
+    beta    yes, 6.1 ms old
+    quorum  yes, 3.9 ms old
+  unless they are renewed, its authority ends in 20.3 ms
+
+  why not on beta: alpha holds it and is alive
+";
+        assert_eq!(render(&good(), Some("www"), Page::PLAIN).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_node_that_may_not_says_why_and_what_would_help() {
+        let mut report = good();
+        let group = &mut report.groups[0];
+        group.holder = None;
+        group.role = GroupRole::Claiming;
+        group.since_ms = 1200;
+        group.reason = "beta, which held it, fell silent on every link".to_owned();
+        group.authority_left_ms = None;
+        for voter in &mut group.voters[1..] {
+            voter.supports = false;
+            voter.age_ms = None;
+        }
+        group.voters[1].why_not = Some("it is lost".to_owned());
+        group.voters[2].why_not = Some("it favours the other side".to_owned());
+        group.obstacle = Some("it has no quorum: beta and quorum do not support it".to_owned());
+        group.would_change = vec!["enough of beta and quorum answer".to_owned()];
+        report.peers[0].state = PeerState::Lost;
+        let expected = "\
+www is held by nobody yet, alpha is claiming
+  alpha is claiming since 1.2 s: beta, which held it, fell silent on every link
+  addresses: 10.77.0.100/24
+
+  it rests on promises; a quorum of them is needed
+    alpha   yes, 0.4 ms old
+    beta    no: it is lost
+    quorum  no: it favours the other side
+
+  why not on alpha: it has no quorum: beta and quorum do not support it
+  why not on beta: it is lost
+
+  what would change that
+    - enough of beta and quorum answer
+";
+        assert_eq!(render(&report, None, Page::PLAIN).unwrap(), expected);
+    }
+
+    #[test]
+    fn groups_that_are_not_there_are_named() {
+        let mut report = good();
+        assert_eq!(
+            render(&report, Some("mail"), Page::PLAIN).unwrap_err(),
+            "there is no group \"mail\"; known are www"
+        );
+        report.groups.clear();
+        assert_eq!(render(&report, None, Page::PLAIN).unwrap_err(), "the settings have no group");
+    }
+}
