@@ -15,7 +15,10 @@ use serde::Serialize;
 use crate::check::{Check, expected};
 use crate::demo::{self, DemoError};
 use crate::keygen::{self, Task};
+use crate::operate::{self, Move};
+use crate::page::Page;
 use crate::settings::{LoadError, Settings};
+use crate::{status, why};
 
 /// Keeps a service address alive on one of several servers, and never on two.
 #[derive(Debug, Parser)]
@@ -42,6 +45,30 @@ enum Command {
     /// switchover. Settings that cannot keep the inequality are refused, with exit status 2.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
+    /// Show how things are, as this machine sees them
+    ///
+    /// The first line says GOOD (everything is held, and the next failure can be survived),
+    /// DEGRADED (everything is held, something is missing) or DOWN (something is not held), and
+    /// why.
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(StatusArgs),
+    /// Explain why a group is where it is, why not elsewhere, and what would change that
+    #[command(after_help = WHY_EXAMPLES)]
+    Why(WhyArgs),
+    /// Give a group, or everything, to other nodes, in good order
+    ///
+    /// The group is offered, and moves as soon as another node can take it. Without a group, this
+    /// node keeps voting and stays free of all groups until `lifesign takeover`. Waits for the
+    /// outcome, and prints where the groups are and how long it took. Exit status 1 if they have
+    /// not moved.
+    #[command(after_help = STANDBY_EXAMPLES)]
+    Standby(MoveArgs),
+    /// Take a group, or everything, to this node, in good order; ends standby
+    ///
+    /// A holder that is alive gives it up first. Waits for the outcome, and prints where the groups
+    /// are and how long it took. Exit status 1 if they have not moved.
+    #[command(after_help = TAKEOVER_EXAMPLES)]
+    Takeover(MoveArgs),
     /// Make a key file, or rotate its keys
     ///
     /// Without an option it writes a file with one fresh key, readable for its owner alone, and
@@ -77,6 +104,27 @@ Examples:
   lifesign check /etc/lifesign.toml
   lifesign check --node alpha --json /etc/lifesign.toml";
 
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  lifesign status
+  lifesign status --watch
+  lifesign status --json | jq .groups";
+
+const WHY_EXAMPLES: &str = "\
+Examples:
+  lifesign why
+  lifesign why www";
+
+const STANDBY_EXAMPLES: &str = "\
+Examples:
+  lifesign standby          before this machine is serviced
+  lifesign standby www";
+
+const TAKEOVER_EXAMPLES: &str = "\
+Examples:
+  lifesign takeover         when this machine is back
+  lifesign takeover www";
+
 const KEYGEN_EXAMPLES: &str = "\
 Examples:
   lifesign keygen /etc/lifesign/key
@@ -110,6 +158,42 @@ struct CheckArgs {
     /// By default the node with this machine's host name, if there is one.
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
+}
+
+/// Where the daemon is asked.
+#[derive(Debug, Args)]
+struct ControlArgs {
+    /// The daemon's control socket
+    #[arg(long, value_name = "PATH", default_value = "/run/lifesign/control")]
+    control: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    #[command(flatten)]
+    at: ControlArgs,
+    /// Answer in JSON, for machines
+    #[arg(long)]
+    json: bool,
+    /// Show it again each second, until interrupted
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+}
+
+#[derive(Debug, Args)]
+struct WhyArgs {
+    #[command(flatten)]
+    at: ControlArgs,
+    /// The group; all groups if left out
+    group: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct MoveArgs {
+    #[command(flatten)]
+    at: ControlArgs,
+    /// The group; all groups if left out
+    group: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -149,6 +233,10 @@ struct KeygenArgs {
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check(args) => check(&args),
+        Command::Status(args) => status(&args),
+        Command::Why(args) => why(&args),
+        Command::Standby(args) => relocate(&args, Move::Away),
+        Command::Takeover(args) => relocate(&args, Move::Here),
         Command::Keygen(args) => keygen(&args),
         Command::Demo(args) => show(args),
         Command::Completions { shell } => {
@@ -245,7 +333,7 @@ fn say_json(value: &impl Serialize) {
 
 /// Says why settings are not loaded.
 fn refuse(error: &LoadError) -> ExitCode {
-    eprintln!("{}", error.render(is_coloured(&io::stderr())));
+    eprintln!("{}", error.render(Page::of(&io::stderr()).is_coloured));
     ExitCode::from(BAD_SETTINGS)
 }
 
@@ -259,12 +347,66 @@ fn fail(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Returns whether `stream` is a terminal whose user has nothing against colours
-/// (<https://no-color.org>).
-fn is_coloured(stream: &impl IsTerminal) -> bool {
-    let refuses = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-    stream.is_terminal() && !refuses && !is_dumb
+fn status(args: &StatusArgs) -> ExitCode {
+    let page = Page::of(&io::stdout());
+    loop {
+        let report = match operate::report(&args.at.control) {
+            Ok(report) => report,
+            Err(error) if !args.watch => return fail(&error),
+            Err(error) => {
+                if !redraw(&format!("{error}\n")) {
+                    return ExitCode::SUCCESS;
+                }
+                std::thread::sleep(EACH);
+                continue;
+            }
+        };
+        if args.json {
+            say_json(&report);
+            return ExitCode::SUCCESS;
+        }
+        let text = status::render(&report, page);
+        if !args.watch {
+            say(text.trim_end());
+            return ExitCode::SUCCESS;
+        }
+        if !redraw(&text) {
+            return ExitCode::SUCCESS;
+        }
+        std::thread::sleep(EACH);
+    }
+}
+
+/// How often a watched page is drawn.
+const EACH: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Puts `text` in the place of the page before, and returns whether somebody still reads.
+fn redraw(text: &str) -> bool {
+    let mut stdout = io::stdout().lock();
+    let clear = if stdout.is_terminal() { "\x1b[H\x1b[2J" } else { "" };
+    writeln!(stdout, "{clear}{text}").and_then(|()| stdout.flush()).is_ok()
+}
+
+fn why(args: &WhyArgs) -> ExitCode {
+    let page = Page::of(&io::stdout());
+    let report = operate::report(&args.at.control);
+    match report.and_then(|report| why::render(&report, args.group.as_deref(), page)) {
+        Ok(text) => {
+            say(text.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+fn relocate(args: &MoveArgs, to: Move) -> ExitCode {
+    match operate::relocate(&args.at.control, args.group.as_deref(), to) {
+        Ok(outcome) => {
+            say(&outcome.text);
+            if outcome.has_moved { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => fail(&error),
+    }
 }
 
 #[cfg(test)]

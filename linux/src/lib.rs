@@ -13,6 +13,7 @@ pub mod link;
 pub mod log;
 pub mod namespace;
 pub mod notify;
+pub mod operate;
 pub mod page;
 pub mod realtime;
 pub mod report;

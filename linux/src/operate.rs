@@ -1,0 +1,244 @@
+//! Asking a running daemon, and waiting until groups have moved.
+
+use std::path::Path;
+
+use lifesign_core::time::{Duration, Instant};
+
+use crate::clock;
+use crate::control::client::ask;
+use crate::control::{Command, Request, Response};
+use crate::page::span;
+use crate::report::{GroupReport, GroupRole, Report};
+
+/// How long an answer is waited for.
+const LIMIT: Duration = Duration::from_millis(5000);
+/// How often the daemon is asked whether groups have moved.
+const EACH: Duration = Duration::from_millis(10);
+
+/// Where groups shall go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// To this node.
+    Here,
+    /// To any other node.
+    Away,
+}
+
+/// What became of a move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether every group in question is where it shall be.
+    pub has_moved: bool,
+    /// Where the groups are, and how long it took: one line each.
+    pub text: String,
+}
+
+/// Returns the report of the daemon at `control`.
+///
+/// # Errors
+/// Says why there is none.
+pub fn report(control: &Path) -> Result<Report, String> {
+    let answer = ask(control, &Request::new(Command::Status, None), LIMIT);
+    match answer.map_err(|error| error.to_string())? {
+        Response::Report { report } => Ok(*report),
+        Response::Refused { reason } => Err(reason),
+        Response::Accepted { .. } => Err("the daemon has answered something else".to_owned()),
+    }
+}
+
+/// Asks the daemon at `control` to move `group`, or all groups, and waits for the outcome for as
+/// long as the daemon says it may take.
+///
+/// # Errors
+/// Says why nothing was tried, or why the outcome is not known.
+pub fn relocate(control: &Path, group: Option<&str>, to: Move) -> Result<Outcome, String> {
+    let before = report(control)?;
+    if let Some(group) = group.filter(|group| chosen(&before, Some(group)).next().is_none()) {
+        let known: Vec<&str> = before.groups.iter().map(|group| group.name.as_str()).collect();
+        return Err(format!("there is no group {group:?}; known are {}", known.join(", ")));
+    }
+    let command = match to {
+        Move::Here => Command::Takeover,
+        Move::Away => Command::Standby,
+    };
+    let start = clock::now();
+    let request = Request::new(command, group.map(str::to_owned));
+    let wait = match ask(control, &request, LIMIT).map_err(|error| error.to_string())? {
+        Response::Accepted { wait_ms } => Duration::from_millis(wait_ms),
+        Response::Refused { reason } => return Err(reason),
+        Response::Report { .. } => return Err("the daemon has answered something else".to_owned()),
+    };
+    let until = start + wait;
+    loop {
+        let report = report(control)?;
+        let now = clock::now();
+        let has_moved = chosen(&report, group).all(|group| has_moved(&before, &report, group, to));
+        if has_moved || now.has_reached(until) {
+            return Ok(outcome(&before, &report, group, to, now.since(start)));
+        }
+        clock_sleep(EACH, until, now);
+    }
+}
+
+fn clock_sleep(each: Duration, until: Instant, now: Instant) {
+    let span = each.min(until.since(now));
+    std::thread::sleep(std::time::Duration::from_micros(span.as_micros()));
+}
+
+fn chosen<'a>(report: &'a Report, group: Option<&'a str>) -> impl Iterator<Item = &'a GroupReport> {
+    report.groups.iter().filter(move |known| group.is_none_or(|group| known.name == group))
+}
+
+/// Returns whether a group is where it shall be. What this node may not hold need not come here, and
+/// what it did not hold need not go.
+fn has_moved(before: &Report, report: &Report, group: &GroupReport, to: Move) -> bool {
+    let is_here = group.holder.as_ref() == Some(&report.node);
+    let was_elsewhere =
+        before.groups.iter().any(|known| known.name == group.name && !known.role.is_up());
+    match to {
+        Move::Here => {
+            is_here && group.role == GroupRole::Holding || !group.nodes.contains(&report.node)
+        }
+        Move::Away => !is_here && !group.role.is_up() && (group.holder.is_some() || was_elsewhere),
+    }
+}
+
+fn outcome(
+    before: &Report,
+    report: &Report,
+    group: Option<&str>,
+    to: Move,
+    took: Duration,
+) -> Outcome {
+    let mut lines = Vec::new();
+    let mut all = true;
+    for group in chosen(report, group) {
+        let has_moved = has_moved(before, report, group, to);
+        all &= has_moved;
+        let name = &group.name;
+        let place = group
+            .holder
+            .as_ref()
+            .map_or_else(|| "held by nobody".to_owned(), |holder| format!("held by {holder}"));
+        let took = span(took.as_millis());
+        lines.push(match (has_moved, &group.obstacle) {
+            (true, _) => format!("{name} is {place}, after {took}"),
+            (false, Some(obstacle)) => format!("{name} is still {place} after {took}: {obstacle}"),
+            (false, None) => format!("{name} is still {place} after {took}: {}", group.reason),
+        });
+    }
+    if lines.is_empty() {
+        lines.push("there is no group to move".to_owned());
+    }
+    Outcome { has_moved: all, text: lines.join("\n") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::server::Control;
+    use crate::report::tests::{good, held};
+    use crate::settings::tests::Folder;
+
+    /// Serves `reports`, one for each `status`, the last again and again; answers moves with
+    /// `response`.
+    fn operated(
+        mut reports: Vec<Report>,
+        response: Response,
+        group: Option<&str>,
+        to: Move,
+    ) -> Result<Outcome, String> {
+        let folder = Folder::new("operate");
+        let path = folder.path.join("control");
+        let mut control = Control::bind(&path).unwrap();
+        std::thread::scope(|scope| {
+            let client = scope.spawn(|| relocate(&path, group, to));
+            while !client.is_finished() {
+                control.handle_ready(clock::now());
+                while let Some((id, request)) = control.poll_request() {
+                    let answer = match request.command {
+                        Command::Status => {
+                            let report = Box::new(reports[0].clone());
+                            if reports.len() > 1 {
+                                reports.remove(0);
+                            }
+                            Response::Report { report }
+                        }
+                        _ => response.clone(),
+                    };
+                    control.answer(id, &answer, clock::now());
+                }
+                std::thread::yield_now();
+            }
+            client.join().unwrap()
+        })
+    }
+
+    /// Returns the text without the time it took.
+    fn untimed(outcome: &Outcome) -> String {
+        let words = outcome.text.split(' ');
+        words
+            .filter(|word| !word.ends_with("ms") && word.parse::<f64>().is_err())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    fn patient() -> Response {
+        Response::Accepted { wait_ms: 60_000 }
+    }
+
+    #[test]
+    fn a_move_is_waited_for() {
+        let mut between = good();
+        between.groups = vec![held("www", "beta", GroupRole::Stopping)];
+        let mut after = good();
+        after.groups = vec![held("www", "beta", GroupRole::Idle)];
+        let reports = vec![good(), good(), between, after];
+        let outcome = operated(reports, patient(), Some("www"), Move::Away).unwrap();
+        assert!(outcome.has_moved);
+        assert!(untimed(&outcome).starts_with("www is held by beta, after"), "{}", outcome.text);
+    }
+
+    #[test]
+    fn a_move_that_does_not_happen_is_told_with_its_obstacle() {
+        let mut report = good();
+        report.groups = vec![held("www", "beta", GroupRole::Claiming)];
+        report.groups[0].obstacle = Some("it has no quorum".to_owned());
+        let answer = Response::Accepted { wait_ms: 30 };
+        let outcome = operated(vec![report], answer, None, Move::Here).unwrap();
+        assert!(!outcome.has_moved);
+        assert!(outcome.text.starts_with("www is still held by beta after "), "{}", outcome.text);
+        assert!(outcome.text.ends_with(": it has no quorum"), "{}", outcome.text);
+    }
+
+    #[test]
+    fn what_this_node_may_not_hold_is_not_waited_for() {
+        let mut report = good();
+        report.groups.push(held("mail", "beta", GroupRole::Idle));
+        report.groups[1].nodes = vec!["beta".to_owned()];
+        let outcome = operated(vec![report], patient(), None, Move::Here).unwrap();
+        assert!(outcome.has_moved);
+        assert_eq!(outcome.text.lines().count(), 2);
+    }
+
+    #[test]
+    fn what_nobody_has_taken_has_not_moved() {
+        let mut dropped = good();
+        dropped.groups[0].holder = None;
+        dropped.groups[0].role = GroupRole::Idle;
+        let answer = Response::Accepted { wait_ms: 30 };
+        let outcome = operated(vec![good(), dropped.clone()], answer, None, Move::Away).unwrap();
+        assert!(!outcome.has_moved, "{}", outcome.text);
+        let outcome = operated(vec![dropped], patient(), None, Move::Away).unwrap();
+        assert!(outcome.has_moved, "it was not here to begin with: {}", outcome.text);
+    }
+
+    #[test]
+    fn a_refusal_and_an_unknown_group_are_told_at_once() {
+        let refused = Response::refused("this node has just started");
+        let error = operated(vec![good()], refused, None, Move::Here).unwrap_err();
+        assert_eq!(error, "this node has just started");
+        let error = operated(vec![good()], patient(), Some("mail"), Move::Away).unwrap_err();
+        assert_eq!(error, "there is no group \"mail\"; known are www");
+    }
+}
