@@ -72,6 +72,8 @@ pub struct Group {
     /// Not before this moment does this node claim or offer again.
     retry: Instant,
     standby: bool,
+    /// Whether this machine can serve it.
+    able: bool,
     /// Who held it last, as far as this start knows, and whether that ended in good order.
     last_holder: Option<(NodeId, bool)>,
     fence_asked: NodeSet,
@@ -245,6 +247,23 @@ impl Engine {
         self.decide();
     }
 
+    /// Takes note that something of a group that is held has failed: it is stopped, and whoever comes first may take it.
+    pub fn handle_failed(&mut self, group: GroupId, now: Instant) {
+        self.check_authority(now);
+        if let Some(Role::Holding { token, .. }) = self.group(group).map(|state| state.role) {
+            self.set_role(group, Role::Stopping(token), Reason::Failed);
+        }
+        self.decide();
+    }
+
+    /// Takes note whether this machine can serve `group` at all. While it cannot, it does not claim the group, and
+    /// offers it to any node that may take it.
+    pub fn handle_able(&mut self, group: GroupId, able: bool, now: Instant) {
+        self.check_authority(now);
+        self.with(group, |state| state.able = able);
+        self.decide();
+    }
+
     /// Takes note that tokens up to `reserved` are saved as used, so that claims may mint them.
     pub fn handle_reserved(&mut self, reserved: Token, now: Instant) {
         self.check_authority(now);
@@ -387,6 +406,7 @@ impl Group {
             clear_since: None,
             retry: now,
             standby: false,
+            able: true,
             last_holder: None,
             fence_asked: NodeSet::EMPTY,
         }

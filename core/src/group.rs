@@ -229,6 +229,10 @@ pub enum Reason {
     Started,
     /// The shell could not start it.
     StartFailed,
+    /// Something of it has failed after it had started.
+    Failed,
+    /// This machine cannot serve it well: an adapter is gone or has no carrier.
+    Unable,
     /// The support of a quorum grew too old.
     AuthorityLost,
     /// It was given to this node.

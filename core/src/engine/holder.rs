@@ -70,7 +70,7 @@ impl Engine {
         let pause = match reason {
             // Time for the taker, or for a better placed node, to come first.
             Reason::HandedTo(_) | Reason::HeldBy(_) | Reason::AuthorityLost => timing.dead.times(2),
-            Reason::StartFailed => timing.offer.times(START_PAUSE),
+            Reason::StartFailed | Reason::Failed => timing.offer.times(START_PAUSE),
             _ => crate::time::Duration::ZERO,
         };
         let (me, boot) = (self.config.me, self.member.sequence.boot());
@@ -109,7 +109,8 @@ impl Engine {
     }
 
     fn consider_offer(&mut self, group: GroupId, token: Token) {
-        let Some((standby, retry)) = self.group(group).map(|state| (state.standby, state.retry))
+        let Some((standby, able, retry)) =
+            self.group(group).map(|state| (state.standby, state.able, state.retry))
         else {
             return;
         };
@@ -121,6 +122,7 @@ impl Engine {
             }
             _ if !self.now.has_reached(retry) => return,
             _ if (self.standby || standby) && anybody => Reason::Standby,
+            _ if !able && anybody => Reason::Unable,
             Some(node) => Reason::Failback(node),
             None => return,
         };

@@ -18,6 +18,8 @@ pub enum Obstacle {
     Leaving,
     /// The operator wants this node free of it.
     Standby,
+    /// This machine cannot serve it: an adapter is gone or has no carrier.
+    Unable,
     /// This node has just started and meets its peers until this moment.
     Settling(Instant),
     /// An attempt failed; the next is not before this moment.
@@ -70,6 +72,8 @@ impl Engine {
             Some(Obstacle::Leaving)
         } else if self.standby || state.standby {
             Some(Obstacle::Standby)
+        } else if !state.able {
+            Some(Obstacle::Unable)
         } else if !self.now.has_reached(settled) {
             Some(Obstacle::Settling(settled))
         } else if !self.now.has_reached(state.retry) {
