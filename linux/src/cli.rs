@@ -13,11 +13,13 @@ use lifesign_core::node::NodeId;
 use serde::Serialize;
 
 use crate::check::{Check, expected};
+use crate::daemon::{self, StartError};
 use crate::demo::{self, DemoError};
 use crate::keygen::{self, Task};
 use crate::operate::{self, Move};
 use crate::page::Page;
 use crate::settings::{LoadError, Settings};
+use crate::witness::{self, WitnessError};
 use crate::{status, why};
 
 /// Keeps a service address alive on one of several servers, and never on two.
@@ -37,6 +39,25 @@ Exit status: 0 good, 1 failed, 2 usage or bad settings.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the daemon of a node
+    ///
+    /// Everything that can be wrong is said in one line and with a non-zero exit status, before
+    /// anything is touched. SIGTERM hands every group over and leaves in good order; SIGHUP reads
+    /// the key file again.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// Run a quorum server, which decides when a cluster has fallen into equal halves
+    ///
+    /// One server can serve many clusters; it needs to know neither their nodes nor their groups.
+    /// SIGHUP reads the key files again.
+    #[command(after_help = WITNESS_EXAMPLE)]
+    Witness {
+        /// The settings of the quorum server
+        file: PathBuf,
+        /// In place of the settings' directory for what must outlive the server
+        #[arg(long, value_name = "DIR")]
+        state_dir: Option<PathBuf>,
+    },
     /// Judge settings: mistakes, the safety inequality with its numbers, worst failover times
     ///
     /// Reads the file and touches nothing. Every mistake is shown where it stands, with a hint. For
@@ -99,6 +120,15 @@ enum Command {
     },
 }
 
+const RUN_EXAMPLES: &str = "\
+Examples:
+  lifesign run /etc/lifesign.toml
+  lifesign run --node alpha /etc/lifesign.toml";
+
+const WITNESS_EXAMPLE: &str = "\
+Example:
+  lifesign witness /etc/lifesign-witness.toml";
+
 const CHECK_EXAMPLES: &str = "\
 Examples:
   lifesign check /etc/lifesign.toml
@@ -145,6 +175,21 @@ Example:
 const COMPLETIONS_EXAMPLE: &str = "\
 Example:
   lifesign completions bash > /etc/bash_completion.d/lifesign";
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The settings
+    file: PathBuf,
+    /// Which node this is; by default the one with this machine's host name
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// In place of the settings' directory for what must outlive the daemon
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// In place of the settings' control socket
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+}
 
 #[derive(Debug, Args)]
 struct CheckArgs {
@@ -232,6 +277,8 @@ struct KeygenArgs {
 #[must_use]
 pub fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Run(args) => run(args),
+        Command::Witness { file, state_dir } => witness(&file, state_dir),
         Command::Check(args) => check(&args),
         Command::Status(args) => status(&args),
         Command::Why(args) => why(&args),
@@ -253,6 +300,23 @@ pub fn main() -> ExitCode {
 
 /// The exit status of wrong usage and of bad settings.
 const BAD_SETTINGS: u8 = 2;
+
+fn run(args: RunArgs) -> ExitCode {
+    let RunArgs { file, node, state_dir, control } = args;
+    match daemon::run(&daemon::Options { file, node, state_dir, control }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(StartError::Settings(error)) => refuse(&error),
+        Err(StartError::Refused(why)) => fail(&why),
+    }
+}
+
+fn witness(file: &Path, state_dir: Option<PathBuf>) -> ExitCode {
+    match witness::run(file, state_dir) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(WitnessError::Settings(error)) => refuse(&error),
+        Err(WitnessError::Refused(why)) => fail(&why),
+    }
+}
 
 fn check(args: &CheckArgs) -> ExitCode {
     let settings = match Settings::load(&args.file) {

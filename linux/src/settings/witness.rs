@@ -35,6 +35,8 @@ pub struct WitnessSettings {
     pub longest_promise: Duration,
     /// The control socket.
     pub control: PathBuf,
+    /// The directory for what must outlive it.
+    pub state_dir: PathBuf,
     /// The clusters it serves: at least one.
     pub clusters: Vec<WitnessedCluster>,
 }
@@ -86,12 +88,14 @@ impl WitnessSettings {
             check_promise(longest, &mut mistakes);
         }
         let control = top.parsed("control", &mut mistakes, value::socket);
+        let state_dir = top.parsed("state_dir", &mut mistakes, value::path);
         let clusters = read_clusters(&mut top, &mut mistakes);
         top.finish(&mut mistakes);
         let settings = longest.map(|longest| Self {
             listen,
             longest_promise: longest.into_inner(),
             control: control.map_or_else(|| PathBuf::from(CONTROL), Spanned::into_inner),
+            state_dir: state_dir.map_or_else(|| PathBuf::from(STATE_DIR), Spanned::into_inner),
             clusters,
         });
         mistakes.or(settings)
@@ -99,6 +103,7 @@ impl WitnessSettings {
 }
 
 const CONTROL: &str = "/run/lifesign/witness";
+const STATE_DIR: &str = "/var/lib/lifesign";
 /// The most clusters that one quorum server serves.
 const MOST_CLUSTERS: usize = 256;
 

@@ -1,0 +1,133 @@
+//! The daemon: one thread that decides, and never waits for anything but the next event.
+//!
+//! ```text
+//! prepare   settings, keys, tokens, executor, addresses (leftovers down), supervisor, links
+//! loop      wake up: authority first, then frames, then what else is readable, then timers,
+//!           then what the engine decided, then frames out, then sleep until the next deadline
+//! leave     offer and stop every group, say farewell, take the kernel's rules out
+//! ```
+
+mod conduct;
+mod doings;
+mod orders;
+mod prepare;
+mod wake;
+
+use std::collections::VecDeque;
+
+use lifesign_core::engine::Engine;
+use lifesign_core::group::Token;
+use lifesign_core::node::NodeId;
+use lifesign_core::time::{Duration, Instant};
+use nix::sys::epoll::Epoll;
+use nix::sys::signalfd::SignalFd;
+
+use self::conduct::{Action, Conduct};
+use crate::address::Addresses;
+use crate::clock::Timer;
+use crate::executor::Executor;
+use crate::link::Link;
+use crate::log::{Level, Logger};
+use crate::notify::Notifier;
+use crate::realtime::Obtained;
+use crate::reservation::Reservation;
+use crate::settings::Settings;
+use crate::supervisor::Supervisor;
+
+pub use self::prepare::{Options, StartError, run};
+
+/// Everything the decision thread works with.
+#[derive(Debug)]
+struct Daemon {
+    settings: Settings,
+    me: NodeId,
+    engine: Engine,
+    addresses: Addresses,
+    links: Vec<Link>,
+    executor: Executor,
+    supervisor: Supervisor,
+    logger: Logger,
+    notifier: Option<Notifier>,
+    reservation: Reservation,
+    /// What is being written, until it is known to be on the disk.
+    reserving: Option<Token>,
+    reserve_retry: Option<Instant>,
+    groups: Vec<Holding>,
+    errands: Vec<(u32, Errand)>,
+    next_errand: u32,
+    epoll: Epoll,
+    timer: Timer,
+    signals: SignalFd,
+    notify_at: Instant,
+    started: Instant,
+    obtained: Obtained,
+    decisions: VecDeque<(Instant, String)>,
+    alerts: Alerts,
+    is_ready: bool,
+}
+
+/// What the shell does for one group.
+#[derive(Debug)]
+struct Holding {
+    conduct: Conduct,
+    /// Until when its addresses may answer.
+    lease_end: Instant,
+    /// When a step that failed is tried again.
+    retry: Option<Instant>,
+    /// The adapters without which it cannot be served, that are gone or have no carrier now.
+    impaired: Vec<String>,
+    /// How each service is, in a few words.
+    services: Vec<String>,
+}
+
+/// What the executor was asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Errand {
+    /// Write the reservation.
+    Reserve(Token),
+    /// Run a service's command.
+    Service { group: usize, service: usize, action: Action },
+}
+
+/// What somebody should look at: each with when it began, the latest first.
+#[derive(Debug, Default)]
+struct Alerts {
+    list: VecDeque<(Instant, String)>,
+    /// The counters as they were when they were last looked at.
+    suspicious: u16,
+    reported: Vec<(NodeId, u16)>,
+    lost_records: u64,
+    looked_at: Instant,
+}
+
+/// The most decisions that are remembered for people.
+const MOST_DECISIONS: usize = 32;
+/// The most alerts that are remembered for people.
+const MOST_ALERTS: usize = 32;
+/// How long a step that failed waits until it is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+impl Daemon {
+    /// Remembers a decision and logs it.
+    fn decided(&mut self, text: String) {
+        self.logger.write(Level::Info, format_args!("{text}"));
+        self.decisions.push_front((self.engine.now(), text));
+        self.decisions.truncate(MOST_DECISIONS);
+    }
+
+    /// Remembers something that somebody should look at, and logs it. What is said already is not
+    /// said again.
+    fn alert(&mut self, text: String) {
+        if self.alerts.list.iter().any(|(_, known)| *known == text) {
+            return;
+        }
+        self.logger.write(Level::Warning, format_args!("{text}"));
+        self.alerts.list.push_front((self.engine.now(), text));
+        self.alerts.list.truncate(MOST_ALERTS);
+    }
+
+    /// Forgets the alerts that begin with `start`, because they are over.
+    fn all_clear(&mut self, start: &str) {
+        self.alerts.list.retain(|(_, text)| !text.starts_with(start));
+    }
+}

@@ -1,0 +1,313 @@
+//! Starting and stopping one group: addresses first, then services in order; back in reverse.
+//!
+//! A [`Conduct`] is told what the engine wants and what has happened, and answers with the next
+//! thing to do. It does nothing itself.
+
+use lifesign_core::time::Instant;
+
+use crate::settings::Service;
+
+/// Something to do for a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Ask on the wire whether somebody has the addresses.
+    Probe,
+    /// Take the addresses.
+    Acquire,
+    /// Give the addresses up.
+    Release,
+    /// Run a service's command.
+    Run(usize, Action),
+    /// End the command that runs.
+    Cancel,
+    /// Tell the engine that the group has started.
+    Started,
+    /// Tell the engine that the group could not be started.
+    StartFailed,
+    /// Tell the engine that the group has stopped.
+    Stopped,
+    /// Tell the engine that the group could not be stopped.
+    StopFailed,
+}
+
+/// Which of a service's commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Start it.
+    Start,
+    /// Stop it.
+    Stop,
+    /// Ask whether it is well.
+    Monitor,
+}
+
+impl Action {
+    /// Returns the word that commands find in their environment.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Monitor => "monitor",
+        }
+    }
+}
+
+/// How far a group is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Nothing of it is up.
+    Down,
+    /// It is being asked whether somebody has the addresses.
+    Probing,
+    /// The addresses are being taken.
+    Acquiring,
+    /// This service is being started; those before it are up.
+    Starting(usize),
+    /// All of it is up.
+    Up,
+    /// A start command is being ended before the services are stopped from this one on, downwards.
+    Cancelling(usize),
+    /// This service is being stopped; those after it are down.
+    Stopping(usize),
+    /// The addresses are being given up.
+    Releasing,
+    /// Something did not stop.
+    Stuck,
+}
+
+/// One group on its way up or down.
+#[derive(Clone, Debug)]
+pub(super) struct Conduct {
+    progress: Progress,
+    services: usize,
+    is_failing: bool,
+    /// When each service is next asked whether it is well.
+    pub(super) monitors: Vec<Option<Instant>>,
+}
+
+impl Conduct {
+    /// Makes the conduct of a group that is down.
+    pub(super) fn new(services: &[Service]) -> Self {
+        let monitors = vec![None; services.len()];
+        Self { progress: Progress::Down, services: services.len(), is_failing: false, monitors }
+    }
+
+    /// Returns how far the group is.
+    pub(super) const fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// Returns whether any of it may be up.
+    pub(super) fn is_up(&self) -> bool {
+        !matches!(self.progress, Progress::Down | Progress::Probing)
+    }
+
+    /// Returns whether the addresses are answered for.
+    pub(super) const fn has_addresses(&self) -> bool {
+        matches!(self.progress, Progress::Starting(_) | Progress::Up)
+    }
+
+    /// Begins to start. `is_cold`: nobody is known to have held it, so the wire is asked first.
+    pub(super) fn start(&mut self, is_cold: bool) -> Option<Step> {
+        if self.progress != Progress::Down {
+            return None;
+        }
+        let (progress, step) = if is_cold {
+            (Progress::Probing, Step::Probe)
+        } else {
+            (Progress::Acquiring, Step::Acquire)
+        };
+        self.progress = progress;
+        Some(step)
+    }
+
+    /// The wire was asked: somebody has the addresses, or nobody.
+    pub(super) fn probed(&mut self, is_free: bool) -> Option<Step> {
+        if self.progress != Progress::Probing {
+            return None;
+        }
+        self.progress = if is_free { Progress::Acquiring } else { Progress::Down };
+        Some(if is_free { Step::Acquire } else { Step::StartFailed })
+    }
+
+    /// The addresses were taken, or not.
+    pub(super) fn acquired(&mut self, is_taken: bool) -> Option<Step> {
+        if self.progress != Progress::Acquiring {
+            return None;
+        }
+        if !is_taken {
+            self.progress = Progress::Down;
+            return Some(Step::StartFailed);
+        }
+        self.start_service(0)
+    }
+
+    /// A command of a service has ended.
+    pub(super) fn done(&mut self, service: usize, action: Action, is_good: bool) -> Option<Step> {
+        match (self.progress, action) {
+            (Progress::Starting(at), Action::Start) if at == service => {
+                if is_good {
+                    self.start_service(at + 1)
+                } else {
+                    // What failed half-way is stopped like what is up.
+                    Some(Step::StartFailed)
+                }
+            }
+            (Progress::Cancelling(at), Action::Start) => self.stop_service(Some(at)),
+            (Progress::Stopping(at), Action::Stop) if at == service => {
+                self.is_failing |= !is_good;
+                self.stop_service(at.checked_sub(1))
+            }
+            _ => None,
+        }
+    }
+
+    /// Begins to stop, from wherever it is.
+    pub(super) fn stop(&mut self) -> Option<Step> {
+        self.is_failing = false;
+        self.monitors.fill(None);
+        match self.progress {
+            Progress::Down => Some(Step::Stopped),
+            Progress::Probing => {
+                self.progress = Progress::Down;
+                Some(Step::Stopped)
+            }
+            Progress::Acquiring => self.stop_service(None),
+            Progress::Starting(at) => {
+                self.progress = Progress::Cancelling(at);
+                Some(Step::Cancel)
+            }
+            Progress::Up => self.stop_service(self.services.checked_sub(1)),
+            Progress::Stuck => self.stop_service(self.services.checked_sub(1)),
+            Progress::Cancelling(_) | Progress::Stopping(_) | Progress::Releasing => None,
+        }
+    }
+
+    /// No command was running when one was to be cancelled.
+    pub(super) fn nothing_to_cancel(&mut self) -> Option<Step> {
+        match self.progress {
+            Progress::Cancelling(at) => self.stop_service(Some(at)),
+            _ => None,
+        }
+    }
+
+    /// The addresses were given up, or not.
+    pub(super) fn released(&mut self, is_gone: bool) -> Option<Step> {
+        if self.progress != Progress::Releasing {
+            return None;
+        }
+        let is_stopped = is_gone && !self.is_failing;
+        self.progress = if is_stopped { Progress::Down } else { Progress::Stuck };
+        Some(if is_stopped { Step::Stopped } else { Step::StopFailed })
+    }
+
+    fn start_service(&mut self, at: usize) -> Option<Step> {
+        if at < self.services {
+            self.progress = Progress::Starting(at);
+            return Some(Step::Run(at, Action::Start));
+        }
+        self.progress = Progress::Up;
+        Some(Step::Started)
+    }
+
+    fn stop_service(&mut self, at: Option<usize>) -> Option<Step> {
+        match at.filter(|at| *at < self.services) {
+            Some(at) => {
+                self.progress = Progress::Stopping(at);
+                Some(Step::Run(at, Action::Stop))
+            }
+            None => {
+                self.progress = Progress::Releasing;
+                Some(Step::Release)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conduct(services: usize) -> Conduct {
+        Conduct {
+            progress: Progress::Down,
+            services,
+            is_failing: false,
+            monitors: vec![None; services],
+        }
+    }
+
+    #[test]
+    fn a_group_goes_up_in_order_and_down_in_reverse() {
+        let mut group = conduct(2);
+        assert_eq!(group.start(true), Some(Step::Probe));
+        assert!(!group.is_up());
+        assert_eq!(group.probed(true), Some(Step::Acquire));
+        assert_eq!(group.acquired(true), Some(Step::Run(0, Action::Start)));
+        assert_eq!(group.done(0, Action::Start, true), Some(Step::Run(1, Action::Start)));
+        assert_eq!(group.done(1, Action::Start, true), Some(Step::Started));
+        assert_eq!(group.stop(), Some(Step::Run(1, Action::Stop)));
+        assert_eq!(group.stop(), None, "it is on its way");
+        assert_eq!(group.done(1, Action::Stop, true), Some(Step::Run(0, Action::Stop)));
+        assert_eq!(group.done(0, Action::Stop, true), Some(Step::Release));
+        assert_eq!(group.released(true), Some(Step::Stopped));
+        assert_eq!(group.progress(), Progress::Down);
+    }
+
+    #[test]
+    fn a_failed_start_is_stopped_from_where_it_failed() {
+        let mut group = conduct(2);
+        group.start(false);
+        group.acquired(true);
+        group.done(0, Action::Start, true);
+        assert_eq!(group.done(1, Action::Start, false), Some(Step::StartFailed));
+        assert_eq!(group.stop(), Some(Step::Cancel));
+        assert_eq!(group.nothing_to_cancel(), Some(Step::Run(1, Action::Stop)));
+    }
+
+    #[test]
+    fn a_start_that_is_cut_short_is_waited_for() {
+        let mut group = conduct(2);
+        group.start(false);
+        group.acquired(true);
+        assert_eq!(group.stop(), Some(Step::Cancel));
+        assert_eq!(group.done(0, Action::Start, false), Some(Step::Run(0, Action::Stop)));
+    }
+
+    #[test]
+    fn what_does_not_stop_is_never_called_stopped() {
+        let mut group = conduct(1);
+        group.start(false);
+        group.acquired(true);
+        group.done(0, Action::Start, true);
+        group.stop();
+        assert_eq!(
+            group.done(0, Action::Stop, false),
+            Some(Step::Release),
+            "the addresses all the same"
+        );
+        assert_eq!(group.released(true), Some(Step::StopFailed));
+        assert!(group.is_up());
+        assert_eq!(group.stop(), Some(Step::Run(0, Action::Stop)), "tried again");
+        assert_eq!(group.done(0, Action::Stop, true), Some(Step::Release));
+        assert_eq!(group.released(false), Some(Step::StopFailed));
+    }
+
+    #[test]
+    fn an_address_in_use_fails_the_start_with_nothing_taken() {
+        let mut group = conduct(1);
+        group.start(true);
+        assert_eq!(group.probed(false), Some(Step::StartFailed));
+        assert_eq!(group.stop(), Some(Step::Stopped));
+    }
+
+    #[test]
+    fn answers_that_come_too_late_change_nothing() {
+        let mut group = conduct(1);
+        assert_eq!(group.probed(true), None);
+        assert_eq!(group.acquired(true), None);
+        assert_eq!(group.done(0, Action::Start, true), None);
+        assert_eq!(group.released(true), None);
+        assert_eq!(group.progress(), Progress::Down);
+    }
+}

@@ -1,0 +1,506 @@
+//! What the shell does for groups: addresses, services, leases, the reservation of tokens.
+
+use lifesign_core::group::{GroupId, Role, Token};
+use lifesign_core::time::{Duration, Instant};
+
+use super::conduct::{Action, Progress, Step};
+use super::{Daemon, Errand, RETRY};
+use crate::address::error::Error;
+use crate::address::event::AddressEvent;
+use crate::clock;
+use crate::executor::message::{Command, Outcome, Reply, Request};
+
+impl Daemon {
+    /// Plays the part that the engine has for this node.
+    pub(super) fn play(&mut self, group: GroupId, role: Role, now: Instant) {
+        let at = group.index();
+        let Some(holding) = self.groups.get_mut(at) else { return };
+        let step = match role {
+            Role::Starting(_) => {
+                let is_cold =
+                    self.engine.group(group).is_some_and(|state| state.last_holder().is_none());
+                let has_addresses =
+                    self.settings.groups.get(at).is_some_and(|group| !group.addresses.is_empty());
+                holding.conduct.start(is_cold && has_addresses)
+            }
+            Role::Stopping(_) => {
+                self.silence_if_authority_is_lost(group);
+                self.groups.get_mut(at).and_then(|holding| holding.conduct.stop())
+            }
+            Role::Idle | Role::Claiming(_) | Role::Holding { .. } | Role::Stuck(_) => None,
+        };
+        self.take_steps(at, step, now);
+    }
+
+    /// Where authority has ended, addresses fall silent before anything else is stopped.
+    fn silence_if_authority_is_lost(&mut self, group: GroupId) {
+        let now = clock::now();
+        let has_authority = self.engine.authority_end(group).is_some_and(|end| now < end);
+        if !has_authority && let Err(error) = self.addresses.release(group.index()) {
+            self.alert(format!("{error}"));
+        }
+    }
+
+    /// Does one step after the other until one has to be waited for.
+    fn take_steps(&mut self, at: usize, first: Option<Step>, now: Instant) {
+        let Some(group) = GroupId::all().nth(at) else { return };
+        let mut next = first;
+        while let Some(step) = next.take() {
+            next = match step {
+                Step::Probe => self.probe(at, now),
+                Step::Acquire => self.acquire(group),
+                Step::Release => self.release(at),
+                Step::Run(service, action) => self.run_service(at, service, action),
+                Step::Cancel => self.cancel(at),
+                Step::Started => {
+                    self.arm_monitors(at, now);
+                    self.engine.handle_started(group, true, now);
+                    None
+                }
+                Step::StartFailed => {
+                    self.engine.handle_started(group, false, now);
+                    None
+                }
+                Step::Stopped => {
+                    self.engine.handle_stopped(group, true, now);
+                    None
+                }
+                Step::StopFailed => {
+                    self.engine.handle_stopped(group, false, now);
+                    self.set_retry(at, now);
+                    None
+                }
+            };
+        }
+        let is_up = self.groups.get(at).is_some_and(|holding| holding.conduct.is_up());
+        if !self.supervisor.set_up(group, is_up) {
+            self.alert(
+                "the supervisor does not listen: a killed daemon would not be cleaned up".into(),
+            );
+        }
+    }
+
+    fn probe(&mut self, at: usize, now: Instant) -> Option<Step> {
+        let window =
+            self.settings.groups.get(at).map(|group| group.conflict_probe).unwrap_or_default();
+        if window == Duration::ZERO {
+            return self.groups.get_mut(at)?.conduct.probed(true);
+        }
+        match self.addresses.probe(at, window, now) {
+            Ok(()) => None,
+            Err(error) => {
+                self.alert(format!("{}: {error}", self.group_name(at)));
+                self.groups.get_mut(at)?.conduct.probed(false)
+            }
+        }
+    }
+
+    fn acquire(&mut self, group: GroupId) -> Option<Step> {
+        let at = group.index();
+        let now = clock::now();
+        let end = self.engine.authority_end(group).filter(|end| now < *end);
+        let result = match end {
+            Some(end) => self.addresses.acquire(at, end, now).map(|_| Some(end)),
+            // The engine gives the group up at its next look; until then nothing is taken.
+            None => return None,
+        };
+        let is_taken = match result {
+            Ok(end) => {
+                let holding = self.groups.get_mut(at)?;
+                holding.lease_end = end.unwrap_or(now);
+                holding.retry = None;
+                true
+            }
+            Err(Error::TooShort { .. }) => {
+                // Too little authority is left to be worth the kernel's while; the next echo brings more.
+                self.groups.get_mut(at)?.retry = Some(now + Duration::from_millis(1));
+                return None;
+            }
+            Err(error) => {
+                self.alert(format!("{}: {error}", self.group_name(at)));
+                false
+            }
+        };
+        self.groups.get_mut(at)?.conduct.acquired(is_taken)
+    }
+
+    fn release(&mut self, at: usize) -> Option<Step> {
+        let result = self.addresses.release(at);
+        if let Err(error) = &result {
+            self.alert(format!("{}: {error}", self.group_name(at)));
+        }
+        self.groups.get_mut(at)?.conduct.released(result.is_ok())
+    }
+
+    fn run_service(&mut self, at: usize, service: usize, action: Action) -> Option<Step> {
+        if self.submit_service(at, service, action) {
+            return None;
+        }
+        self.alert(format!("{}: the executor takes no command", self.group_name(at)));
+        self.groups.get_mut(at)?.conduct.done(service, action, false)
+    }
+
+    fn submit_service(&mut self, at: usize, service: usize, action: Action) -> bool {
+        let Some(group) = self.settings.groups.get(at) else { return false };
+        let Some(settings) = group.services.get(service) else { return false };
+        let (arguments, limit) = match action {
+            Action::Start => (Some(&settings.start), settings.start_limit),
+            Action::Stop => (Some(&settings.stop), settings.stop_limit),
+            Action::Monitor => (settings.monitor.as_ref(), settings.monitor_limit),
+        };
+        let Some(arguments) = arguments else { return false };
+        let token =
+            GroupId::all().nth(at).and_then(|group| self.engine.group(group)?.role().token());
+        let environment = [
+            ("LIFESIGN_GROUP", group.name.clone()),
+            ("LIFESIGN_SERVICE", settings.name.clone()),
+            ("LIFESIGN_ACTION", action.word().to_owned()),
+            ("LIFESIGN_TOKEN", token.unwrap_or_default().0.to_string()),
+            ("LIFESIGN_NODE", self.settings.name_of(self.me)),
+        ];
+        let command = Command {
+            arguments: arguments.clone(),
+            environment: environment.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            limit_us: limit.as_micros(),
+            grace_us: GRACE.as_micros(),
+            output_len_max: OUTPUT_LEN,
+        };
+        let id = self.new_errand(Errand::Service { group: at, service, action });
+        let is_taken = self.executor.submit(&Request::Run { id, command }).is_ok();
+        if !is_taken {
+            self.errands.retain(|(other, _)| *other != id);
+        } else if let Some(state) =
+            self.groups.get_mut(at).and_then(|holding| holding.services.get_mut(service))
+            && action != Action::Monitor
+        {
+            *state = format!("{} is running", action.word());
+        }
+        is_taken
+    }
+
+    fn cancel(&mut self, at: usize) -> Option<Step> {
+        let running = self.errands.iter().find(|(_, errand)| {
+            matches!(errand, Errand::Service { group, action: Action::Start, .. } if *group == at)
+        });
+        match running {
+            Some((id, _)) if self.executor.submit(&Request::Cancel { id: *id }).is_ok() => None,
+            // Its own time limit ends it if it could not be cancelled.
+            Some(_) => None,
+            None => self.groups.get_mut(at)?.conduct.nothing_to_cancel(),
+        }
+    }
+
+    fn new_errand(&mut self, errand: Errand) -> u32 {
+        self.next_errand = self.next_errand.wrapping_add(1);
+        self.errands.push((self.next_errand, errand));
+        self.next_errand
+    }
+
+    /// Takes in what the executor answers.
+    pub(super) fn handle_errands(&mut self, now: Instant) {
+        while let Some(reply) = self.executor.poll_reply() {
+            let (Reply::Done { id, .. } | Reply::Persisted { id, .. }) = &reply;
+            let Some(at) = self.errands.iter().position(|(other, _)| other == id) else { continue };
+            let (_, errand) = self.errands.swap_remove(at);
+            match (errand, reply) {
+                (Errand::Reserve(token), Reply::Persisted { failure, .. }) => {
+                    self.handle_reserved(token, failure, now);
+                }
+                (
+                    Errand::Service { group, service, action },
+                    Reply::Done { outcome, output, .. },
+                ) => {
+                    self.handle_service(group, service, action, &outcome, &output, now);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn handle_service(
+        &mut self,
+        at: usize,
+        service: usize,
+        action: Action,
+        outcome: &Outcome,
+        output: &str,
+        now: Instant,
+    ) {
+        let is_good = outcome.is_success();
+        let name = self.service_name(at, service);
+        if !is_good && *outcome != Outcome::Cancelled {
+            let said = output.lines().last().unwrap_or("").trim();
+            let said = if said.is_empty() { String::new() } else { format!(" (\"{said}\")") };
+            self.alert(format!("{name}: {} {outcome}{said}", action.word()));
+        }
+        let Some(holding) = self.groups.get_mut(at) else { return };
+        if let Some(state) = holding.services.get_mut(service) {
+            *state = match (action, is_good) {
+                (Action::Start | Action::Monitor, true) => "started".to_owned(),
+                (Action::Stop, true) => "stopped".to_owned(),
+                (_, false) => format!("{} failed: {outcome}", action.word()),
+            };
+        }
+        if action == Action::Monitor {
+            return self.handle_monitor(at, service, is_good, now);
+        }
+        let step = holding.conduct.done(service, action, is_good);
+        self.take_steps(at, step, now);
+    }
+
+    fn handle_monitor(&mut self, at: usize, service: usize, is_good: bool, now: Instant) {
+        let Some(holding) = self.groups.get_mut(at) else { return };
+        if holding.conduct.progress() != Progress::Up {
+            return;
+        }
+        if !is_good {
+            if let Some(group) = GroupId::all().nth(at) {
+                self.engine.handle_failed(group, now);
+            }
+            return;
+        }
+        let interval = self.settings.groups.get(at).and_then(|group| group.services.get(service));
+        let interval = interval.map(|service| service.monitor_interval).unwrap_or(IDLE_MONITOR);
+        if let Some(due) = holding.conduct.monitors.get_mut(service) {
+            *due = Some(now + interval);
+        }
+    }
+
+    fn arm_monitors(&mut self, at: usize, now: Instant) {
+        let (Some(holding), Some(group)) = (self.groups.get_mut(at), self.settings.groups.get(at))
+        else {
+            return;
+        };
+        for (due, service) in holding.conduct.monitors.iter_mut().zip(&group.services) {
+            *due = service.monitor.as_ref().map(|_| now + service.monitor_interval);
+        }
+    }
+
+    /// Asks the services whose time has come whether they are well.
+    pub(super) fn ask_monitors(&mut self, now: Instant) {
+        for at in 0..self.groups.len() {
+            let due = |due: &Option<Instant>| due.is_some_and(|due| now.has_reached(due));
+            while let Some(service) = self
+                .groups
+                .get(at)
+                .and_then(|holding| holding.conduct.monitors.iter().position(due))
+            {
+                if let Some(slot) = self
+                    .groups
+                    .get_mut(at)
+                    .and_then(|holding| holding.conduct.monitors.get_mut(service))
+                {
+                    *slot = None;
+                }
+                if !self.submit_service(at, service, Action::Monitor) {
+                    self.handle_monitor(at, service, true, now);
+                }
+            }
+        }
+    }
+
+    /// Returns when a step is tried again or a service is asked.
+    pub(super) fn next_errand_due(&self) -> Option<Instant> {
+        let monitors =
+            self.groups.iter().flat_map(|holding| holding.conduct.monitors.iter().flatten());
+        monitors.copied().chain(self.groups.iter().filter_map(|holding| holding.retry)).min()
+    }
+
+    /// Tries again what could not be done before.
+    pub(super) fn retry_steps(&mut self, now: Instant) {
+        for at in 0..self.groups.len() {
+            let Some(holding) = self.groups.get_mut(at) else { continue };
+            if holding.retry.is_none_or(|due| !now.has_reached(due)) {
+                continue;
+            }
+            holding.retry = None;
+            let step = match holding.conduct.progress() {
+                Progress::Acquiring => Some(Step::Acquire),
+                Progress::Stuck => holding.conduct.stop(),
+                Progress::Up => {
+                    self.restore(at, now);
+                    None
+                }
+                _ => None,
+            };
+            self.take_steps(at, step, now);
+        }
+    }
+
+    fn set_retry(&mut self, at: usize, now: Instant) {
+        if let Some(holding) = self.groups.get_mut(at) {
+            holding.retry = Some(now + RETRY);
+        }
+    }
+
+    /// Moves every lease to the end of its group's authority, if it has moved by enough to be worth
+    /// the kernel's while.
+    pub(super) fn renew_leases(&mut self) {
+        let step = Duration::from_micros(self.settings.timing.heartbeat.as_micros() / 4);
+        for group in GroupId::all().take(self.groups.len()) {
+            let at = group.index();
+            let needs =
+                self.engine.group(group).is_some_and(|state| state.role().needs_authority());
+            let Some(holding) =
+                self.groups.get(at).filter(|holding| needs && holding.conduct.has_addresses())
+            else {
+                continue;
+            };
+            let Some(end) =
+                self.engine.authority_end(group).filter(|end| end.since(holding.lease_end) >= step)
+            else {
+                continue;
+            };
+            let now = clock::now();
+            if now.has_reached(end) {
+                continue;
+            }
+            match self.addresses.renew(at, end, now) {
+                Ok(()) => {
+                    if let Some(holding) = self.groups.get_mut(at) {
+                        holding.lease_end = end;
+                    }
+                }
+                Err(Error::TooShort { .. }) => {}
+                // The kernel was quicker than this thread; authority is there, so the lease is opened anew.
+                Err(_) => self.restore(at, now),
+            }
+        }
+    }
+
+    /// Takes the addresses of a held group again: they were removed, or their lease ran out.
+    fn restore(&mut self, at: usize, now: Instant) {
+        let Some(group) = GroupId::all().nth(at) else { return };
+        let Some(end) = self.engine.authority_end(group).filter(|end| now < *end) else { return };
+        match self.addresses.acquire(at, end, now) {
+            Ok(_) => {
+                if let Some(holding) = self.groups.get_mut(at) {
+                    holding.lease_end = end;
+                }
+            }
+            Err(Error::TooShort { .. }) => {}
+            Err(error) => {
+                self.alert(format!("{}: {error}", self.group_name(at)));
+                self.set_retry(at, now);
+            }
+        }
+    }
+
+    /// Takes in what happened to addresses and their adapters.
+    pub(super) fn handle_address(&mut self, event: AddressEvent, now: Instant) {
+        match event {
+            AddressEvent::Free { group } => {
+                let step =
+                    self.groups.get_mut(group).and_then(|holding| holding.conduct.probed(true));
+                self.take_steps(group, step, now);
+            }
+            AddressEvent::Conflict { group, ip, mac } => {
+                let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+                self.alert(format!(
+                    "{}: {ip} is used by another machine, {mac}",
+                    self.group_name(group)
+                ));
+                let step =
+                    self.groups.get_mut(group).and_then(|holding| holding.conduct.probed(false));
+                self.take_steps(group, step, now);
+            }
+            AddressEvent::AddressRemoved { group, ip } => {
+                self.decided(format!(
+                    "{}: somebody removed {ip}; taking it again",
+                    self.group_name(group)
+                ));
+                self.restore(group, now);
+            }
+            AddressEvent::AdapterLost { adapter, groups }
+            | AddressEvent::CarrierLost { adapter, groups } => {
+                self.alert(format!("adapter {adapter} carries nothing"));
+                self.set_impaired(&adapter, &groups, true, now);
+            }
+            AddressEvent::AdapterBack { adapter, groups }
+            | AddressEvent::CarrierBack { adapter, groups } => {
+                self.all_clear(&format!("adapter {adapter} "));
+                self.set_impaired(&adapter, &groups, false, now);
+            }
+            AddressEvent::AdapterUnusable { adapter, reason } => {
+                self.alert(format!("adapter {adapter} cannot be used: {reason}"));
+            }
+            AddressEvent::Renamed { from, to } => {
+                self.decided(format!("adapter {from} is called {to} from now on"));
+            }
+            AddressEvent::NeighboursLearned { group, ip, learned } => {
+                let text = format!(
+                    "{}: {} of {} neighbours have learned {ip}",
+                    self.group_name(group),
+                    learned.answered,
+                    learned.asked
+                );
+                self.decided(text);
+            }
+        }
+    }
+
+    fn set_impaired(&mut self, adapter: &str, groups: &[usize], is_impaired: bool, now: Instant) {
+        for at in groups {
+            let (Some(group), Some(holding)) = (GroupId::all().nth(*at), self.groups.get_mut(*at))
+            else {
+                continue;
+            };
+            holding.impaired.retain(|other| other != adapter);
+            if is_impaired {
+                holding.impaired.push(adapter.to_owned());
+            }
+            let is_able = holding.impaired.is_empty();
+            let is_up = holding.conduct.has_addresses();
+            self.engine.handle_able(group, is_able, now);
+            if is_able && is_up {
+                self.restore(*at, now);
+            }
+        }
+    }
+
+    /// Has the tokens up to `token` saved as used.
+    pub(super) fn reserve(&mut self, token: Token) {
+        self.reserving = Some(token);
+        let (path, contents) = self.reservation.file(token);
+        let id = self.new_errand(Errand::Reserve(token));
+        if self.executor.submit(&Request::Persist { id, path, contents }).is_err() {
+            self.errands.retain(|(other, _)| *other != id);
+            self.reserve_retry = Some(self.engine.now() + RETRY);
+        }
+    }
+
+    fn handle_reserved(&mut self, token: Token, failure: Option<String>, now: Instant) {
+        match failure {
+            None => {
+                self.all_clear("tokens cannot be saved");
+                if self.reserving == Some(token) {
+                    self.reserving = None;
+                }
+                self.engine.handle_reserved(token, now);
+            }
+            Some(reason) => {
+                self.alert(format!(
+                    "tokens cannot be saved, so nothing new can be claimed: {reason}"
+                ));
+                self.reserve_retry = Some(now + RETRY);
+            }
+        }
+    }
+
+    pub(super) fn group_name(&self, at: usize) -> String {
+        self.settings.groups.get(at).map_or_else(|| at.to_string(), |group| group.name.clone())
+    }
+
+    fn service_name(&self, at: usize, service: usize) -> String {
+        let group = self.group_name(at);
+        let name = self.settings.groups.get(at).and_then(|group| group.services.get(service));
+        name.map_or_else(|| group.clone(), |service| format!("{group}/{}", service.name))
+    }
+}
+
+/// How long a command may take to end once it is asked to.
+const GRACE: Duration = Duration::from_millis(500);
+/// How much of a command's output is kept for people, in bytes.
+const OUTPUT_LEN: u32 = 512;
+/// How often a service without an interval is asked; settings always have one.
+const IDLE_MONITOR: Duration = Duration::from_millis(10_000);

@@ -1,0 +1,219 @@
+//! What people are told: decisions in sentences, alerts, and what was counted.
+
+use lifesign_core::engine::{Condition, Event};
+use lifesign_core::group::{Reason, Role};
+use lifesign_core::member::Rejected;
+use lifesign_core::node::{LinkId, NodeId};
+use lifesign_core::time::{Duration, Instant};
+
+use super::Daemon;
+
+/// How often counters are looked at for alerts.
+const LOOK: Duration = Duration::from_millis(1000);
+
+impl Daemon {
+    /// Tells people what the engine has decided.
+    pub(super) fn tell(&mut self, event: &Event) {
+        match event {
+            Event::Group { group, role, reason } => {
+                let name = self.group_name(group.index());
+                let verb = match role {
+                    Role::Idle => "is not ours",
+                    Role::Claiming(_) => "claims",
+                    Role::Starting(_) => "starts",
+                    Role::Holding { offered_until: Some(_), .. } => "offers",
+                    Role::Holding { .. } => "holds",
+                    Role::Stopping(_) => "stops",
+                    Role::Stuck(_) => "cannot stop",
+                };
+                let why = self.reason(*reason);
+                let token =
+                    role.token().map(|token| format!(" (token {})", token.0)).unwrap_or_default();
+                self.decided(match role {
+                    Role::Idle => format!("{name} {verb}: {why}"),
+                    _ => format!("{verb} {name}{token}: {why}"),
+                });
+                if let Reason::Disputed(node) = reason {
+                    let node = self.settings.name_of(*node);
+                    self.alert(format!(
+                        "{name}: taken by quorum alone; {node} withheld its consent"
+                    ));
+                }
+            }
+            Event::Peer { node, condition } => {
+                let name = self.settings.name_of(*node);
+                self.decided(match condition {
+                    Condition::Unmet => format!("{name} has not been met"),
+                    Condition::Alive(_) => format!("{name} is alive"),
+                    Condition::Lost(_) => format!("{name} is lost: silent on every link"),
+                    Condition::Left(_) => format!("{name} has left in good order"),
+                });
+            }
+            Event::FenceNeeded { group, node, .. } => {
+                let (group, node) = (self.group_name(group.index()), self.settings.name_of(*node));
+                self.alert(format!("{group}: {node} must be fenced before it can start here"));
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns a reason in words: a sentence without a full stop.
+    pub(super) fn reason(&self, reason: Reason) -> String {
+        let name = |node: NodeId| self.settings.name_of(node);
+        match reason {
+            Reason::Start => "the daemon has started".to_owned(),
+            Reason::Unheld => "nobody has held it since this node started".to_owned(),
+            Reason::HolderLost(node) => format!("{} fell silent on every link", name(node)),
+            Reason::Released(node) => format!("{} gave it up in good order", name(node)),
+            Reason::Asked => "the operator asked for it".to_owned(),
+            Reason::Granted => "a quorum supports it and every survivor agrees".to_owned(),
+            Reason::Disputed(node) => format!(
+                "a quorum supports it; {} withheld its consent for the whole dispute time",
+                name(node)
+            ),
+            Reason::Started => "everything of it is up".to_owned(),
+            Reason::StartFailed => "it could not be started".to_owned(),
+            Reason::Failed => "something of it has failed".to_owned(),
+            Reason::Unable => "an adapter it needs is gone or has no carrier".to_owned(),
+            Reason::AuthorityLost => "the support of a quorum grew too old".to_owned(),
+            Reason::HandedTo(node) => format!("handed to {}", name(node)),
+            Reason::Leaving => "this node is leaving".to_owned(),
+            Reason::Stopped => "everything of it has stopped".to_owned(),
+            Reason::StopFailed => "something of it did not stop".to_owned(),
+            Reason::BetterClaim(node) => format!("{} comes first", name(node)),
+            Reason::HeldBy(node) => format!("{} holds it", name(node)),
+            Reason::Unanswered => "no quorum answered in time".to_owned(),
+            Reason::Standby => "the operator wants this node free".to_owned(),
+            Reason::Failback(node) => {
+                format!("{} is preferred and has been well for the hold-off", name(node))
+            }
+            Reason::NoTaker => "nobody took it when it was offered".to_owned(),
+            _ => format!("{reason:?}"),
+        }
+    }
+
+    /// Looks once a second at what was counted, and raises alerts.
+    pub(super) fn look_for_alerts(&mut self, now: Instant) {
+        if now.since(self.alerts.looked_at) < LOOK {
+            return;
+        }
+        self.alerts.looked_at = now;
+        self.look_at_tags();
+        self.look_at_peers();
+        self.look_at_counters();
+        let lost = self.logger.lost();
+        if lost > self.alerts.lost_records {
+            self.alerts.lost_records = lost;
+            self.alert("log records were lost: the log cannot keep up".to_owned());
+        }
+    }
+
+    fn look_at_tags(&mut self) {
+        let suspicious = self.engine.member().suspicious();
+        if suspicious != self.alerts.suspicious {
+            self.alerts.suspicious = suspicious;
+            self.all_clear("possible break-in: this node");
+            self.alert(format!(
+                "possible break-in: this node has seen {suspicious} frames with a wrong tag"
+            ));
+        }
+        let reported: Vec<(NodeId, u16)> = {
+            let sessions = self.engine.member().peers.sessions();
+            sessions.map(|(node, session)| (node, session.body.suspicious)).collect()
+        };
+        for (node, count) in &reported {
+            let before = self
+                .alerts
+                .reported
+                .iter()
+                .find(|(other, _)| other == node)
+                .map_or(0, |(_, count)| *count);
+            if *count != before && *count != 0 {
+                let name = self.settings.name_of(*node);
+                self.all_clear(&format!("possible break-in: {name} "));
+                self.alert(format!(
+                    "possible break-in: {name} has seen {count} frames with a wrong tag"
+                ));
+            }
+        }
+        self.alerts.reported = reported;
+    }
+
+    fn look_at_peers(&mut self) {
+        let digest = self.engine.config().digest.to_le_bytes();
+        let disagree: Vec<(NodeId, bool)> = {
+            let sessions =
+                self.engine.member().peers.sessions().filter(|(node, _)| !node.is_witness());
+            sessions.map(|(node, session)| (node, session.body.digest != digest)).collect()
+        };
+        for (node, is_other) in disagree {
+            let text = format!("{} has other settings", self.settings.name_of(node));
+            if is_other {
+                self.alert(format!("{text}: neither supports a new claim of the other"));
+            } else {
+                self.all_clear(&text);
+            }
+        }
+        let one_way = self.one_way_links();
+        self.alerts
+            .list
+            .retain(|(_, text)| !text.starts_with("one way: ") || one_way.contains(text));
+        for text in one_way {
+            self.alert(text);
+        }
+    }
+
+    /// Returns which links carry frames in one direction alone, in words.
+    fn one_way_links(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let (peers, now, me) = (&self.engine.member().peers, self.engine.now(), self.me);
+        for (node, session) in peers.sessions().filter(|(node, _)| !node.is_witness()) {
+            // Give a fresh session time to be heard everywhere.
+            if now.since(session.since) < peers.dead().times(4) {
+                continue;
+            }
+            let heard = peers
+                .get(node)
+                .map(|peer| peer.heard_on(peers.dead().times(2), now))
+                .unwrap_or_default();
+            let hears = session.body.echo_of(me).map(|echo| echo.links).unwrap_or_default();
+            let (peer, own) = (self.settings.name_of(node), self.settings.name_of(me));
+            for (link, settings) in self.settings.links() {
+                match (heard.contains(link), hears.contains(link)) {
+                    (true, false) => found.push(format!(
+                        "one way: {own} to {peer} is lost on link {}",
+                        settings.name
+                    )),
+                    (false, true) => found.push(format!(
+                        "one way: {peer} to {own} is lost on link {}",
+                        settings.name
+                    )),
+                    _ => {}
+                }
+            }
+        }
+        found
+    }
+
+    fn look_at_counters(&mut self) {
+        let (loops, own) = (Rejected::Loop.kind().0, Rejected::OwnId.kind().0);
+        for link in LinkId::all().take(self.links.len()) {
+            let rejected = self.engine.member().counters(link).rejected;
+            let name = self
+                .settings
+                .links
+                .get(link.index())
+                .map_or("", |link| link.name.as_str())
+                .to_owned();
+            if rejected.get(loops).is_some_and(|count| *count > 0) {
+                self.alert(format!("link {name} is a loop: own frames come back"));
+            }
+            if rejected.get(own).is_some_and(|count| *count > 0) {
+                let me = self.settings.name_of(self.me);
+                self.alert(format!(
+                    "link {name}: another start or another machine sends frames as {me}"
+                ));
+            }
+        }
+    }
+}

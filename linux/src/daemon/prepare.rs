@@ -1,0 +1,329 @@
+//! From a file of settings to a running daemon: everything that can fail does so here, in one line,
+//! before anything is touched.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use lifesign_core::engine::Engine;
+use lifesign_core::frame::MAX_FRAME_LEN;
+use lifesign_core::node::{BootId, LinkId, NodeId};
+use lifesign_core::seal::Keyring;
+use lifesign_core::time::{Duration, Instant};
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::epoll::{Epoll, EpollCreateFlags};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::conduct::Conduct;
+use super::{Alerts, Daemon, Holding};
+use crate::address::lease::{Enforcer, EnforcerChoice};
+use crate::address::{Addresses, ServiceAddress};
+use crate::clock::{self, Timer};
+use crate::executor;
+use crate::link::udp::{Delivery, UdpSpec};
+use crate::link::{Link, LinkSpec, Specification};
+use crate::notify::Notifier;
+use crate::realtime;
+use crate::reservation::Reservation;
+use crate::settings::{self, LoadError, Settings, key};
+use crate::supervisor::{self, Parted, Supervisor, Tools};
+
+/// What the command line says to a daemon.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The file of settings.
+    pub file: PathBuf,
+    /// Which node this is; by default the one with this machine's host name.
+    pub node: Option<String>,
+    /// In place of the settings' directory for what must outlive the daemon.
+    pub state_dir: Option<PathBuf>,
+    /// In place of the settings' control socket.
+    pub control: Option<PathBuf>,
+}
+
+/// Why a daemon does not start. Nothing was touched.
+#[derive(Debug)]
+pub enum StartError {
+    /// The settings are wrong or cannot be read.
+    Settings(LoadError),
+    /// Anything else, in one line: what is wrong, where, and what to do.
+    Refused(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Settings(error) => error.fmt(formatter),
+            Self::Refused(text) => formatter.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+fn refused(what: impl fmt::Display) -> StartError {
+    StartError::Refused(what.to_string())
+}
+
+/// Runs the daemon until it has left in good order.
+///
+/// # Errors
+/// Why it does not start; nothing was touched then.
+pub fn run(options: &Options) -> Result<(), StartError> {
+    let mut settings = Settings::load(&options.file).map_err(StartError::Settings)?;
+    if let Some(state_dir) = &options.state_dir {
+        settings.state_dir.clone_from(state_dir);
+    }
+    if let Some(control) = &options.control {
+        settings.control.clone_from(control);
+    }
+    let me = choose_node(&settings, options.node.as_deref())?;
+    let keyring = key::load(&settings.key_file, &settings.cluster).map_err(refused)?;
+    check_adapters(&settings, me)?;
+    let name = settings.name_of(me);
+    let _lock = lock(&settings.state_dir, &name)?;
+    let reservation = Reservation::new(&settings.state_dir, &name);
+    let mut daemon = prepare(settings, me, keyring, reservation)?;
+    daemon.run();
+    Ok(())
+}
+
+/// Returns which node this machine is.
+fn choose_node(settings: &Settings, named: Option<&str>) -> Result<NodeId, StartError> {
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    let host = host.to_string_lossy();
+    let name = named.unwrap_or(&host);
+    settings.node(name).ok_or_else(|| {
+        let names: Vec<&str> = settings.nodes.iter().map(|node| node.name.as_str()).collect();
+        let names = names.join(", ");
+        refused(match named {
+            Some(name) => format!("there is no node \"{name}\"; the settings have {names}"),
+            None => format!(
+                "no node is called \"{name}\" like this machine; say --node with one of {names}"
+            ),
+        })
+    })
+}
+
+/// Every adapter that a link or an address names must be there at the start.
+fn check_adapters(settings: &Settings, me: NodeId) -> Result<(), StartError> {
+    let linked = settings
+        .links()
+        .filter_map(|(_, link)| Some((link.adapter(me)?, format!("of link \"{}\"", link.name))));
+    let serving = settings.groups().flat_map(|(_, group)| {
+        let of = format!("of group \"{}\"", group.name);
+        let named = group.addresses.iter().filter_map(|address| address.adapter.as_deref());
+        named.map(move |adapter| (adapter, of.clone()))
+    });
+    for (adapter, of) in linked.chain(serving) {
+        if !Path::new("/sys/class/net").join(adapter).exists()
+            && nix::net::if_::if_nametoindex(adapter).is_err()
+        {
+            let there = nix::net::if_::if_nameindex().map(|list| {
+                let names: Vec<String> =
+                    list.iter().map(|one| one.name().to_string_lossy().into_owned()).collect();
+                names.join(", ")
+            });
+            let there = there.unwrap_or_default();
+            return Err(refused(format!(
+                "no adapter \"{adapter}\" {of} on this machine; it has {there}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Takes the lock that keeps a second daemon of the same node away.
+fn lock(state_dir: &Path, name: &str) -> Result<Flock<File>, StartError> {
+    let fails = |error: io::Error, path: &Path| {
+        refused(format!(
+            "open {}: {}; make the directory, writable for the daemon",
+            path.display(),
+            settings::said(&error)
+        ))
+    };
+    fs::create_dir_all(state_dir).map_err(|error| fails(error, state_dir))?;
+    let path = state_dir.join(format!("{name}.lock"));
+    let file = File::options().create(true).write(true).truncate(false).open(&path);
+    let file = file.map_err(|error| fails(error, &path))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, _)| {
+        refused(format!("lock {}: another lifesign is running as {name}", path.display()))
+    })
+}
+
+fn prepare(
+    settings: Settings,
+    me: NodeId,
+    keyring: Keyring,
+    reservation: Reservation,
+) -> Result<Daemon, StartError> {
+    let name = settings.name_of(me);
+    let reserved = reservation.load().map_err(refused)?;
+    let boot = draw_boot()?;
+    let system = |what: &str| {
+        let what = what.to_owned();
+        move |error: io::Error| refused(format!("{what}: {}", settings::said(&error)))
+    };
+    let errno = |what: &str| {
+        let what = what.to_owned();
+        move |error: nix::errno::Errno| refused(format!("{what}: {}", error.desc().to_lowercase()))
+    };
+    let notifier = Notifier::from_environment().map_err(system("reach the service manager"))?;
+    let signals = catch_signals().map_err(errno("catch signals"))?;
+    let started = executor::start(&name).map_err(system("start the executor"))?;
+    let groups: Vec<Vec<ServiceAddress>> = settings.groups.iter().map(addresses_of).collect();
+    let mut addresses = Addresses::open(&groups, choice(settings.enforcer)).map_err(refused)?;
+    let overshoot = Duration::from_micros(addresses.enforcer().overshoot_us());
+    let config = settings.engine_config(me, overshoot).map_err(refused)?;
+    let take_down = addresses.take_down().map_err(refused)?;
+    let (executor, logger) = (started.daemon, started.logger);
+    let mut supervisor = match Supervisor::part().map_err(system("start the supervisor"))? {
+        Parted::Daemon(supervisor) => supervisor,
+        Parted::Supervisor(post) => {
+            drop((addresses, executor, notifier, signals));
+            let groups = settings.groups.clone();
+            let links = supervisor::ways(&settings, me);
+            let executor = started.supervisor;
+            post.watch(Tools { take_down, executor, groups, links }, &logger)
+        }
+    };
+    drop((take_down, started.supervisor));
+    let links =
+        settings.links.iter().map(|link| open_link(link, me)).collect::<Result<Vec<_>, _>>()?;
+    for leftover in addresses.remove_leftovers().map_err(refused)? {
+        logger.write(
+            crate::log::Level::Warning,
+            format_args!("took down {leftover}, left by an earlier start"),
+        );
+    }
+    let now = clock::now();
+    let engine = Engine::new(config, keyring, boot, reserved, now);
+    leave_farewells(&engine, &mut supervisor);
+    let obtained = realtime::enter(realtime::PRIORITY);
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(errno("wait for events"))?;
+    let timer = Timer::new().map_err(errno("make a timer"))?;
+    let holdings = settings.groups.iter().map(Holding::new).collect();
+    let daemon = Daemon {
+        me,
+        engine,
+        addresses,
+        links,
+        executor,
+        supervisor,
+        logger,
+        notifier,
+        reservation,
+        reserving: None,
+        reserve_retry: None,
+        groups: holdings,
+        errands: Vec::new(),
+        next_errand: 0,
+        epoll,
+        timer,
+        signals,
+        notify_at: now,
+        started: now,
+        obtained,
+        decisions: std::collections::VecDeque::new(),
+        alerts: Alerts::default(),
+        is_ready: false,
+        settings,
+    };
+    daemon.register().map_err(errno("wait for events"))?;
+    Ok(daemon)
+}
+
+/// Leaves with the supervisor what it says when this process is dead.
+pub(super) fn leave_farewells(engine: &Engine, supervisor: &mut Supervisor) -> bool {
+    let mut buffer = [0; MAX_FRAME_LEN];
+    LinkId::all().take(engine.config().links.len()).fold(true, |all, link| {
+        let len = engine.farewell(link, &mut buffer);
+        supervisor.leave_farewell(link.number(), &buffer[..len]) && all
+    })
+}
+
+fn draw_boot() -> Result<BootId, StartError> {
+    let bits =
+        getrandom::u64().map_err(|error| refused(format!("draw a random boot id: {error}")))?;
+    Ok(BootId::new(bits))
+}
+
+fn catch_signals() -> Result<SignalFd, nix::errno::Errno> {
+    let mut caught = SigSet::empty();
+    caught.extend([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD]);
+    caught.thread_block()?;
+    SignalFd::with_flags(&caught, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+}
+
+fn addresses_of(group: &settings::Group) -> Vec<ServiceAddress> {
+    let of = |address: &settings::value::ServiceAddress| ServiceAddress {
+        ip: address.ip,
+        prefix: address.prefix,
+        adapter: address.adapter.clone().unwrap_or_default(),
+    };
+    group.addresses.iter().map(of).collect()
+}
+
+const fn choice(enforcer: settings::Enforcer) -> EnforcerChoice {
+    match enforcer {
+        settings::Enforcer::Auto => EnforcerChoice::Auto,
+        settings::Enforcer::Bpf => EnforcerChoice::Only(Enforcer::Bpf),
+        settings::Enforcer::Nftables => EnforcerChoice::Only(Enforcer::Nftables),
+        settings::Enforcer::ValidLft => EnforcerChoice::Only(Enforcer::ValidLifetime),
+    }
+}
+
+fn open_link(link: &settings::Link, me: NodeId) -> Result<Link, StartError> {
+    let missing =
+        || refused(format!("link \"{}\" has no address or adapter for this node", link.name));
+    let spec = UdpSpec {
+        adapter: link.adapter(me).ok_or_else(missing)?.to_owned(),
+        delivery: match link.delivery {
+            settings::Delivery::Multicast(group) => Delivery::Multicast(group),
+            settings::Delivery::Broadcast => Delivery::Broadcast,
+            settings::Delivery::Unicast => Delivery::Unicast,
+        },
+        port: link.port,
+        own: link.address(me).ok_or_else(missing)?,
+        peers: link.peers(me).map(|(_, address)| address).collect(),
+        witnesses: link.witnesses().map(|(_, address)| address).collect(),
+    };
+    let spec = LinkSpec { name: link.name.clone(), kind: Specification::Udp(spec) };
+    Link::open(&spec).map_err(|error| refused(format!("link \"{}\": {error}", link.name)))
+}
+
+impl Holding {
+    fn new(group: &settings::Group) -> Self {
+        Self {
+            conduct: Conduct::new(&group.services),
+            lease_end: Instant::ZERO,
+            retry: None,
+            impaired: Vec::new(),
+            services: vec!["stopped".to_owned(); group.services.len()],
+        }
+    }
+}
+
+impl Daemon {
+    /// Puts every descriptor that is there from the start into the epoll set.
+    fn register(&self) -> Result<(), nix::errno::Errno> {
+        use super::wake::Source;
+        for (source, descriptor) in [
+            (Source::Timer, self.timer.as_fd()),
+            (Source::Signals, self.signals.as_fd()),
+            (Source::Addresses, self.addresses.as_fd()),
+            (Source::Executor, self.executor.as_fd()),
+        ] {
+            self.epoll.add(descriptor, source.event())?;
+        }
+        for (link, at) in self.links.iter().zip(0..) {
+            if let Some(descriptor) = link.descriptor() {
+                self.epoll.add(descriptor, Source::Link(at).event())?;
+            }
+        }
+        Ok(())
+    }
+}

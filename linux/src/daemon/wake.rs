@@ -1,0 +1,257 @@
+//! One wake-up: authority first, frames before timers, decisions before sleep.
+
+use lifesign_core::engine::Event;
+use lifesign_core::frame::MAX_FRAME_LEN;
+use lifesign_core::node::LinkId;
+use lifesign_core::time::{Duration, Instant};
+use nix::errno::Errno;
+use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+
+use super::{Daemon, prepare};
+use crate::clock;
+use crate::link;
+use crate::log::Level;
+use crate::settings::key;
+
+/// What a descriptor in the epoll set belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Timer,
+    Signals,
+    Addresses,
+    Executor,
+    Link(u64),
+}
+
+impl Source {
+    const fn number(self) -> u64 {
+        match self {
+            Self::Timer => 0,
+            Self::Signals => 1,
+            Self::Addresses => 2,
+            Self::Executor => 3,
+            Self::Link(at) => 16 + at,
+        }
+    }
+
+    pub(super) const fn event(self) -> EpollEvent {
+        EpollEvent::new(EpollFlags::EPOLLIN, self.number())
+    }
+}
+
+impl Daemon {
+    /// Runs until the node has left in good order.
+    pub(super) fn run(&mut self) {
+        let mut ready = [EpollEvent::empty(); 32];
+        loop {
+            let now = clock::now();
+            // Nothing may be held a moment too long, whatever waits to be read.
+            self.engine.check_authority(now);
+            let is_adapter_news =
+                ready.iter().any(|event| event.data() == Source::Addresses.number());
+            self.receive(now);
+            self.addresses.handle_readable(now);
+            self.handle_errands(now);
+            self.handle_signals(now);
+            if is_adapter_news {
+                self.look_at_links(now);
+            }
+            self.engine.handle_timeout(now);
+            self.addresses.handle_timeout(now);
+            self.do_what_is_due(now);
+            self.carry_out(now);
+            self.renew_leases();
+            self.send();
+            self.look_for_alerts(now);
+            self.tell_manager(now);
+            if self.engine.has_said_farewell() {
+                return self.end();
+            }
+            self.sleep(&mut ready);
+        }
+    }
+
+    fn receive(&mut self, now: Instant) {
+        let mut buffer = [0; MAX_FRAME_LEN + 1];
+        for (link, id) in self.links.iter_mut().zip(LinkId::all()) {
+            let engine = &mut self.engine;
+            link.receive(&mut buffer, now, &mut |frame, _| {
+                // What is not taken in is counted by the engine.
+                let _rejected = engine.handle_frame(id, frame, now);
+            });
+        }
+    }
+
+    fn send(&mut self) {
+        let mut buffer = [0; MAX_FRAME_LEN];
+        let now = clock::now();
+        while let Some(transmit) = self.engine.poll_transmit(now, &mut buffer) {
+            if let Some(link) = self.links.get_mut(transmit.link.index()) {
+                link.send(&buffer[..transmit.len], now);
+            }
+        }
+    }
+
+    /// Carries out what the engine has decided, until it has nothing more to say.
+    fn carry_out(&mut self, now: Instant) {
+        while let Some(event) = self.engine.poll_event() {
+            self.tell(&event);
+            match event {
+                Event::Group { group, role, .. } => self.play(group, role, now),
+                Event::Reserve(token) => self.reserve(token),
+                _ => {}
+            }
+        }
+        while let Some(event) = self.addresses.poll_event() {
+            self.handle_address(event, now);
+        }
+        // Answers to the engine may have led to further decisions.
+        while let Some(event) = self.engine.poll_event() {
+            self.tell(&event);
+            match event {
+                Event::Group { group, role, .. } => self.play(group, role, now),
+                Event::Reserve(token) => self.reserve(token),
+                _ => {}
+            }
+        }
+    }
+
+    fn handle_signals(&mut self, now: Instant) {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            match i32::try_from(signal.ssi_signo).map(Signal::try_from) {
+                Ok(Ok(Signal::SIGTERM | Signal::SIGINT)) => {
+                    if !self.engine.is_leaving() {
+                        self.decided("leaving in good order, as asked by a signal".to_owned());
+                    }
+                    self.engine.handle_leave(now);
+                }
+                Ok(Ok(Signal::SIGHUP)) => self.reload_keys(),
+                Ok(Ok(Signal::SIGCHLD)) => self.reap(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads the key file again. The old keys stay in use if it is wrong.
+    fn reload_keys(&mut self) {
+        match key::load(&self.settings.key_file, &self.settings.cluster) {
+            Ok(keyring) => {
+                let ids: Vec<String> = keyring.ids().map(|id| id.0.to_string()).collect();
+                let signer = keyring.signer().0;
+                self.engine.set_keyring(keyring);
+                let is_told = prepare::leave_farewells(&self.engine, &mut self.supervisor);
+                self.decided(format!(
+                    "accepts the keys {} and signs with {signer}",
+                    ids.join(", ")
+                ));
+                if !is_told {
+                    self.alert(
+                        "the supervisor does not listen: a killed daemon would not be cleaned up"
+                            .into(),
+                    );
+                }
+            }
+            Err(error) => self.alert(format!("the old keys stay in use: {error}")),
+        }
+    }
+
+    fn reap(&mut self) {
+        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            if status == WaitStatus::StillAlive {
+                return;
+            }
+            if status.pid() == Some(self.supervisor.process()) {
+                self.alert("the supervisor is dead: if the daemon is killed too, only the kernel lease silences its addresses".into());
+            } else {
+                self.alert(
+                    "the executor is dead: no service can be started or stopped, no token saved"
+                        .into(),
+                );
+            }
+        }
+    }
+
+    /// Opens links again whose adapters have come back, and forgets descriptors that are gone.
+    fn look_at_links(&mut self, now: Instant) {
+        for (at, link) in self.links.iter_mut().enumerate() {
+            if link.handle_adapter_change(now) {
+                Self::watch(&self.epoll, at, link);
+            }
+        }
+    }
+
+    fn watch(epoll: &nix::sys::epoll::Epoll, at: usize, link: &link::Link) {
+        let Some(descriptor) = link.descriptor() else { return };
+        let event = Source::Link(at as u64).event();
+        // It may be a number that was in the set before; then it is already being watched.
+        if epoll.add(descriptor, event) == Err(Errno::EEXIST) {
+            let mut event = event;
+            let _same = epoll.modify(descriptor, &mut event);
+        }
+    }
+
+    fn do_what_is_due(&mut self, now: Instant) {
+        for (at, link) in self.links.iter_mut().enumerate() {
+            if link.poll_timeout().is_some_and(|due| now.has_reached(due)) && link.reopen(now) {
+                Self::watch(&self.epoll, at, link);
+            }
+        }
+        if self.reserve_retry.is_some_and(|due| now.has_reached(due)) {
+            self.reserve_retry = None;
+            if let Some(token) = self.reserving {
+                self.reserve(token);
+            }
+        }
+        self.retry_steps(now);
+        self.ask_monitors(now);
+    }
+
+    fn tell_manager(&mut self, now: Instant) {
+        let Some(notifier) = &mut self.notifier else { return };
+        if !self.is_ready {
+            self.is_ready = notifier.ready();
+        }
+        if now.has_reached(self.notify_at) {
+            let every = notifier.watchdog().unwrap_or(IDLE.times(10));
+            notifier.alive();
+            self.notify_at = now + Duration::from_micros(every.as_micros() / 3);
+        }
+    }
+
+    fn sleep(&mut self, ready: &mut [EpollEvent; 32]) {
+        ready.fill(EpollEvent::empty());
+        let links = self.links.iter().filter_map(link::Link::poll_timeout);
+        let own = [self.addresses.poll_timeout(), self.reserve_retry, self.next_errand_due()];
+        let notify = self.notifier.as_ref().map(|_| self.notify_at);
+        let dues = own.into_iter().flatten().chain(notify).chain(links);
+        let due = dues.fold(self.engine.poll_timeout(), Instant::min);
+        // Without a timer the loop would sleep through its deadlines: then it polls instead.
+        let timeout = match self.timer.arm(due) {
+            Ok(()) => EpollTimeout::NONE,
+            Err(_) => EpollTimeout::from(1u8),
+        };
+        match self.epoll.wait(ready, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => self.alert(format!("cannot wait for events: {}", error.desc())),
+        }
+        let _expired = self.timer.consume();
+    }
+
+    /// The node has left: nothing is held and everybody has been told.
+    fn end(&mut self) {
+        if let Err(error) = self.addresses.close() {
+            self.logger.write(Level::Error, format_args!("{error}: the supervisor tries again"));
+            return;
+        }
+        self.supervisor.dismiss();
+        if let Some(notifier) = &mut self.notifier {
+            notifier.stopping();
+        }
+        self.logger.write(Level::Info, format_args!("has left in good order"));
+    }
+}
+
+/// How often the service manager hears of the daemon if it does not say.
+const IDLE: Duration = Duration::from_millis(1000);

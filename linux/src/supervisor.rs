@@ -1,0 +1,295 @@
+//! The supervisor: a process that outlives a killed daemon and cleans up behind it.
+//!
+//! It waits at one end of a socket. While the daemon runs it says there which groups are up and
+//! leaves its farewell frames, signed in advance. When the other end closes without a word of good
+//! order, the daemon is dead: the supervisor takes the service addresses down, stops the services
+//! of the groups that were up, and only then sends the farewell, so that peers need not wait for
+//! promises to run out. What it cannot stop it does not call stopped: then no farewell is sent.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use lifesign_core::group::GroupId;
+use lifesign_core::time::Duration;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::socket::{MsgFlags, recv, send};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use crate::address::TakeDown;
+use crate::clock;
+use crate::executor::message::{Command, Reply, Request};
+use crate::executor::{self, Executor};
+use crate::log::{Level, Logger};
+use crate::realtime;
+use crate::settings::{Group, Settings};
+use crate::sys;
+
+/// What the daemon tells its supervisor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Word {
+    /// The farewell to send over the link with this number.
+    Farewell { link: u8, frame: Vec<u8> },
+    /// Which groups may be up, one bit each.
+    Up(u32),
+    /// The daemon ends in good order: there is nothing left to do.
+    GoodOrder,
+}
+
+/// The daemon's end.
+#[derive(Debug)]
+pub struct Supervisor {
+    socket: OwnedFd,
+    process: Pid,
+    up: u32,
+}
+
+/// What the supervisor works with once the daemon is dead.
+#[derive(Debug)]
+pub struct Tools {
+    /// Takes every service address down.
+    pub take_down: TakeDown,
+    /// Runs the stop commands.
+    pub executor: Executor,
+    /// The groups, by number.
+    pub groups: Vec<Group>,
+    /// For each link, from where and to whom a farewell goes.
+    pub links: Vec<Vec<(SocketAddr, SocketAddr)>>,
+}
+
+/// Which of the two processes this is after they have parted.
+#[derive(Debug)]
+pub enum Parted {
+    /// The daemon.
+    Daemon(Supervisor),
+    /// The supervisor.
+    Supervisor(Post),
+}
+
+/// The supervisor's end.
+#[derive(Debug)]
+pub struct Post {
+    socket: OwnedFd,
+}
+
+impl Post {
+    /// Watches over the daemon until it ends, cleans up behind it, and ends too. Drop first what is
+    /// the daemon's alone.
+    pub fn watch(self, mut tools: Tools, logger: &Logger) -> ! {
+        watch(&self.socket, &mut tools, logger);
+        std::process::exit(0)
+    }
+}
+
+impl Supervisor {
+    /// Forks the supervisor. Call while the process has one thread.
+    ///
+    /// # Errors
+    /// Out of descriptors or processes, or the process has more than one thread.
+    pub fn part() -> io::Result<Parted> {
+        let (socket, other) = executor::pair()?;
+        Ok(match sys::fork()? {
+            Some(process) => Parted::Daemon(Self { socket, process, up: 0 }),
+            None => {
+                drop(socket);
+                Parted::Supervisor(Post { socket: other })
+            }
+        })
+    }
+
+    /// Leaves the farewell for one link, in place of the one before.
+    pub fn leave_farewell(&mut self, link: u8, frame: &[u8]) -> bool {
+        self.say(&Word::Farewell { link, frame: frame.to_vec() })
+    }
+
+    /// Says whether `group` may be up; says nothing if it is known.
+    pub fn set_up(&mut self, group: GroupId, is_up: bool) -> bool {
+        let bit = 1 << group.number();
+        let up = if is_up { self.up | bit } else { self.up & !bit };
+        let is_news = std::mem::replace(&mut self.up, up) != up;
+        !is_news || self.say(&Word::Up(up))
+    }
+
+    /// Says that the daemon ends in good order.
+    pub fn dismiss(&mut self) -> bool {
+        self.say(&Word::GoodOrder)
+    }
+
+    /// Returns the supervisor's process.
+    #[must_use]
+    pub const fn process(&self) -> Pid {
+        self.process
+    }
+
+    fn say(&self, word: &Word) -> bool {
+        let mut buffer = [0; WORD_LEN_MAX];
+        let Ok(bytes) = postcard::to_slice(word, &mut buffer) else { return false };
+        send(self.socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
+            .is_ok()
+    }
+}
+
+/// A word is a frame and a few bytes.
+const WORD_LEN_MAX: usize = 2048;
+
+/// What the daemon had said when it ended.
+#[derive(Debug, Default)]
+struct Heard {
+    farewells: Vec<(u8, Vec<u8>)>,
+    up: u32,
+    is_good_order: bool,
+}
+
+fn watch(socket: &OwnedFd, tools: &mut Tools, log: &Logger) {
+    let mut blocked = SigSet::empty();
+    blocked.extend([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT]);
+    let _blocked = blocked.thread_block();
+    let _named = nix::sys::prctl::set_name(c"lifesign-watch");
+    // It has to be quick when the machine is not: a dead daemon's address helps nobody.
+    let _obtained = realtime::enter(realtime::PRIORITY);
+    let heard = listen(socket);
+    if heard.is_good_order {
+        return;
+    }
+    let began = clock::now();
+    let taken = tools.take_down.run();
+    let is_stopped = stop_services(tools, heard.up);
+    if taken.is_ok() && is_stopped {
+        bid_farewell(tools, &heard);
+    }
+    let took = clock::now().since(began);
+    match (taken, is_stopped) {
+        (Ok(count), true) => log.write(
+            Level::Error,
+            format_args!(
+                "the daemon is dead; took {count} addresses down and said farewell for it in {took}"
+            ),
+        ),
+        (Ok(_), false) => log.write(
+            Level::Error,
+            format_args!(
+                "the daemon is dead; a service did not stop, so its group is not given free"
+            ),
+        ),
+        (Err(error), _) => log.write(
+            Level::Error,
+            format_args!("the daemon is dead; {error}: the kernel lease silences its addresses"),
+        ),
+    }
+}
+
+fn listen(socket: &OwnedFd) -> Heard {
+    let mut heard = Heard::default();
+    let mut buffer = [0; WORD_LEN_MAX];
+    loop {
+        match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            Ok(0) => return heard,
+            Ok(len) => match postcard::from_bytes(&buffer[..len]) {
+                Ok(Word::Farewell { link, frame }) => {
+                    heard.farewells.retain(|(other, _)| *other != link);
+                    heard.farewells.push((link, frame));
+                }
+                Ok(Word::Up(up)) => heard.up = up,
+                Ok(Word::GoodOrder) => heard.is_good_order = true,
+                Err(_) => {}
+            },
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => {
+                use std::os::fd::AsFd;
+                let mut waiting = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+                let _events = poll(&mut waiting, PollTimeout::NONE);
+            }
+            Err(_) => return heard,
+        }
+    }
+}
+
+/// Stops the services of the groups that were up, each group's in reverse order; returns whether
+/// all of them have stopped.
+fn stop_services(tools: &mut Tools, up: u32) -> bool {
+    let mut is_stopped = true;
+    let groups = std::mem::take(&mut tools.groups);
+    let running = groups.iter().enumerate().filter(|(at, _)| up >> at & 1 == 1);
+    let mut id = 0;
+    for (_, group) in running {
+        for service in group.services.iter().rev() {
+            id += 1;
+            if id == 1 {
+                // The daemon may have died while it was starting something.
+                let _cancelled = tools.executor.submit(&Request::CancelAll);
+            }
+            let environment = vec![
+                ("LIFESIGN_GROUP".to_owned(), group.name.clone()),
+                ("LIFESIGN_SERVICE".to_owned(), service.name.clone()),
+                ("LIFESIGN_ACTION".to_owned(), "stop".to_owned()),
+            ];
+            let command = Command {
+                arguments: service.stop.clone(),
+                environment,
+                limit_us: service.stop_limit.as_micros(),
+                grace_us: GRACE.as_micros(),
+                output_len_max: 0,
+            };
+            is_stopped &= run(&mut tools.executor, id, command);
+        }
+    }
+    is_stopped
+}
+
+/// How long a command may take to end once it is asked to.
+const GRACE: Duration = Duration::from_millis(500);
+
+fn run(executor: &mut Executor, id: u32, command: Command) -> bool {
+    use std::os::fd::AsFd;
+    let limit = Duration::from_micros(command.limit_us) + GRACE.times(4);
+    let deadline = clock::now() + limit;
+    if executor.submit(&Request::Run { id, command }).is_err() {
+        return false;
+    }
+    while clock::now() < deadline && !executor.is_gone() {
+        while let Some(reply) = executor.poll_reply() {
+            if let Reply::Done { id: done, outcome, .. } = reply
+                && done == id
+            {
+                return outcome.is_success();
+            }
+        }
+        let mut waiting = [PollFd::new(executor.as_fd(), PollFlags::POLLIN)];
+        let _events = poll(&mut waiting, PollTimeout::from(100u8));
+    }
+    false
+}
+
+/// Sends each farewell three times, as unicast to every peer and witness.
+fn bid_farewell(tools: &Tools, heard: &Heard) {
+    for (link, frame) in &heard.farewells {
+        let Some(ways) = tools.links.get(usize::from(*link)) else { continue };
+        for (from, to) in ways {
+            // One that cannot be sent is one that a peer waits for no longer than its promise.
+            if let Ok(socket) = UdpSocket::bind(from) {
+                for _ in 0..3 {
+                    let _sent = socket.send_to(frame, to);
+                }
+            }
+        }
+    }
+}
+
+/// Returns for each link from where and to whom a farewell of `me` goes.
+#[must_use]
+pub fn ways(
+    settings: &Settings,
+    me: lifesign_core::node::NodeId,
+) -> Vec<Vec<(SocketAddr, SocketAddr)>> {
+    let of = |link: &crate::settings::Link| {
+        let Some(own) = link.address(me) else { return Vec::new() };
+        let others = link.members.iter().filter(|(member, _)| *member != me);
+        others
+            .map(|(_, address)| (SocketAddr::new(own, 0), SocketAddr::new(*address, link.port)))
+            .collect()
+    };
+    settings.links.iter().map(of).collect()
+}
