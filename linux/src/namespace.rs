@@ -22,6 +22,8 @@ use std::io;
 use std::process::Command;
 
 use nix::sched::CloneFlags;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
 
 use crate::sys;
 
@@ -58,7 +60,7 @@ pub fn raise_loopback() -> io::Result<()> {
 /// `test` is the full name of the calling test, as the harness prints it. The first call runs the
 /// test once more in a new process, waits for it and returns `None`. In that process the same call
 /// returns [`MAIN`]; in one started by [`player`] it returns the role named there. Every process
-/// ends after [`TIME_LIMIT_SECONDS`], whatever it does.
+/// ends after [`TIME_LIMIT_SECONDS`], or with the thread that started it, whatever it does.
 ///
 /// # Errors
 /// [`Error::Start`] where the namespaces are refused, [`Error::Failed`] where the test failed in
@@ -66,6 +68,9 @@ pub fn raise_loopback() -> io::Result<()> {
 pub fn enter(test: &str, users: Users) -> Result<Option<String>, Error> {
     if let Ok(role) = std::env::var(ROLE) {
         nix::unistd::alarm::set(TIME_LIMIT_SECONDS);
+        // An alarm does not reach a process that is stopped, and its open output would be waited
+        // for without end.
+        prctl::set_pdeathsig(Signal::SIGKILL).map_err(|errno| Error::Start(errno.into()))?;
         if role == MAIN {
             raise_loopback().map_err(Error::Start)?;
         }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, ErrorKind};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -59,6 +59,37 @@ fn nobody_answers_after_the_deadline_that_nobody_moved() {
         let late = addresses.renew(0, clock::now() + LONG, clock::now());
         assert_eq!(late, Err(Error::Expired), "{enforcer}");
         world.expect_silence();
+    }
+}
+
+#[test]
+fn nothing_leaves_after_the_deadline_either() {
+    let Some(_) = enter("nothing_leaves_after_the_deadline_either") else { return };
+    for enforcer in enforcers() {
+        let world = World::build();
+        let mut addresses = open(enforcer);
+        acquire(&mut addresses, 600_000);
+        for (service, client) in [("10.77.0.100", "10.77.0.2"), ("fd00:77::100", "fd00:77::2")] {
+            let client: IpAddr = client.parse().unwrap();
+            let listener = world.client.run(move || UdpSocket::bind((client, 9)).unwrap());
+            let sender = UdpSocket::bind((service.parse::<IpAddr>().unwrap(), 0)).unwrap();
+            // The filter's refusal is an error of the sender, the program's is not.
+            let send = |text: &[u8]| drop(sender.send_to(text, (client, 9)));
+            let mut heard = [0; 8];
+            send(b"open");
+            assert_eq!(listener.recv(&mut heard).unwrap(), 4, "{enforcer}: {service}");
+            let now = clock::now();
+            let deadline = now + Duration::from_millis(50);
+            addresses.renew(0, deadline, now).unwrap();
+            let end = deadline + Duration::from_micros(enforcer.overshoot_us());
+            while !clock::now().has_reached(end) {
+                thread::sleep(std::time::Duration::from_millis(1));
+            }
+            send(b"closed");
+            acquire(&mut addresses, 600_000);
+            send(b"again");
+            assert_eq!(listener.recv(&mut heard).unwrap(), 5, "{enforcer}: {service}");
+        }
     }
 }
 
@@ -377,6 +408,14 @@ impl Holder {
         let id = self.child.id().to_string();
         let status = Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap();
         assert!(status.success());
+    }
+}
+
+impl Drop for Holder {
+    /// Ends the process also where the test failed while it was stopped.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -275,3 +275,30 @@ unsafe fn call<T>(command: libc::c_int, attributes: &mut T) -> Result<libc::c_lo
     };
     Errno::result(outcome)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, fork};
+
+    #[test]
+    fn a_forked_process_shares_the_words() {
+        // Not the first root user: the only reason there may be.
+        let Ok(map) = map(2).inspect_err(|errno| assert_eq!(*errno, Errno::EPERM)) else { return };
+        let words = map_words(&map, 2).unwrap();
+        words.store(0, 7);
+        // SAFETY: the child touches atomic words and ends, without allocation, locks or destructors.
+        let child = match unsafe { fork() }.unwrap() {
+            ForkResult::Parent { child } => child,
+            ForkResult::Child => {
+                let seen = words.words().first().map_or(0, |word| word.load(Ordering::SeqCst));
+                words.store(1, seen + 1);
+                // SAFETY: the call takes an integer and does not return.
+                unsafe { libc::_exit(0) }
+            }
+        };
+        assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
+        assert_eq!(words.words()[1].load(Ordering::SeqCst), 8);
+    }
+}
