@@ -430,6 +430,12 @@ impl Group {
         self.standby
     }
 
+    /// Returns the largest token that this start knows of, 0 before the first.
+    #[must_use]
+    pub const fn largest_token(&self) -> Token {
+        self.largest
+    }
+
     /// Returns when each voter's newest supporting echo was sent.
     #[must_use]
     pub const fn support(&self) -> &Support {

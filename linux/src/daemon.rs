@@ -7,10 +7,12 @@
 //! leave     offer and stop every group, say farewell, take the kernel's rules out
 //! ```
 
+mod alerts;
 mod conduct;
 mod doings;
-mod orders;
+
 mod prepare;
+mod telling;
 mod wake;
 
 use std::collections::VecDeque;
@@ -25,6 +27,7 @@ use nix::sys::signalfd::SignalFd;
 use self::conduct::{Action, Conduct};
 use crate::address::Addresses;
 use crate::clock::Timer;
+use crate::control::server::Control;
 use crate::executor::Executor;
 use crate::link::Link;
 use crate::log::{Level, Logger};
@@ -46,6 +49,7 @@ struct Daemon {
     links: Vec<Link>,
     executor: Executor,
     supervisor: Supervisor,
+    control: Control,
     logger: Logger,
     notifier: Option<Notifier>,
     reservation: Reservation,
@@ -64,6 +68,8 @@ struct Daemon {
     decisions: VecDeque<(Instant, String)>,
     alerts: Alerts,
     is_ready: bool,
+    /// When whoever watches is told again.
+    watch_at: Instant,
 }
 
 /// What the shell does for one group.

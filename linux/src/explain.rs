@@ -36,6 +36,8 @@ pub fn reason(reason: Reason, name: &dyn Fn(NodeId) -> String) -> String {
         ),
         Reason::Started => "it has been started".to_owned(),
         Reason::StartFailed => "it could not be started".to_owned(),
+        Reason::Failed => "something of it has failed".to_owned(),
+        Reason::Unable => "an adapter it needs here is gone or has no carrier".to_owned(),
         Reason::AuthorityLost => "no quorum answered, and the authority ran out".to_owned(),
         Reason::HandedTo(node) => format!("it was handed to {}", name(node)),
         Reason::Leaving => "this node is leaving".to_owned(),
@@ -66,6 +68,10 @@ pub fn obstacle(obstacle: &Obstacle, name: &dyn Fn(NodeId) -> String, now: Insta
         Obstacle::Standby => (
             "the operator wants this node free of it".to_owned(),
             vec!["the operator runs `lifesign takeover` here".to_owned()],
+        ),
+        Obstacle::Unable => (
+            "an adapter it needs here is gone or has no carrier".to_owned(),
+            vec!["the adapter carries frames again".to_owned()],
         ),
         Obstacle::Settling(until) => (
             "this node has just started and is meeting its peers".to_owned(),

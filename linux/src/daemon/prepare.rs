@@ -19,11 +19,11 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::conduct::Conduct;
 use super::{Alerts, Daemon, Holding};
-use crate::address::lease::{Enforcer, EnforcerChoice};
 use crate::address::{Addresses, ServiceAddress};
 use crate::clock::{self, Timer};
+use crate::control::server::Control;
 use crate::executor;
-use crate::link::udp::{Delivery, UdpSpec};
+use crate::link::udp::UdpSpec;
 use crate::link::{Link, LinkSpec, Specification};
 use crate::notify::Notifier;
 use crate::realtime;
@@ -115,7 +115,11 @@ fn check_adapters(settings: &Settings, me: NodeId) -> Result<(), StartError> {
         .filter_map(|(_, link)| Some((link.adapter(me)?, format!("of link \"{}\"", link.name))));
     let serving = settings.groups().flat_map(|(_, group)| {
         let of = format!("of group \"{}\"", group.name);
-        let named = group.addresses.iter().filter_map(|address| address.adapter.as_deref());
+        let named = group
+            .addresses
+            .iter()
+            .map(|address| address.adapter.as_str())
+            .filter(|name| !name.is_empty());
         named.map(move |adapter| (adapter, of.clone()))
     });
     for (adapter, of) in linked.chain(serving) {
@@ -174,8 +178,9 @@ fn prepare(
     let notifier = Notifier::from_environment().map_err(system("reach the service manager"))?;
     let signals = catch_signals().map_err(errno("catch signals"))?;
     let started = executor::start(&name).map_err(system("start the executor"))?;
-    let groups: Vec<Vec<ServiceAddress>> = settings.groups.iter().map(addresses_of).collect();
-    let mut addresses = Addresses::open(&groups, choice(settings.enforcer)).map_err(refused)?;
+    let groups: Vec<Vec<ServiceAddress>> =
+        settings.groups.iter().map(|group| group.addresses.clone()).collect();
+    let mut addresses = Addresses::open(&groups, settings.enforcer).map_err(refused)?;
     let overshoot = Duration::from_micros(addresses.enforcer().overshoot_us());
     let config = settings.engine_config(me, overshoot).map_err(refused)?;
     let take_down = addresses.take_down().map_err(refused)?;
@@ -202,6 +207,7 @@ fn prepare(
     let now = clock::now();
     let engine = Engine::new(config, keyring, boot, reserved, now);
     leave_farewells(&engine, &mut supervisor);
+    let control = Control::bind(&settings.control).map_err(refused)?;
     let obtained = realtime::enter(realtime::PRIORITY);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(errno("wait for events"))?;
     let timer = Timer::new().map_err(errno("make a timer"))?;
@@ -213,6 +219,7 @@ fn prepare(
         links,
         executor,
         supervisor,
+        control,
         logger,
         notifier,
         reservation,
@@ -230,6 +237,7 @@ fn prepare(
         decisions: std::collections::VecDeque::new(),
         alerts: Alerts::default(),
         is_ready: false,
+        watch_at: now,
         settings,
     };
     daemon.register().map_err(errno("wait for events"))?;
@@ -258,34 +266,12 @@ fn catch_signals() -> Result<SignalFd, nix::errno::Errno> {
     SignalFd::with_flags(&caught, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
-fn addresses_of(group: &settings::Group) -> Vec<ServiceAddress> {
-    let of = |address: &settings::value::ServiceAddress| ServiceAddress {
-        ip: address.ip,
-        prefix: address.prefix,
-        adapter: address.adapter.clone().unwrap_or_default(),
-    };
-    group.addresses.iter().map(of).collect()
-}
-
-const fn choice(enforcer: settings::Enforcer) -> EnforcerChoice {
-    match enforcer {
-        settings::Enforcer::Auto => EnforcerChoice::Auto,
-        settings::Enforcer::Bpf => EnforcerChoice::Only(Enforcer::Bpf),
-        settings::Enforcer::Nftables => EnforcerChoice::Only(Enforcer::Nftables),
-        settings::Enforcer::ValidLft => EnforcerChoice::Only(Enforcer::ValidLifetime),
-    }
-}
-
 fn open_link(link: &settings::Link, me: NodeId) -> Result<Link, StartError> {
     let missing =
         || refused(format!("link \"{}\" has no address or adapter for this node", link.name));
     let spec = UdpSpec {
         adapter: link.adapter(me).ok_or_else(missing)?.to_owned(),
-        delivery: match link.delivery {
-            settings::Delivery::Multicast(group) => Delivery::Multicast(group),
-            settings::Delivery::Broadcast => Delivery::Broadcast,
-            settings::Delivery::Unicast => Delivery::Unicast,
-        },
+        delivery: link.delivery,
         port: link.port,
         own: link.address(me).ok_or_else(missing)?,
         peers: link.peers(me).map(|(_, address)| address).collect(),
@@ -316,6 +302,7 @@ impl Daemon {
             (Source::Signals, self.signals.as_fd()),
             (Source::Addresses, self.addresses.as_fd()),
             (Source::Executor, self.executor.as_fd()),
+            (Source::Control, self.control.as_fd()),
         ] {
             self.epoll.add(descriptor, source.event())?;
         }

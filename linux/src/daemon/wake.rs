@@ -22,6 +22,7 @@ pub(super) enum Source {
     Signals,
     Addresses,
     Executor,
+    Control,
     Link(u64),
 }
 
@@ -32,6 +33,7 @@ impl Source {
             Self::Signals => 1,
             Self::Addresses => 2,
             Self::Executor => 3,
+            Self::Control => 4,
             Self::Link(at) => 16 + at,
         }
     }
@@ -61,6 +63,7 @@ impl Daemon {
             self.engine.handle_timeout(now);
             self.addresses.handle_timeout(now);
             self.do_what_is_due(now);
+            self.handle_requests(now);
             self.carry_out(now);
             self.renew_leases();
             self.send();
@@ -223,7 +226,13 @@ impl Daemon {
     fn sleep(&mut self, ready: &mut [EpollEvent; 32]) {
         ready.fill(EpollEvent::empty());
         let links = self.links.iter().filter_map(link::Link::poll_timeout);
-        let own = [self.addresses.poll_timeout(), self.reserve_retry, self.next_errand_due()];
+        let own = [
+            self.addresses.poll_timeout(),
+            self.reserve_retry,
+            self.next_errand_due(),
+            self.control.poll_timeout(),
+            self.next_watch(),
+        ];
         let notify = self.notifier.as_ref().map(|_| self.notify_at);
         let dues = own.into_iter().flatten().chain(notify).chain(links);
         let due = dues.fold(self.engine.poll_timeout(), Instant::min);

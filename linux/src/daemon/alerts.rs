@@ -7,6 +7,7 @@ use lifesign_core::node::{LinkId, NodeId};
 use lifesign_core::time::{Duration, Instant};
 
 use super::Daemon;
+use crate::explain;
 
 /// How often counters are looked at for alerts.
 const LOOK: Duration = Duration::from_millis(1000);
@@ -26,7 +27,7 @@ impl Daemon {
                     Role::Stopping(_) => "stops",
                     Role::Stuck(_) => "cannot stop",
                 };
-                let why = self.reason(*reason);
+                let why = explain::reason(*reason, &|node| self.settings.name_of(node));
                 let token =
                     role.token().map(|token| format!(" (token {})", token.0)).unwrap_or_default();
                 self.decided(match role {
@@ -54,41 +55,6 @@ impl Daemon {
                 self.alert(format!("{group}: {node} must be fenced before it can start here"));
             }
             _ => {}
-        }
-    }
-
-    /// Returns a reason in words: a sentence without a full stop.
-    pub(super) fn reason(&self, reason: Reason) -> String {
-        let name = |node: NodeId| self.settings.name_of(node);
-        match reason {
-            Reason::Start => "the daemon has started".to_owned(),
-            Reason::Unheld => "nobody has held it since this node started".to_owned(),
-            Reason::HolderLost(node) => format!("{} fell silent on every link", name(node)),
-            Reason::Released(node) => format!("{} gave it up in good order", name(node)),
-            Reason::Asked => "the operator asked for it".to_owned(),
-            Reason::Granted => "a quorum supports it and every survivor agrees".to_owned(),
-            Reason::Disputed(node) => format!(
-                "a quorum supports it; {} withheld its consent for the whole dispute time",
-                name(node)
-            ),
-            Reason::Started => "everything of it is up".to_owned(),
-            Reason::StartFailed => "it could not be started".to_owned(),
-            Reason::Failed => "something of it has failed".to_owned(),
-            Reason::Unable => "an adapter it needs is gone or has no carrier".to_owned(),
-            Reason::AuthorityLost => "the support of a quorum grew too old".to_owned(),
-            Reason::HandedTo(node) => format!("handed to {}", name(node)),
-            Reason::Leaving => "this node is leaving".to_owned(),
-            Reason::Stopped => "everything of it has stopped".to_owned(),
-            Reason::StopFailed => "something of it did not stop".to_owned(),
-            Reason::BetterClaim(node) => format!("{} comes first", name(node)),
-            Reason::HeldBy(node) => format!("{} holds it", name(node)),
-            Reason::Unanswered => "no quorum answered in time".to_owned(),
-            Reason::Standby => "the operator wants this node free".to_owned(),
-            Reason::Failback(node) => {
-                format!("{} is preferred and has been well for the hold-off", name(node))
-            }
-            Reason::NoTaker => "nobody took it when it was offered".to_owned(),
-            _ => format!("{reason:?}"),
         }
     }
 
