@@ -66,6 +66,7 @@ pub struct Voter {
     longest: Duration,
     saved: Token,
     asked: Token,
+    seen: Token,
     groups: [Slot; MAX_GROUPS],
 }
 
@@ -84,7 +85,14 @@ impl Voter {
     #[must_use]
     pub fn new(longest: Duration, saved: Token, now: Instant) -> Self {
         let slot = Slot { promise: None, largest: saved };
-        Self { ready: now + longest, longest, saved, asked: saved, groups: [slot; MAX_GROUPS] }
+        Self {
+            ready: now + longest,
+            longest,
+            saved,
+            asked: saved,
+            seen: saved,
+            groups: [slot; MAX_GROUPS],
+        }
     }
 
     /// Promises the wanted group to the claimant, renews that promise, or says why not.
@@ -130,15 +138,15 @@ impl Voter {
     }
 
     /// Returns up to which token the caller must save that all may have been used, if that has to be soon; `seen` is the
-    /// largest known. Half of what is saved ahead is always left.
+    /// largest that was heard of. At least half of what is saved ahead is always left.
     #[must_use]
     pub fn poll_reserve(&mut self, seen: Token) -> Option<Token> {
-        let ahead = Token(seen.0.saturating_add(AHEAD));
-        if ahead.0.saturating_sub(self.asked.0) <= AHEAD / 2 {
+        self.seen = self.seen.max(seen);
+        if self.asked.0.saturating_sub(self.seen.0) >= AHEAD / 2 {
             return None;
         }
-        self.asked = ahead;
-        Some(ahead)
+        self.asked = Token(self.seen.0.saturating_add(AHEAD));
+        Some(self.asked)
     }
 
     /// Takes note that all tokens up to `saved` are saved as used.
@@ -354,9 +362,10 @@ mod tests {
             Err(Refusal::OldToken(Token(7)))
         );
         assert_eq!(voter.consider(&want(Phase::Claiming, 8), from, at(500)), Err(Refusal::Unsaved));
-        assert_eq!(voter.poll_reserve(Token(8)), Some(Token(1008)));
-        assert_eq!(voter.poll_reserve(Token(508)), None, "asked already, and enough is left");
-        assert_eq!(voter.poll_reserve(Token(509)), Some(Token(1509)));
+        assert_eq!(voter.poll_reserve(Token(0)), Some(Token(1007)), "at the start");
+        assert_eq!(voter.poll_reserve(Token(507)), None, "asked already, and enough is left");
+        assert_eq!(voter.poll_reserve(Token(508)), Some(Token(1508)));
+        assert_eq!(voter.poll_reserve(Token(0)), None, "what was seen stays seen");
         voter.reserved(Token(1008));
         assert_eq!(voter.consider(&want(Phase::Claiming, 8), from, at(500)), Ok(()));
     }

@@ -164,8 +164,7 @@ impl Witness {
     pub fn poll_reserve(&mut self) -> Option<Token> {
         let wants = self.member.peers.sessions().flat_map(|(_, session)| &session.body.wants);
         let seen = wants.map(|want| want.token).max().unwrap_or_default();
-        let saved = self.member.voter.saved();
-        self.member.voter.poll_reserve(seen.max(saved))
+        self.member.voter.poll_reserve(seen)
     }
 
     /// Takes note that tokens up to `reserved` are saved as used, so that promises may be made under them.
