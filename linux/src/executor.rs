@@ -80,10 +80,19 @@ fn run(clients: Vec<OwnedFd>, drain: Drain) -> i32 {
     let _named = nix::sys::prctl::set_name(c"lifesign-exec");
     let logging = thread::Builder::new().name("log".into()).spawn(move || drain.run());
     let served = server::serve(clients);
-    // The last record follows the last client's end closely.
-    let logged = logging.map(thread::JoinHandle::join);
-    i32::from(served.is_err() || !matches!(logged, Ok(Ok(()))))
+    // The last records follow the last client's end closely. Standard error may be a pipe that
+    // nobody empties, which is no reason to stay for ever.
+    let has_logged = logging.is_ok_and(|logging| {
+        (0..LAST_RECORDS_MS).any(|_| {
+            thread::sleep(std::time::Duration::from_millis(1));
+            logging.is_finished()
+        })
+    });
+    i32::from(served.is_err() || !has_logged)
 }
+
+/// How long to wait for the last records to be written, in milliseconds.
+const LAST_RECORDS_MS: u32 = 1000;
 
 /// Returns two connected packet sockets, closed on exec.
 ///

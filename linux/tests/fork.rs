@@ -3,12 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here is a test's failure")]
 
-use std::io::{Read, pipe};
+use std::io::{PipeReader, Read, Write, pipe};
 use std::os::fd::AsFd;
 
 use lifesign::executor::message::{Command, Reply, Request};
 use lifesign::executor::{Executor, Started, start};
 use lifesign::log::Level;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -19,13 +20,13 @@ fn main() {
     if std::env::args().any(|argument| argument == "--list") {
         return;
     }
-    let (mut lines, writer) = pipe().unwrap();
-    let terminal = dup(std::io::stderr()).unwrap();
-    dup2_stderr(&writer).unwrap();
-    drop(writer);
-    let Started { mut daemon, mut supervisor, logger, process } = start("alpha").unwrap();
-    dup2_stderr(&terminal).unwrap();
+    it_serves_until_its_last_client_is_gone();
+    it_ends_though_nobody_reads_its_lines();
+}
 
+fn it_serves_until_its_last_client_is_gone() {
+    let (Started { mut daemon, mut supervisor, logger, process }, mut lines) =
+        start_with_pipe(false);
     logger.write(Level::Info, format_args!("before"));
     assert_eq!(output(&mut daemon), "served\n");
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
@@ -43,6 +44,28 @@ fn main() {
     assert_eq!(text.lines().count(), 2, "{text}");
     assert!(text.contains("alpha info    before\n"), "{text}");
     assert!(text.ends_with("alpha error   after\n"), "{text}");
+}
+
+fn it_ends_though_nobody_reads_its_lines() {
+    let (Started { daemon, supervisor, logger, process }, _unread) = start_with_pipe(true);
+    logger.write(Level::Info, format_args!("held up"));
+    drop((daemon, supervisor, logger));
+    assert_eq!(waitpid(process, None).unwrap(), WaitStatus::Exited(process, 1));
+}
+
+/// Starts an executor whose standard error is the pipe that is returned beside it.
+fn start_with_pipe(is_full: bool) -> (Started, PipeReader) {
+    let (lines, mut writer) = pipe().unwrap();
+    if is_full {
+        let len = fcntl(&writer, FcntlArg::F_GETPIPE_SZ).unwrap();
+        writer.write_all(&vec![0; len.try_into().unwrap()]).unwrap();
+    }
+    let terminal = dup(std::io::stderr()).unwrap();
+    dup2_stderr(&writer).unwrap();
+    drop(writer);
+    let started = start("alpha").unwrap();
+    dup2_stderr(&terminal).unwrap();
+    (started, lines)
 }
 
 fn output(executor: &mut Executor) -> String {
