@@ -40,6 +40,7 @@ prefer = ["alpha", "beta"]
 /// The settings of the quorum server, with `DIRECTORY` for the place of the key.
 pub(super) const WITNESS_SETTINGS: &str = r#"version = 1
 listen = ["0.0.0.0:6940"]
+longest_promise = "100ms"
 control = "DIRECTORY/quorum.control"
 
 [[cluster]]
