@@ -47,4 +47,5 @@ control = "DIRECTORY/quorum.control"
 name = "demo"
 key_file = "DIRECTORY/key"
 witness = 1
+profile = "fast"
 "#;

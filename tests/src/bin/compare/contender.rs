@@ -149,4 +149,5 @@ control = "DIRECTORY/quorum.control"
 name = "compare"
 key_file = "DIRECTORY/key"
 witness = 1
+profile = "fast"
 "#;
