@@ -158,10 +158,8 @@ impl Check {
     #[must_use]
     pub fn on_this_machine(mut self, settings: &Settings, me: NodeId) -> Self {
         let name = settings.name_of(me);
-        for adapter in adapters(settings, me) {
-            if if_nametoindex(adapter).is_err() {
-                self.warnings.push(format!("this machine, as {name}, has no adapter {adapter}"));
-            }
+        for adapter in missing_adapters(settings, me) {
+            self.warnings.push(format!("this machine, as {name}, has no adapter {adapter}"));
         }
         if let Err(error) = key::load(&settings.key_file, &settings.cluster) {
             self.warnings.push(error.to_string());
@@ -170,15 +168,17 @@ impl Check {
     }
 }
 
-/// Returns the adapters that `me` needs by name.
-fn adapters(settings: &Settings, me: NodeId) -> Vec<&str> {
+/// Returns the adapters that node `me` needs by name and that this machine, as seen from the
+/// calling process's network namespace, does not have.
+#[must_use]
+pub fn missing_adapters(settings: &Settings, me: NodeId) -> Vec<&str> {
     let of_links = settings.links.iter().filter_map(|link| link.adapter(me));
     let addresses = settings.groups.iter().flat_map(|group| &group.addresses);
-    let mut names: Vec<&str> = of_links
-        .chain(addresses.map(|address| address.adapter.as_str()).filter(|name| !name.is_empty()))
-        .collect();
+    let of_groups = addresses.map(|address| address.adapter.as_str());
+    let mut names: Vec<&str> = of_links.chain(of_groups.filter(|name| !name.is_empty())).collect();
     names.sort_unstable();
     names.dedup();
+    names.retain(|name| if_nametoindex(*name).is_err());
     names
 }
 

@@ -18,7 +18,7 @@ use crate::demo::{self, DemoError};
 use crate::keygen::{self, Task};
 use crate::operate::{self, Move};
 use crate::page::Page;
-use crate::settings::{LoadError, Settings};
+use crate::settings::{LoadError, Settings, said};
 use crate::witness::{self, WitnessError};
 use crate::{status, why};
 
@@ -287,13 +287,15 @@ pub fn main() -> ExitCode {
         Command::Keygen(args) => keygen(&args),
         Command::Demo(args) => show(args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "lifesign", &mut io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "lifesign", &mut script);
+            say(String::from_utf8_lossy(&script).trim_end());
             ExitCode::SUCCESS
         }
         Command::Manual { directory } => match clap_mangen::generate_to(Cli::command(), &directory)
         {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&format!("write {}: {error}", directory.display())),
+            Err(error) => fail(&format!("write into {}: {}", directory.display(), said(&error))),
         },
     }
 }
