@@ -4,6 +4,8 @@
 //! Every bound is a sum of named terms, so that a reader can doubt each on its own. Bounds are for
 //! one failure at a time, on machines whose daemon runs when it is due.
 
+pub mod witness;
+
 use core::fmt;
 
 use lifesign_core::config::Lease;

@@ -157,6 +157,22 @@ fn a_machine_is_looked_at_as_the_node_that_it_is() {
 }
 
 #[test]
+fn the_file_of_a_quorum_server_is_known_by_its_content() {
+    let place = Place::new("witness");
+    let witness = "version = 1\nlisten = [\"0.0.0.0:6940\"]\nlongest_promise = \"10s\"\n\
+                   [[cluster]]\nname = \"web\"\nkey_file = \"FOLDER/key\"\n";
+    place.write(witness);
+    assert_eq!(place.keygen(&[]).code, Some(0));
+    let said = place.check(&[]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    assert!(said.out.ends_with("cluster web: witness 1, heartbeat 100 ms, dead 700 ms\n"));
+    place.write(&witness.replace("10s", "10"));
+    let said = place.check(&[]);
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("a unit is missing"), "{}", said.err);
+}
+
+#[test]
 fn keys_are_made_rotated_and_never_lost() {
     let place = Place::new("keys");
     assert_eq!(place.keygen(&[]).code, Some(0));

@@ -114,18 +114,27 @@ impl Mistakes {
         &self.list
     }
 
-    /// Returns the mistakes as people read them, with the colours of a terminal if `is_coloured`.
+    /// Returns the first 20 mistakes as people read them, with the colours of a terminal if
+    /// `is_coloured`, and how many more there are.
     #[must_use]
     pub fn render(&self, is_coloured: bool) -> String {
         let renderer = if is_coloured { Renderer::styled() } else { Renderer::plain() };
         let renderer = renderer.term_width(100);
-        let reports = self
+        let mut texts: Vec<String> = self
             .list
             .iter()
-            .map(|mistake| renderer.render(&[mistake.report(&self.path, &self.source)]));
-        reports.collect::<Vec<_>>().join("\n\n")
+            .take(MOST_SHOWN)
+            .map(|mistake| renderer.render(&[mistake.report(&self.path, &self.source)]))
+            .collect();
+        if self.list.len() > MOST_SHOWN {
+            texts.push(format!("error: and {} more mistakes", self.list.len() - MOST_SHOWN));
+        }
+        texts.join("\n\n")
     }
 }
+
+/// How many mistakes are shown at once; a file that is none of ours has one in every line.
+const MOST_SHOWN: usize = 20;
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -217,7 +217,10 @@ impl<'t> Table<'t> {
         for (key, _) in self.entries.iter() {
             let name: &str = key.get_ref();
             if !self.known.contains(&name) {
-                let hint = did_you_mean(name, self.known.iter().copied());
+                // In a file of another kind every key is unknown, and nothing was meant.
+                let is_ours = mistakes.list().len() < 100;
+                let hint =
+                    is_ours.then(|| did_you_mean(name, self.known.iter().copied())).flatten();
                 mistakes
                     .add(key.span(), format!("unknown key `{}`", printable(name)))
                     .label(format!("not a key of {}", self.what))

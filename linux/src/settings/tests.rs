@@ -118,6 +118,14 @@ fn too_many_of_anything_is_refused() {
 }
 
 #[test]
+fn a_file_of_another_kind_is_answered_in_short() {
+    let source: String = (0..60_000).map(|line| format!("key{line} = {line}\n")).collect();
+    let said = Settings::parse("test.toml", &source).unwrap_err().to_string();
+    assert!(said.ends_with("\n\nerror: and 59985 more mistakes"), "{}", said.len());
+    assert!(said.lines().count() < 200);
+}
+
+#[test]
 fn defaults_are_the_documented_ones() {
     let settings = example();
     let timing = &settings.timing;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use lifesign_core::node::NodeId;
 use lifesign_core::time::Duration;
 use toml::Spanned;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::document::{check_promise, profile_of, read_version};
 use super::members::Names;
@@ -66,6 +66,18 @@ impl WitnessSettings {
         Self::parse(&path.to_string_lossy(), &source).map_err(LoadError::Wrong)
     }
 
+    /// Returns whether the file at `path` is meant for a quorum server, as far as one can tell: it
+    /// has tables `[[cluster]]`, or says where to listen.
+    #[must_use]
+    pub fn is_meant(path: &Path) -> bool {
+        let Ok(source) = read(path) else { return false };
+        DeTable::parse(&source).is_ok_and(|document| {
+            let is_array = |value: &DeValue<'_>| matches!(value, DeValue::Array(_));
+            let cluster = document.get_ref().get("cluster").map(Spanned::get_ref);
+            cluster.is_some_and(is_array) || document.get_ref().contains_key("listen")
+        })
+    }
+
     /// Reads the settings `source`, which came from `path`.
     ///
     /// # Errors
@@ -104,6 +116,8 @@ impl WitnessSettings {
 
 const CONTROL: &str = "/run/lifesign/witness";
 const STATE_DIR: &str = "/var/lib/lifesign";
+/// The most addresses that one quorum server listens on.
+const MOST_ADDRESSES: usize = 64;
 /// The most clusters that one quorum server serves.
 const MOST_CLUSTERS: usize = 256;
 
@@ -118,7 +132,12 @@ fn read_listen(top: &mut Table<'_>, mistakes: &mut Mistakes) -> Vec<SocketAddr> 
         mistakes.add(texts.span(), "`listen` is empty").hint("write [\"0.0.0.0:6940\"]");
     }
     let mut addresses: Vec<Spanned<SocketAddr>> = Vec::new();
-    for text in texts.get_ref() {
+    if let Some(text) = texts.get_ref().get(MOST_ADDRESSES) {
+        mistakes
+            .add(text.span(), "too many addresses to listen on")
+            .label(format!("there can be {MOST_ADDRESSES}"));
+    }
+    for text in texts.get_ref().iter().take(MOST_ADDRESSES) {
         let Some(address) = parsed_of(text, "listen", mistakes, socket_address) else { continue };
         match addresses.iter().find(|other| other.get_ref() == address.get_ref()) {
             Some(first) => {

@@ -1,0 +1,259 @@
+//! The grammar of the command line, with all help texts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Keeps a service address alive on one of several servers, and never on two.
+#[derive(Debug, Parser)]
+#[command(name = "lifesign", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+To begin:
+  lifesign keygen /etc/lifesign/key       make the secret, copy it to every node and witness
+  lifesign check /etc/lifesign.toml       see what the settings promise, before anything starts
+
+Exit status: 0 good, 1 failed, 2 usage or bad settings.";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the daemon of a node
+    ///
+    /// Everything that can be wrong is said in one line and with a non-zero exit status, before
+    /// anything is touched. SIGTERM hands every group over and leaves in good order; SIGHUP reads
+    /// the key file again.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// Run a quorum server, which decides when a cluster has fallen into equal halves
+    ///
+    /// One server can serve many clusters; it needs to know neither their nodes nor their groups.
+    /// SIGHUP reads the key files again.
+    #[command(after_help = WITNESS_EXAMPLE)]
+    Witness {
+        /// The settings of the quorum server
+        file: PathBuf,
+        /// In place of the settings' directory for what must outlive the server
+        #[arg(long, value_name = "DIR")]
+        state_dir: Option<PathBuf>,
+    },
+    /// Judge settings: mistakes, the safety inequality with its numbers, worst failover times
+    ///
+    /// Reads the file and touches nothing. Every mistake is shown where it stands, with a hint. For
+    /// each group it prints, term by term, the inequality that keeps two nodes from answering at
+    /// once, and the longest time without an answer after a crash, a killed daemon and an orderly
+    /// switchover. Settings that cannot keep the inequality are refused, with exit status 2.
+    ///
+    /// The file of a quorum server is known by its content.
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
+    /// Show how things are, as this machine sees them
+    ///
+    /// The first line says GOOD (everything is held, and the next failure can be survived),
+    /// DEGRADED (everything is held, something is missing) or DOWN (something is not held), and
+    /// why.
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(StatusArgs),
+    /// Explain why a group is where it is, why not elsewhere, and what would change that
+    #[command(after_help = WHY_EXAMPLES)]
+    Why(WhyArgs),
+    /// Give a group, or everything, to other nodes, in good order
+    ///
+    /// The group is offered, and moves as soon as another node can take it. Without a group, this
+    /// node keeps voting and stays free of all groups until `lifesign takeover`. Waits for the
+    /// outcome, and prints where the groups are and how long it took. Exit status 1 if they have
+    /// not moved.
+    #[command(after_help = STANDBY_EXAMPLES)]
+    Standby(MoveArgs),
+    /// Take a group, or everything, to this node, in good order; ends standby
+    ///
+    /// A holder that is alive gives it up first. Waits for the outcome, and prints where the groups
+    /// are and how long it took. Exit status 1 if they have not moved.
+    #[command(after_help = TAKEOVER_EXAMPLES)]
+    Takeover(MoveArgs),
+    /// Make a key file, or rotate its keys
+    ///
+    /// Without an option it writes a file with one fresh key, readable for its owner alone, and
+    /// never over an old one. Every node and witness of a cluster needs the same file.
+    ///
+    /// To rotate, do each step on all machines before the next: --add a key, --sign with it,
+    /// --remove the old one. Whatever step each machine is at, all understand each other.
+    #[command(after_help = KEYGEN_EXAMPLES)]
+    Keygen(KeygenArgs),
+    /// Show on this machine alone what happens to an address when servers fail
+    ///
+    /// Builds two servers, a witness, a switch and a client in namespaces, runs the real daemons
+    /// there and hurts them in several ways. Needs neither root nor settings, and leaves nothing
+    /// behind. Exit status 0 means that every promise was kept.
+    #[command(after_help = DEMO_EXAMPLES)]
+    Demo(DemoArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLE)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages into a directory
+    #[command(after_help = MANUAL_EXAMPLE)]
+    Manual {
+        /// The directory; it must exist
+        directory: PathBuf,
+    },
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  lifesign run /etc/lifesign.toml
+  lifesign run --node alpha /etc/lifesign.toml";
+
+const WITNESS_EXAMPLE: &str = "\
+Example:
+  lifesign witness /etc/lifesign-witness.toml";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  lifesign check /etc/lifesign.toml
+  lifesign check --node alpha --json /etc/lifesign.toml";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  lifesign status
+  lifesign status --watch
+  lifesign status --json | jq .groups";
+
+const WHY_EXAMPLES: &str = "\
+Examples:
+  lifesign why
+  lifesign why www";
+
+const STANDBY_EXAMPLES: &str = "\
+Examples:
+  lifesign standby          before this machine is serviced
+  lifesign standby www";
+
+const TAKEOVER_EXAMPLES: &str = "\
+Examples:
+  lifesign takeover         when this machine is back
+  lifesign takeover www";
+
+const KEYGEN_EXAMPLES: &str = "\
+Examples:
+  lifesign keygen /etc/lifesign/key
+  lifesign keygen --add /etc/lifesign/key
+  lifesign keygen --sign 2 /etc/lifesign/key
+  lifesign keygen --remove 1 /etc/lifesign/key";
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  lifesign demo
+  lifesign demo --json
+  lifesign demo --scene switchover --scene server-crashed";
+
+const MANUAL_EXAMPLE: &str = "\
+Example:
+  lifesign manual /usr/local/share/man/man1";
+
+const COMPLETIONS_EXAMPLE: &str = "\
+Example:
+  lifesign completions bash > /etc/bash_completion.d/lifesign";
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// The settings
+    pub(super) file: PathBuf,
+    /// Which node this is; by default the one with this machine's host name
+    #[arg(long, value_name = "NAME")]
+    pub(super) node: Option<String>,
+    /// In place of the settings' directory for what must outlive the daemon
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+    /// In place of the settings' control socket
+    #[arg(long, value_name = "PATH")]
+    pub(super) control: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// The settings
+    pub(super) file: PathBuf,
+    /// Answer in JSON, for machines
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Look at this machine as this node: are its adapters and keys there?
+    ///
+    /// By default the node with this machine's host name, if there is one.
+    #[arg(long, value_name = "NAME")]
+    pub(super) node: Option<String>,
+}
+
+/// Where the daemon is asked.
+#[derive(Debug, Args)]
+pub(super) struct ControlArgs {
+    /// The daemon's control socket
+    #[arg(long, value_name = "PATH", default_value = "/run/lifesign/control")]
+    pub(super) control: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    pub(super) at: ControlArgs,
+    /// Answer in JSON, for machines
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Show it again each second, until interrupted
+    #[arg(long, conflicts_with = "json")]
+    pub(super) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WhyArgs {
+    #[command(flatten)]
+    pub(super) at: ControlArgs,
+    /// The group; all groups if left out
+    pub(super) group: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MoveArgs {
+    #[command(flatten)]
+    pub(super) at: ControlArgs,
+    /// The group; all groups if left out
+    pub(super) group: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Print nothing but what was measured, in JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Play this scene only; can be given several times
+    #[arg(long = "scene", value_name = "NAME")]
+    pub(super) scenes: Vec<String>,
+    /// Do as for an ordinary user, even as root
+    #[arg(long)]
+    pub(super) unprivileged: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct KeygenArgs {
+    /// The key file
+    #[arg(default_value = "/etc/lifesign/key")]
+    pub(super) path: PathBuf,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Add a fresh key, which is accepted and does not sign yet
+    #[arg(long, conflicts_with = "force")]
+    pub(super) add: bool,
+    /// Sign with this key
+    #[arg(long, value_name = "ID", conflicts_with_all = ["force", "add"])]
+    pub(super) sign: Option<u8>,
+    /// Take this key away
+    #[arg(long, value_name = "ID", conflicts_with_all = ["force", "add", "sign"])]
+    pub(super) remove: Option<u8>,
+}
