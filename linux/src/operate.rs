@@ -123,8 +123,11 @@ fn outcome(
         let took = span(took.as_millis());
         lines.push(match (has_moved, &group.obstacle) {
             (true, _) => format!("{name} is {place}, after {took}"),
-            (false, Some(obstacle)) => format!("{name} is still {place} after {took}: {obstacle}"),
-            (false, None) => format!("{name} is still {place} after {took}: {}", group.reason),
+            (false, obstacle) => {
+                let still = if group.holder.is_some() { "still " } else { "" };
+                let why = obstacle.as_ref().unwrap_or(&group.reason);
+                format!("{name} is {still}{place} after {took}: {why}")
+            }
         });
     }
     if lines.is_empty() {
@@ -229,6 +232,7 @@ mod tests {
         let answer = Response::Accepted { wait_ms: 30 };
         let outcome = operated(vec![good(), dropped.clone()], answer, None, Move::Away).unwrap();
         assert!(!outcome.has_moved, "{}", outcome.text);
+        assert!(outcome.text.starts_with("www is held by nobody after "), "{}", outcome.text);
         let outcome = operated(vec![dropped], patient(), None, Move::Away).unwrap();
         assert!(outcome.has_moved, "it was not here to begin with: {}", outcome.text);
     }

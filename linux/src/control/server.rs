@@ -55,6 +55,8 @@ pub struct Control {
     /// Until when nobody is accepted, because descriptors have run out.
     muted_until: Option<Instant>,
     dropped: u64,
+    /// The process that serves; the socket is not its children's to remove.
+    process: u32,
     /// Held as long as this process lives; the kernel gives it back whatever ends the process.
     _lock: File,
 }
@@ -69,8 +71,10 @@ const LISTENER: u64 = 0;
 impl Control {
     /// Opens the socket at `path`. What a dead daemon left there is replaced.
     ///
-    /// Call it in the process that will serve: a lock beside the socket belongs to that process
-    /// alone, so neither a child that outlives it nor a socket left behind looks like a daemon.
+    /// Call it in the process that will serve, before anything is touched: a lock beside the socket
+    /// belongs to that process alone, so neither a child that outlives it nor a socket left behind
+    /// looks like a daemon. A child that is forked later must drop its copy, which changes nothing
+    /// here; else clients of a dead daemon wait in vain.
     ///
     /// # Errors
     /// Another daemon serves there, or the system refuses; the message names the file.
@@ -106,6 +110,7 @@ impl Control {
             is_listening: true,
             muted_until: None,
             dropped: 0,
+            process: std::process::id(),
             _lock: lock,
         })
     }
@@ -240,8 +245,10 @@ impl AsFd for Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        // While the lock is held, the file is ours.
-        let _ = fs::remove_file(&self.path);
+        // While this process holds the lock, the file is ours.
+        if std::process::id() == self.process {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -327,6 +327,16 @@ fn a_second_daemon_is_told_so_and_the_first_goes_on() {
 }
 
 #[test]
+fn what_a_child_drops_stays() {
+    let folder = Folder::new("control");
+    let path = folder.path.join("control");
+    let mut control = Control::bind(&path).unwrap();
+    control.process += 1; // as a child would see it
+    drop(control);
+    assert!(path.exists());
+}
+
+#[test]
 fn only_root_and_the_daemons_own_user_may_ask() {
     for (uid, own, may) in
         [(0, 1000, true), (1000, 1000, true), (1001, 1000, false), (1000, 0, false)]
