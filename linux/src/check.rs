@@ -406,7 +406,10 @@ impl GroupCheck {
             "  D + S + g + K = {:.3} ms {relation} L * (1 - rho) / (1 + rho) = {:.3} ms",
             sum, terms.secured_ms
         )?;
-        let Some(bounds) = &self.bounds else { return Ok(()) };
+        self.bounds.as_ref().map_or(Ok(()), |bounds| self.write_bounds(formatter, bounds))
+    }
+
+    fn write_bounds(&self, formatter: &mut fmt::Formatter<'_>, bounds: &Bounds) -> fmt::Result {
         writeln!(
             formatter,
             "  survives {} lost in a row before a peer is taken for dead, {} before it lets go",

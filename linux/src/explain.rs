@@ -4,7 +4,7 @@
 
 use lifesign_core::engine::Obstacle;
 use lifesign_core::group::Reason;
-use lifesign_core::node::NodeId;
+use lifesign_core::node::{NodeId, NodeSet};
 use lifesign_core::time::Instant;
 
 use crate::page::{list, span};
@@ -85,16 +85,7 @@ pub fn obstacle(obstacle: &Obstacle, name: &dyn Fn(NodeId) -> String, now: Insta
             "the next token is not saved on disk yet".to_owned(),
             vec!["the state directory can be written to".to_owned()],
         ),
-        Obstacle::HeldBy(node) => {
-            let holder = name(*node);
-            (
-                format!("{holder} holds it and is alive"),
-                vec![
-                    format!("{holder} falls silent on every link, or gives it up"),
-                    "the operator runs `lifesign takeover` here".to_owned(),
-                ],
-            )
-        }
+        Obstacle::HeldBy(node) => held_by(&name(*node)),
         Obstacle::ClaimedBy(node) => (
             format!("{} wants it too and comes first", name(*node)),
             vec![format!("{} gives up its claim, or falls silent", name(*node))],
@@ -107,14 +98,7 @@ pub fn obstacle(obstacle: &Obstacle, name: &dyn Fn(NodeId) -> String, now: Insta
             "a better placed node is given time to claim it first".to_owned(),
             vec![format!("{} pass", left(*until))],
         ),
-        Obstacle::NoQuorum(missing) => {
-            let names: Vec<String> = missing.iter().map(name).collect();
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            (
-                format!("it has no quorum: {} not support it", with_verb(&names)),
-                vec![format!("enough of {} answer and promise it to this node", list(&names))],
-            )
-        }
+        Obstacle::NoQuorum(missing) => no_quorum(*missing, name),
         Obstacle::Consent(node, until) => (
             format!("a quorum supports it; {} is alive and does not agree", name(*node)),
             vec![
@@ -134,8 +118,24 @@ pub fn obstacle(obstacle: &Obstacle, name: &dyn Fn(NodeId) -> String, now: Insta
     Explanation { what, would_change }
 }
 
-fn with_verb(names: &[&str]) -> String {
-    format!("{} {}", list(names), if names.len() > 1 { "do" } else { "does" })
+fn held_by(holder: &str) -> (String, Vec<String>) {
+    (
+        format!("{holder} holds it and is alive"),
+        vec![
+            format!("{holder} falls silent on every link, or gives it up"),
+            "the operator runs `lifesign takeover` here".to_owned(),
+        ],
+    )
+}
+
+fn no_quorum(missing: NodeSet, name: &dyn Fn(NodeId) -> String) -> (String, Vec<String>) {
+    let names: Vec<String> = missing.iter().map(name).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let verb = if names.len() > 1 { "do" } else { "does" };
+    (
+        format!("it has no quorum: {} {verb} not support it", list(&names)),
+        vec![format!("enough of {} answer and promise it to this node", list(&names))],
+    )
 }
 
 #[cfg(test)]
