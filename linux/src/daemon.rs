@@ -9,7 +9,8 @@
 
 mod alerts;
 mod conduct;
-mod doings;
+mod errand;
+mod upkeep;
 
 mod prepare;
 mod telling;

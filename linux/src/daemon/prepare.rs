@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use lifesign_core::config::Config;
 use lifesign_core::engine::Engine;
 use lifesign_core::frame::MAX_FRAME_LEN;
 use lifesign_core::node::{BootId, LinkId, NodeId};
@@ -19,6 +20,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::conduct::Conduct;
 use super::{Alerts, Daemon, Holding};
+use crate::address::lease::{Enforcer, EnforcerChoice};
 use crate::address::{Addresses, ServiceAddress};
 use crate::clock::{self, Timer};
 use crate::control::server::Control;
@@ -175,20 +177,26 @@ fn prepare(
         let what = what.to_owned();
         move |error: nix::errno::Errno| refused(format!("{what}: {}", error.desc().to_lowercase()))
     };
+    let expected = obtainable(settings.enforcer)?;
+    configure(&settings, me, expected)?;
     let notifier = Notifier::from_environment().map_err(system("reach the service manager"))?;
     let signals = catch_signals().map_err(errno("catch signals"))?;
+    let links =
+        settings.links.iter().map(|link| open_link(link, me)).collect::<Result<Vec<_>, _>>()?;
+    let control = Control::bind(&settings.control).map_err(refused)?;
     let started = executor::start(&name).map_err(system("start the executor"))?;
     let groups: Vec<Vec<ServiceAddress>> =
         settings.groups.iter().map(|group| group.addresses.clone()).collect();
+    // From here on the kernel is touched.
     let mut addresses = Addresses::open(&groups, settings.enforcer).map_err(refused)?;
-    let overshoot = Duration::from_micros(addresses.enforcer().overshoot_us());
-    let config = settings.engine_config(me, overshoot).map_err(refused)?;
+    let config = configure(&settings, me, addresses.enforcer())?;
     let take_down = addresses.take_down().map_err(refused)?;
     let (executor, logger) = (started.daemon, started.logger);
     let mut supervisor = match Supervisor::part().map_err(system("start the supervisor"))? {
         Parted::Daemon(supervisor) => supervisor,
         Parted::Supervisor(post) => {
-            drop((addresses, executor, notifier, signals));
+            // What stays open here would neither close nor leave an epoll set when the daemon closes it.
+            drop((addresses, links, control, executor, notifier, signals));
             let groups = settings.groups.clone();
             let links = supervisor::ways(&settings, me);
             let executor = started.supervisor;
@@ -196,8 +204,6 @@ fn prepare(
         }
     };
     drop((take_down, started.supervisor));
-    let links =
-        settings.links.iter().map(|link| open_link(link, me)).collect::<Result<Vec<_>, _>>()?;
     for leftover in addresses.remove_leftovers().map_err(refused)? {
         logger.write(
             crate::log::Level::Warning,
@@ -207,7 +213,6 @@ fn prepare(
     let now = clock::now();
     let engine = Engine::new(config, keyring, boot, reserved, now);
     leave_farewells(&engine, &mut supervisor);
-    let control = Control::bind(&settings.control).map_err(refused)?;
     let obtained = realtime::enter(realtime::PRIORITY);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(errno("wait for events"))?;
     let timer = Timer::new().map_err(errno("make a timer"))?;
@@ -242,6 +247,27 @@ fn prepare(
     };
     daemon.register().map_err(errno("wait for events"))?;
     Ok(daemon)
+}
+
+/// Returns the enforcer that this machine would give, without touching anything.
+fn obtainable(choice: EnforcerChoice) -> Result<Enforcer, StartError> {
+    let is_allowed = |enforcer: &Enforcer| match choice {
+        EnforcerChoice::Auto => true,
+        EnforcerChoice::Only(only) => only == *enforcer,
+    };
+    let mut reasons = Vec::new();
+    for enforcer in Enforcer::ALL.into_iter().filter(is_allowed) {
+        match enforcer.check() {
+            Ok(()) => return Ok(enforcer),
+            Err(error) => reasons.push(format!("{enforcer}: {error}")),
+        }
+    }
+    Err(refused(format!("no kernel lease can be had here: {}", reasons.join("; "))))
+}
+
+fn configure(settings: &Settings, me: NodeId, enforcer: Enforcer) -> Result<Config, StartError> {
+    let overshoot = Duration::from_micros(enforcer.overshoot_us());
+    settings.engine_config(me, overshoot).map_err(refused)
 }
 
 /// Leaves with the supervisor what it says when this process is dead.

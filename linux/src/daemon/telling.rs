@@ -11,6 +11,7 @@ use lifesign_core::quorum::{Answer, Module};
 use lifesign_core::time::{Duration, Instant};
 
 use super::Daemon;
+use super::wake::{Ready, Source};
 use crate::control::{Command, Request, Response};
 use crate::explain;
 use crate::report::{
@@ -25,8 +26,11 @@ const WATCH: Duration = Duration::from_millis(1000);
 
 impl Daemon {
     /// Answers what is asked at the control socket.
-    pub(super) fn handle_requests(&mut self, now: Instant) {
-        self.control.handle_ready(now);
+    pub(super) fn handle_requests(&mut self, ready: Ready, now: Instant) {
+        let is_due = self.control.poll_timeout().is_some_and(|due| now.has_reached(due));
+        if is_due || ready.has(Source::Control) {
+            self.control.handle_ready(now);
+        }
         while let Some((connection, request)) = self.control.poll_request() {
             let response = self.answer(&request, now);
             self.control.answer(connection, &response, now);

@@ -43,27 +43,36 @@ impl Source {
     }
 }
 
+/// Which sources have something to read, one bit each.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ready(u64);
+
+impl Ready {
+    fn of(events: &[EpollEvent]) -> Self {
+        Self(events.iter().fold(0, |bits, event| bits | 1 << event.data().min(63)))
+    }
+
+    /// Returns whether `source` has something to read.
+    pub(super) const fn has(self, source: Source) -> bool {
+        self.0 >> source.number() & 1 == 1
+    }
+}
+
 impl Daemon {
     /// Runs until the node has left in good order.
     pub(super) fn run(&mut self) {
-        let mut ready = [EpollEvent::empty(); 32];
+        // At first everything may have news.
+        let mut ready = Ready(u64::MAX);
         loop {
             let now = clock::now();
             // Nothing may be held a moment too long, whatever waits to be read.
             self.engine.check_authority(now);
-            let is_adapter_news =
-                ready.iter().any(|event| event.data() == Source::Addresses.number());
-            self.receive(now);
-            self.addresses.handle_readable(now);
-            self.handle_errands(now);
-            self.handle_signals(now);
-            if is_adapter_news {
-                self.look_at_links(now);
-            }
+            self.receive(ready, now);
+            self.hear(ready, now);
             self.engine.handle_timeout(now);
             self.addresses.handle_timeout(now);
             self.do_what_is_due(now);
-            self.handle_requests(now);
+            self.handle_requests(ready, now);
             self.carry_out(now);
             self.renew_leases();
             self.send();
@@ -72,18 +81,34 @@ impl Daemon {
             if self.engine.has_said_farewell() {
                 return self.end();
             }
-            self.sleep(&mut ready);
+            ready = self.sleep();
         }
     }
 
-    fn receive(&mut self, now: Instant) {
+    fn receive(&mut self, ready: Ready, now: Instant) {
         let mut buffer = [0; MAX_FRAME_LEN + 1];
         for (link, id) in self.links.iter_mut().zip(LinkId::all()) {
+            if !ready.has(Source::Link(id.number().into())) {
+                continue;
+            }
             let engine = &mut self.engine;
             link.receive(&mut buffer, now, &mut |frame, _| {
                 // What is not taken in is counted by the engine.
                 let _rejected = engine.handle_frame(id, frame, now);
             });
+        }
+    }
+
+    fn hear(&mut self, ready: Ready, now: Instant) {
+        if ready.has(Source::Addresses) {
+            self.addresses.handle_readable(now);
+            self.look_at_links(now);
+        }
+        if ready.has(Source::Executor) {
+            self.handle_errands(now);
+        }
+        if ready.has(Source::Signals) {
+            self.handle_signals(now);
         }
     }
 
@@ -223,8 +248,8 @@ impl Daemon {
         }
     }
 
-    fn sleep(&mut self, ready: &mut [EpollEvent; 32]) {
-        ready.fill(EpollEvent::empty());
+    fn sleep(&mut self) -> Ready {
+        let mut events = [EpollEvent::empty(); 32];
         let links = self.links.iter().filter_map(link::Link::poll_timeout);
         let own = [
             self.addresses.poll_timeout(),
@@ -241,11 +266,19 @@ impl Daemon {
             Ok(()) => EpollTimeout::NONE,
             Err(_) => EpollTimeout::from(1u8),
         };
-        match self.epoll.wait(ready, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => self.alert(format!("cannot wait for events: {}", error.desc())),
+        let count = match self.epoll.wait(&mut events, timeout) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(error) => {
+                self.alert(format!("cannot wait for events: {}", error.desc()));
+                0
+            }
+        };
+        let ready = Ready::of(&events[..count]);
+        if ready.has(Source::Timer) {
+            let _expired = self.timer.consume();
         }
-        let _expired = self.timer.consume();
+        ready
     }
 
     /// The node has left: nothing is held and everybody has been told.
