@@ -106,13 +106,7 @@ pub fn obstacle(obstacle: &Obstacle, name: &dyn Fn(NodeId) -> String, now: Insta
                 format!("{} pass; then the quorum alone decides", left(*until)),
             ],
         ),
-        Obstacle::Unfenced(node) => (
-            format!("{} could still be holding it", name(*node)),
-            vec![
-                format!("{} is fenced", name(*node)),
-                format!("{} comes back and does not hold it", name(*node)),
-            ],
-        ),
+        Obstacle::Unfenced(node) => unfenced(&name(*node)),
         other => (format!("{other:?}"), Vec::new()),
     };
     Explanation { what, would_change }
@@ -125,6 +119,13 @@ fn held_by(holder: &str) -> (String, Vec<String>) {
             format!("{holder} falls silent on every link, or gives it up"),
             "the operator runs `lifesign takeover` here".to_owned(),
         ],
+    )
+}
+
+fn unfenced(node: &str) -> (String, Vec<String>) {
+    (
+        format!("{node} could still be holding it"),
+        vec![format!("{node} is fenced"), format!("{node} comes back and does not hold it")],
     )
 }
 
