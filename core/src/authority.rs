@@ -34,10 +34,10 @@ impl Support {
     /// A superset of a quorum is a quorum, so voters are added from the freshest on until they are one.
     #[must_use]
     pub fn since(&self, quorum: &Quorum) -> Option<Instant> {
+        let members = quorum.members();
         let mut voters = NodeSet::EMPTY;
         loop {
-            let next = quorum
-                .members()
+            let next = members
                 .difference(voters)
                 .iter()
                 .filter_map(|voter| Some((self.of(voter)?, voter)));

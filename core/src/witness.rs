@@ -8,7 +8,7 @@
 use crate::frame::{Body, LinkClass, MAX_FRAME_LEN, Want};
 use crate::group::{GroupId, Token};
 use crate::member::{Cadence, Heard, Identity, Member, Rejected};
-use crate::node::{BootId, ClusterId, LinkId, NodeId, NodeSet};
+use crate::node::{BootId, ClusterId, LinkId, MAX_MEMBERS, NodeId, NodeSet};
 use crate::peer::{Accepted, Peers, Sequence};
 use crate::promise::Voter;
 use crate::seal::Keyring;
@@ -208,10 +208,14 @@ impl Witness {
         let (peers, voter, now) = (&self.member.peers, &self.member.voter, self.now);
         let hears =
             |node| peers.session(node).map_or(NodeSet::EMPTY, |session| session.body.hears());
-        let promised = |node| {
-            let to = |group| voter.promise(group, now).map(|promise| promise.to.node);
-            GroupId::all().filter(|group| to(*group) == Some(node)).count()
-        };
+        // Counted once for all nodes: this runs for every frame.
+        let mut counts = [0; MAX_MEMBERS];
+        for promise in GroupId::all().filter_map(|group| voter.promise(group, now)) {
+            if let Some(count) = counts.get_mut(promise.to.node.index()) {
+                *count += 1;
+            }
+        }
+        let promised = |node: NodeId| counts.get(node.index()).copied().unwrap_or(0);
         self.side.choose(peers.alive(), hears, promised);
         self.side != before && self.reconsider()
     }
