@@ -25,6 +25,15 @@ impl Random {
         self.bits() % end.max(1)
     }
 
+    /// Returns one of `choices`.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        let at = usize::try_from(self.below(choices.len() as u64)).unwrap_or(0);
+        choices[at]
+    }
+
     /// Returns true `percent` times in a hundred.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent

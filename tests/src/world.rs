@@ -146,6 +146,8 @@ enum Brain {
 struct Answering {
     /// Until when by the server's clock.
     until: Option<Instant>,
+    /// The first true moment that is no longer within it, so that looking needs no arithmetic.
+    ends: Micros,
 }
 
 #[derive(Clone, Debug)]
@@ -259,6 +261,9 @@ impl World {
     }
 
     /// Starts the process on `number` with a fresh boot id; service addresses left there are taken down first.
+    ///
+    /// # Panics
+    /// If the setup is inconsistent.
     pub fn start(&mut self, number: u8) {
         let boot = BootId::new(self.random.bits());
         let (now, setup) = (self.now, self.setup.clone());
@@ -325,6 +330,9 @@ impl World {
             let ahead = i128::from(now) * (1_000_000 + i128::from(error)) / 1_000_000;
             let start = shown.saturating_sub(u64::try_from(ahead).unwrap_or(0));
             host.clock = Clock { start, error };
+            for lease in &mut host.leases {
+                *lease = Answering::new(lease.until, host.clock);
+            }
         }
     }
 
@@ -415,7 +423,7 @@ impl World {
         while let Some(next) = self.next_moment().filter(|next| *next <= end) {
             self.now = self.now.max(next);
             self.deliver();
-            for number in self.numbers() {
+            for number in self.due() {
                 self.run_process(number);
             }
             self.observe();
@@ -431,13 +439,17 @@ impl World {
         wakes.chain(queued).min()
     }
 
+    /// Returns the hosts whose processes run now, in the order of their numbers.
+    fn due(&self) -> Vec<u8> {
+        let due = |host: &Host| {
+            host.brain.is_some() && host.paused_until <= self.now && host.wake <= self.now
+        };
+        self.hosts.iter().filter(|(_, host)| due(host)).map(|(number, _)| *number).collect()
+    }
+
     fn deliver(&mut self) {
-        while let Some(((at, serial), happening)) = self.queue.pop_first() {
-            if at > self.now {
-                self.queue.insert((at, serial), happening);
-                return;
-            }
-            match happening {
+        while let Some(next) = self.queue.first_entry().filter(|next| next.key().0 <= self.now) {
+            match next.remove() {
                 Happening::Frame { to, link, bytes } => {
                     if let (Some(host), Some(link)) = (self.hosts.get_mut(&to), LinkId::new(link)) {
                         // A socket's buffer is finite: a process that does not run loses the newest.
@@ -448,7 +460,7 @@ impl World {
                     }
                 }
                 Happening::Done { node, boot, group, started } => {
-                    self.finish(node, boot, group, started)
+                    self.finish(node, boot, group, started);
                 }
             }
         }
@@ -480,9 +492,6 @@ impl World {
     fn run_process(&mut self, number: u8) {
         let now = self.now;
         let Some(host) = self.hosts.get_mut(&number) else { return };
-        if host.paused_until > now || host.wake > now || host.brain.is_none() {
-            return;
-        }
         let local = host.clock.read(now);
         let inbox = std::mem::take(&mut host.inbox);
         let mut frames = Vec::new();
@@ -575,7 +584,7 @@ impl World {
                 }
             }
             Event::Peer { node, condition } => {
-                self.note(format!("{number} sees {node:?} {condition:?}"))
+                self.note(format!("{number} sees {node:?} {condition:?}"));
             }
             _ => {}
         }
@@ -587,7 +596,10 @@ impl World {
         if let Some(Brain::Server(engine)) = &host.brain {
             for (group, lease) in GroupId::all().zip(&mut host.leases) {
                 let up = engine.group(group).is_some_and(|group| group.role().needs_authority());
-                lease.until = if up { engine.authority_end(group) } else { None };
+                let until = if up { engine.authority_end(group) } else { None };
+                if lease.until != until {
+                    *lease = Answering::new(until, host.clock);
+                }
             }
         }
     }
@@ -627,8 +639,7 @@ impl World {
 
     fn answering(&self, group: u8) -> Vec<u8> {
         let answers = |host: &Host| {
-            let until = host.leases.get(usize::from(group)).and_then(|lease| lease.until);
-            until.is_some_and(|until| host.clock.read(self.now) < until)
+            host.leases.get(usize::from(group)).is_some_and(|lease| self.now < lease.ends)
         };
         self.hosts.iter().filter(|(_, host)| answers(host)).map(|(number, _)| *number).collect()
     }
@@ -642,7 +653,7 @@ impl World {
             }
             let (at, now) = (usize::from(group), self.now);
             let since = if answering.is_empty() {
-                self.silent_since[at].or(Some(self.lease_end(group)))
+                self.silent_since[at].or_else(|| Some(self.lease_end(group)))
             } else {
                 None
             };
@@ -667,6 +678,12 @@ impl World {
         if self.trace.len() > 4000 {
             self.trace.drain(..2000);
         }
+    }
+}
+
+impl Answering {
+    fn new(until: Option<Instant>, clock: Clock) -> Self {
+        Self { until, ends: until.map_or(0, |until| clock.when(until)) }
     }
 }
 

@@ -10,7 +10,7 @@ use lifesign_tests::world::{Setup, World};
 const MS: u64 = 1000;
 
 fn group() -> GroupId {
-    GroupId::new(0).unwrap()
+    GroupId::new(0).expect("the first group")
 }
 
 fn safe(world: &World) {
@@ -269,8 +269,9 @@ fn replayed_frames_change_nothing() {
     world.clear_outage();
     let recorded = std::mem::take(&mut world.recorded);
     let mut random = Random::new(3);
+    let places: Vec<usize> = (0..recorded.len()).collect();
     for _ in 0..20_000 {
-        let (_, to, link, bytes) = recorded[random.below(recorded.len() as u64) as usize].clone();
+        let (_, to, link, bytes) = recorded[random.pick(&places)].clone();
         world.inject(to, link, bytes.clone());
         world.inject(16, link, bytes);
         world.run_for(300);

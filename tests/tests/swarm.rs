@@ -2,6 +2,8 @@
 //!
 //! `LIFESIGN_SEEDS` sets how many seeds run, `LIFESIGN_SEED` runs one.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use lifesign_core::group::Failback;
 use lifesign_core::time::Duration;
 use lifesign_tests::random::Random;
@@ -36,15 +38,14 @@ impl Faults {
 }
 
 fn setup(random: &mut Random) -> Setup {
-    let (nodes, witnesses) =
-        [(2, 1), (2, 1), (2, 3), (3, 0), (4, 1), (5, 0)][random.below(6) as usize];
+    let (nodes, witnesses) = random.pick(&[(2, 1), (2, 1), (2, 3), (3, 0), (4, 1), (5, 0)]);
     let failback =
         if random.chance(30) { Failback::After(Duration::from_millis(100)) } else { Failback::Off };
-    let groups = 1 + random.below(3) as u8;
-    let start_us = [1, 100, 5000][random.below(3) as usize];
+    let groups = random.pick(&[1, 2, 3]);
+    let start_us = random.pick(&[1, 100, 5000]);
     Setup {
         groups,
-        links: 1 + random.below(2) as u8,
+        links: random.pick(&[1, 2]),
         failback,
         start_us,
         ..Setup::fast(nodes, witnesses)
@@ -53,17 +54,17 @@ fn setup(random: &mut Random) -> Setup {
 
 fn disturb(world: &mut World, faults: &Faults, random: &mut Random) {
     let numbers = world.numbers();
-    let one = numbers[random.below(numbers.len() as u64) as usize];
-    let other = numbers[random.below(numbers.len() as u64) as usize];
+    let one = random.pick(&numbers);
+    let other = random.pick(&numbers);
     match random.below(12) {
         0 if faults.loss => world.network.loss = random.below(60),
         1 if faults.jitter => {
-            world.network.jitter = [100, 2000, 20_000, 100_000][random.below(4) as usize]
+            world.network.jitter = random.pick(&[100, 2000, 20_000, 100_000]);
         }
         2 if faults.duplicates => world.network.duplicates = random.below(50),
         3 | 4 if faults.cuts && one != other => world.cut(one, other),
         5 if faults.cuts => {
-            world.network.cuts.insert((one, other, random.below(2) as u8));
+            world.network.cuts.insert((one, other, random.pick(&[0, 1])));
         }
         6 if faults.cuts => world.network.cuts.clear(),
         7 if faults.kills => world.kill(one),
@@ -129,9 +130,21 @@ fn whatever_breaks_no_two_servers_answer_and_healing_brings_one_back() {
         Some(seed) => seed..seed + 1,
         None => 0..number("LIFESIGN_SEEDS").unwrap_or(100),
     };
-    for seed in seeds {
-        if let Err(wrong) = run(seed) {
-            panic!("seed {seed}: {wrong}");
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        while let Some(seed) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds.end)
+        {
+            if let Err(wrong) = run(seed) {
+                // Nobody begins another seed: one failure is enough.
+                next.store(seeds.end, Ordering::Relaxed);
+                panic!("seed {seed}: {wrong}");
+            }
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
+            scope.spawn(work);
+        }
+    });
 }
