@@ -19,10 +19,10 @@
 //! };
 //! let mut addresses = Addresses::open(&[vec![service]], EnforcerChoice::Auto)?;
 //! addresses.remove_leftovers()?; // before the first frame to a peer
-//! let deadline = clock::now() + Duration::from_millis(27);
+//! let deadline = clock::now() + Duration::from_millis(25);
 //! addresses.acquire(0, deadline, clock::now())?;
 //! // Readable: handle_readable. Due: handle_timeout. After each: poll_event, poll_timeout.
-//! addresses.renew(0, deadline + Duration::from_millis(10), clock::now())?;
+//! addresses.renew(0, deadline + Duration::from_millis(5), clock::now())?;
 //! addresses.release(0)?;
 //! # Ok::<(), lifesign::address::error::Error>(())
 //! ```

@@ -88,11 +88,11 @@ fn good_settings_are_shown_with_their_numbers() {
     let place = Place::new("good");
     let said = place.check(&[]);
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
-    assert!(said.out.contains("D + S + g + K = 26.465 ms <="), "{}", said.out);
-    assert!(said.out.contains("crash of the holder            58.3 ms"), "{}", said.out);
+    assert!(said.out.contains("D + S + g + K = 24.504 ms <="), "{}", said.out);
+    assert!(said.out.contains("crash of the holder            46.3 ms"), "{}", said.out);
     let said = place.check(&["--json"]);
     let value: serde_json::Value = serde_json::from_str(&said.out).unwrap();
-    assert_eq!(value["groups"][0]["bounds"]["crash_ms"], 58.272);
+    assert_eq!(value["groups"][0]["bounds"]["crash_ms"], 46.252);
 }
 
 #[test]
@@ -127,8 +127,8 @@ fn unsafe_settings_end_with_2_and_name_the_term() {
     let place = Place::new("unsafe");
     place.write(&SETTINGS.replace("profile =", "enforcer = \"valid_lft\"\nprofile ="));
     let expected = "error: group www: authority would be 0 ms, shorter than 2 heartbeats and a \
-                    round trip (21 ms): promise 27 ms is too short for heartbeat 10 ms with an \
-                    overshoot of 1000 ms: raise promise to at least 1052 ms\n";
+                    round trip (11 ms): promise 25 ms is too short for heartbeat 5 ms with an \
+                    overshoot of 1000 ms: raise promise to at least 1037 ms\n";
     let said = place.check(&[]);
     assert_eq!(said.code, Some(2));
     assert!(said.out.contains(expected) && said.out.contains("REFUSED"), "{}", said.out);

@@ -91,7 +91,7 @@ mod tests {
             WitnessCheck::new(&settings).to_string(),
             "quorum server at 0.0.0.0:6940\n\
              promises at most 10000 ms, and none for 10000 ms at its start\n\
-             cluster web: witness 3, heartbeat 10 ms, dead 25 ms\n\
+             cluster web: witness 3, heartbeat 5 ms, dead 22 ms\n\
              warning: open key file /nonexistent/key: no such file or directory\n"
         );
     }

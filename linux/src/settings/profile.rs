@@ -6,7 +6,7 @@ use lifesign_core::time::Duration;
 ///
 /// | profile | heartbeat | dead | promise | settle | probe | for |
 /// |---|---|---|---|---|---|---|
-/// | `fast` | 10 ms | 25 ms | 27 ms | 200 ms | 50 ms | a quiet network, K below 5 ms |
+/// | `fast` | 5 ms | 22 ms | 25 ms | 200 ms | 50 ms | a quiet network, K of at most 13 ms |
 /// | `standard` | 100 ms | 700 ms | 1 s | 3 s | 200 ms | any local network |
 /// | `slow` | 1 s | 8 s | 12 s | 15 s | 200 ms | machines that pause, networks that lose much |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +37,7 @@ impl Profile {
     #[must_use]
     pub const fn heartbeat(self) -> Duration {
         Duration::from_millis(match self {
-            Self::Fast => 10,
+            Self::Fast => 5,
             Self::Standard => 100,
             Self::Slow => 1000,
         })
@@ -47,7 +47,7 @@ impl Profile {
     #[must_use]
     pub const fn dead(self) -> Duration {
         Duration::from_millis(match self {
-            Self::Fast => 25,
+            Self::Fast => 22,
             Self::Standard => 700,
             Self::Slow => 8000,
         })
@@ -57,7 +57,7 @@ impl Profile {
     #[must_use]
     pub const fn promise(self) -> Duration {
         Duration::from_millis(match self {
-            Self::Fast => 27,
+            Self::Fast => 25,
             Self::Standard => 1000,
             Self::Slow => 12_000,
         })

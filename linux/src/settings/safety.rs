@@ -281,9 +281,9 @@ mod tests {
     #[test]
     fn every_profile_is_safe_and_live_with_every_enforcer_it_names() {
         for (profile, enforcers) in [
-            ("fast", &[100, 4000][..]),
-            ("standard", &[100, 4000, 10_000]),
-            ("slow", &[100, 4000, 10_000, 1_000_000]),
+            ("fast", &[100, 4000, 8000, 13_000][..]),
+            ("standard", &[100, 4000, 8000, 20_000]),
+            ("slow", &[100, 4000, 8000, 20_000, 1_000_000]),
         ] {
             let source = EXAMPLE.replace("\"fast\"", &format!("{profile:?}"));
             let settings = Settings::parse("test.toml", &source).unwrap();
@@ -304,27 +304,40 @@ mod tests {
     }
 
     #[test]
-    fn the_fast_profile_leaves_22_ms_with_a_jiffy_of_4_ms() {
+    fn the_fast_profile_leaves_16_ms_with_two_ticks_of_4_ms() {
         let settings = example();
-        let authority = settings.authority(&settings.groups[0], Duration::from_millis(4)).unwrap();
-        assert_eq!(authority, Duration::from_micros(22_465));
+        let authority = settings.authority(&settings.groups[0], Duration::from_millis(8)).unwrap();
+        assert_eq!(authority, Duration::from_micros(16_504));
+    }
+
+    #[test]
+    fn the_fast_profile_is_refused_with_two_ticks_of_10_ms() {
+        let settings = example();
+        let me = settings.node("alpha").unwrap();
+        let error = settings.engine_config(me, Duration::from_millis(20)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "group www: authority would be 4.504 ms, shorter than 2 heartbeats and a round trip \
+             (11 ms): promise 25 ms is too short for heartbeat 5 ms with an overshoot of 20 ms: \
+             raise promise to at least 32 ms"
+        );
     }
 
     #[test]
     fn a_promise_too_short_for_the_overshoot_is_refused_with_the_numbers() {
         let mut settings = example();
-        let overshoot = Duration::from_millis(10);
+        let overshoot = Duration::from_millis(14);
         let me = settings.node("alpha").unwrap();
         let error = settings.engine_config(me, overshoot).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "group www: authority would be 16.465 ms, shorter than 2 heartbeats and a round trip \
-             (21 ms): promise 27 ms is too short for heartbeat 10 ms with an overshoot of 10 ms: \
-             raise promise to at least 32 ms"
+            "group www: authority would be 10.504 ms, shorter than 2 heartbeats and a round trip \
+             (11 ms): promise 25 ms is too short for heartbeat 5 ms with an overshoot of 14 ms: \
+             raise promise to at least 26 ms"
         );
-        settings.groups[0].promise = Duration::from_millis(31);
-        assert!(settings.authority(&settings.groups[0], overshoot).is_err(), "32 ms is the least");
-        settings.groups[0].promise = Duration::from_millis(32);
+        settings.groups[0].promise = Duration::from_millis(25);
+        assert!(settings.authority(&settings.groups[0], overshoot).is_err(), "26 ms is the least");
+        settings.groups[0].promise = Duration::from_millis(26);
         assert!(settings.authority(&settings.groups[0], overshoot).is_ok());
     }
 

@@ -137,7 +137,7 @@ fn defaults_are_the_documented_ones() {
         timing.dispute,
         timing.offer,
     ];
-    assert_eq!(spans.map(Duration::as_millis), [10, 25, 27, 200, 75, 1000]);
+    assert_eq!(spans.map(Duration::as_millis), [5, 22, 25, 200, 66, 1000]);
     assert_eq!(settings.state_dir, Path::new("/var/lib/lifesign"));
     assert_eq!(settings.control, Path::new("/run/lifesign/control"));
     assert_eq!(settings.links[0].port, 6940);

@@ -230,7 +230,7 @@ dead = \"30ms\"
             .iter()
             .map(|cluster| (cluster.heartbeat.as_millis(), cluster.dead.as_millis()))
             .collect();
-        assert_eq!(spans, [(100, 700), (10, 30)]);
+        assert_eq!(spans, [(100, 700), (5, 30)]);
     }
 
     #[test]
@@ -239,7 +239,7 @@ dead = \"30ms\"
             .replace("\"mail\"", "\"web\"")
             .replace("10s", "10d")
             .replace("witness = 3", "witnes = 3")
-            .replace("30ms", "19ms")
+            .replace("30ms", "9ms")
             .replace("[::]:6941", "0.0.0.0:6940");
         let mistakes = WitnessSettings::parse("witness.toml", &source).unwrap_err();
         let titles: Vec<&str> = mistakes.list().iter().map(|mistake| mistake.title()).collect();
