@@ -66,7 +66,7 @@ fn bad_day() -> Report {
         since_ms: 65_000,
     }];
     report.enforcer.name = "nftables".to_owned();
-    report.enforcer.overshoot_us = 4000;
+    report.enforcer.overshoot_us = 8000;
     report.enforcer.refused = vec!["bpf: load program: operation not permitted".to_owned()];
     report.decisions.insert(
         0,
@@ -98,7 +98,7 @@ direct  eth1                5475210    5474988        3         0  down
     down: adapter eth1 has no carrier
 
 quorum      no, 1 of 2 votes (majority tie, witness no)
-lease       nftables, at most 4 ms late
+lease       nftables, at most 8 ms late
             without bpf: load program: operation not permitted
 scheduling  fifo 50, memory locked
 settings    24687572
