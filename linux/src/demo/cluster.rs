@@ -63,7 +63,7 @@ impl Cluster {
         self.start(name, command)
     }
 
-    /// Starts the quorum server on the machine `name`.
+    /// Starts the quorum server on the machine `name`, whose settings name a place for its state.
     ///
     /// # Errors
     /// As [`start_node`](Self::start_node).

@@ -228,8 +228,9 @@ const FROZEN_MS: u64 = 5_000;
 /// How long an orderly stop may take.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-#[expect(clippy::cast_precision_loss, reason = "a scene lasts far below 2^53 microseconds")]
-fn milliseconds(us: u64) -> f64 {
+/// Returns microseconds as milliseconds.
+#[expect(clippy::cast_precision_loss, reason = "times are far below 2^53 microseconds")]
+pub(super) fn milliseconds(us: u64) -> f64 {
     us as f64 / 1_000.0
 }
 

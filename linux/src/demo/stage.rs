@@ -92,7 +92,7 @@ impl Stage {
         for name in SERVERS {
             stage.start_node(name).map_err(StageError::Start)?;
         }
-        if stage.await_ready() { Ok(stage) } else { Err(StageError::NotReady(stage.journals())) }
+        if stage.await_ready() { Ok(stage) } else { Err(StageError::NotReady(stage.last_words())) }
     }
 
     /// Starts the daemon of the server `name`, whose machine is booted if it is off.
@@ -215,11 +215,30 @@ impl Stage {
         self.cluster.lab().now_us()
     }
 
-    /// Returns what all daemons wrote, for one who looks for the reason of a failure.
+    /// Returns what the switch saw and all daemons wrote, for one who looks for a reason.
     #[must_use]
     pub fn journals(&self) -> String {
-        let names = SERVERS.into_iter().chain([WITNESS]);
-        names.map(|name| format!("--- {name}\n{}", self.cluster.journal(name))).collect()
+        let mut text = String::new();
+        for span in self.cluster.lab().switch().record(0).all.spans() {
+            let [first, last] = [span.first_us, span.last_us].map(super::scene::milliseconds);
+            text += &format!("{first:.3} to {last:.3} ms: {} answers\n", SERVERS[span.server]);
+        }
+        for name in SERVERS.into_iter().chain([WITNESS]) {
+            text += &format!("--- {name}\n{}", self.cluster.journal(name));
+        }
+        text
+    }
+
+    /// Returns the last lines of what all daemons wrote.
+    fn last_words(&self) -> String {
+        let mut text = String::new();
+        for name in SERVERS.into_iter().chain([WITNESS]) {
+            let journal = self.cluster.journal(name);
+            let lines: Vec<&str> = journal.lines().collect();
+            let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+            text += &format!("--- {name}\n{}\n", last.join("\n"));
+        }
+        text
     }
 
     /// Returns whether the client was answered a moment ago.
@@ -303,6 +322,9 @@ const PICTURE_US: u64 = 50_000;
 
 /// How old the last answer may be for the client to be served, in microseconds.
 const ANSWERED_US: u64 = 20_000;
+
+/// How much of what a daemon wrote is shown when the stage is not set.
+const LAST_LINES: usize = 10;
 
 /// The service address.
 const SERVICE: &str = "10.77.0.100";

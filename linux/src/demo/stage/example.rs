@@ -41,6 +41,7 @@ prefer = ["alpha", "beta"]
 pub(super) const WITNESS_SETTINGS: &str = r#"version = 1
 listen = ["0.0.0.0:6940"]
 longest_promise = "100ms"
+state_dir = "DIRECTORY/quorum"
 control = "DIRECTORY/quorum.control"
 
 [[cluster]]

@@ -144,6 +144,7 @@ prefer = ["alpha", "beta"]
 const WITNESS_SETTINGS: &str = r#"version = 1
 listen = ["0.0.0.0:6940"]
 longest_promise = "100ms"
+state_dir = "DIRECTORY/quorum"
 control = "DIRECTORY/quorum.control"
 [[cluster]]
 name = "compare"
