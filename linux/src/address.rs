@@ -223,6 +223,7 @@ impl Addresses {
         for slot in members {
             if let Some(slot) = self.slots.get_mut(slot) {
                 slot.presence.announce(now.as_micros());
+                slot.presence.speak_until(deadline.as_micros());
                 slot.is_to_ask = true;
                 self.counters.frames_unsent += slot.speak(&self.wires, now.as_micros()).0;
             }
@@ -242,6 +243,11 @@ impl Addresses {
     pub fn renew(&mut self, group: usize, deadline: Instant, now: Instant) -> Result<(), Error> {
         let members = self.members(group)?;
         self.lease.renew(&members, deadline.as_micros(), now.as_micros())?;
+        for slot in &members {
+            if let Some(slot) = self.slots.get_mut(*slot) {
+                slot.presence.speak_until(deadline.as_micros());
+            }
+        }
         if let Some(seconds) = self.lease.lifetime_s(deadline.as_micros(), now.as_micros()) {
             for slot in members {
                 let place = self.place_of(slot)?;

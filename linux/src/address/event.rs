@@ -2,12 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use lifesign_core::time::Instant;
+
 use super::netlink::{Adapter, Installed, Netlink};
 use super::place::{Place, ServiceAddress};
 use super::presence::{Learned, Outcome, Presence};
 use super::wire::Wires;
 use super::{Addresses, Counters, Error, Slot};
-use lifesign_core::time::Instant;
+use crate::clock;
 
 /// News about a service address or its adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -314,6 +316,8 @@ impl Slot {
     pub(super) fn speak(&mut self, wires: &Wires, now_us: u64) -> (u64, Option<Outcome>) {
         let Some(Place { index, mac: Some(mac), .. }) = self.place else { return (0, None) };
         let ip = self.service.ip;
+        // Between the wake-up and here this process may have been stopped.
+        let now_us = now_us.max(clock::now().as_micros());
         let mut unsent = 0;
         let outcome = self.presence.handle_timeout(mac, now_us, |frame| {
             unsent += u64::from(wires.send(index, ip, frame).is_err());
@@ -335,6 +339,7 @@ impl Slot {
             return;
         };
         let ip = self.service.ip;
+        let now_us = now_us.max(clock::now().as_micros());
         self.presence.ask(&neighbours, mac, now_us, |frame| {
             counters.frames_unsent += u64::from(wires.send(index, ip, frame).is_err());
         });

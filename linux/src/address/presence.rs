@@ -20,6 +20,8 @@ use super::netlink::Neighbour;
 pub(crate) struct Presence {
     ip: IpAddr,
     is_held: bool,
+    /// When the lease ends, beyond which nothing is said in the name of the address.
+    until_us: Option<u64>,
     announcements: Option<Schedule>,
     probe: Option<Schedule>,
     probe_window_us: u64,
@@ -70,6 +72,7 @@ impl Presence {
         Self {
             ip,
             is_held: false,
+            until_us: None,
             announcements: None,
             probe: None,
             probe_window_us: 0,
@@ -91,6 +94,14 @@ impl Presence {
         self.announcements = Some(Schedule { start_us: now_us, done: 0 });
     }
 
+    /// Lets the address be announced, defended and asked from until `until_us`.
+    ///
+    /// What enforces the lease may not see frames that this process writes itself. A process that
+    /// wakes up late would claim the address once more, and draw traffic away from who has it by then.
+    pub(crate) const fn speak_until(&mut self, until_us: u64) {
+        self.until_us = Some(until_us);
+    }
+
     /// Says nothing more.
     pub(crate) fn fall_silent(&mut self) {
         *self = Self::new(self.ip);
@@ -109,6 +120,9 @@ impl Presence {
         now_us: u64,
         mut send: impl FnMut(&[u8]),
     ) {
+        if self.is_over(now_us) {
+            return;
+        }
         let mut asked = Vec::new();
         for neighbour in neighbours.iter().filter(|neighbour| neighbour.ip != self.ip) {
             if asked.len() == MAX_ASKED {
@@ -128,13 +142,17 @@ impl Presence {
         self.questions = Some(Questions { start_us: now_us, asked, last_answer_us: None });
     }
 
-    /// Sends what is due from hardware address `mac`.
+    /// Sends what is due from hardware address `mac`; `now_us` is read just before.
     pub(crate) fn handle_timeout(
         &mut self,
         mac: Mac,
         now_us: u64,
         mut send: impl FnMut(&[u8]),
     ) -> Option<Outcome> {
+        if self.is_over(now_us) {
+            self.fall_silent();
+            return None;
+        }
         while self.announcement_due_us().is_some_and(|due| due <= now_us) {
             match self.ip {
                 IpAddr::V4(ip) => {
@@ -201,6 +219,11 @@ impl Presence {
     pub(crate) fn poll_timeout(&self) -> Option<u64> {
         let questions = self.questions.as_ref().map(Questions::end_us);
         [self.announcement_due_us(), self.probe_due_us(), questions].into_iter().flatten().min()
+    }
+
+    /// Whether the lease has ended.
+    fn is_over(&self, now_us: u64) -> bool {
+        self.until_us.is_some_and(|until_us| until_us <= now_us)
     }
 
     /// Notes an answer, and tells when it was the last.
@@ -362,6 +385,24 @@ mod tests {
         let mut presence = Presence::new(addresses()[0]);
         presence.announce(0);
         assert_eq!(run(&mut presence).0.len(), 10, "both forms each time");
+    }
+
+    #[test]
+    fn nothing_is_said_once_the_lease_has_ended_even_in_defence() {
+        for ip in addresses() {
+            let mut presence = Presence::new(ip);
+            presence.announce(0);
+            presence.speak_until(200_000);
+            let mut sent = 0;
+            presence.handle_timeout(OWN, 100_000, |_| sent += 1);
+            assert!(sent > 0, "before the end");
+            let conflict = presence.handle_frame(&claim(ip, FOREIGN), is_own, 300_000);
+            assert_eq!(conflict, Some(Outcome::Conflict(FOREIGN)));
+            let unsaid = |_: &[u8]| panic!("said after the end");
+            presence.ask(&[Neighbour { index: 1, ip, mac: FOREIGN }], OWN, 300_000, unsaid);
+            assert_eq!(presence.handle_timeout(OWN, 300_000, unsaid), None);
+            assert_eq!(presence.poll_timeout(), None);
+        }
     }
 
     #[test]
