@@ -1,6 +1,6 @@
 //! Many seeds, each with a random choice of faults; then everything heals and must come together again.
 //!
-//! `LIFESIGN_SEEDS` sets how many seeds run, `LIFESIGN_SEED` runs one.
+//! `LIFESIGN_SEEDS` sets how many seeds run, `LIFESIGN_SEED` is the first; alone it is the only one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -127,7 +127,7 @@ fn run(seed: u64) -> Result<(), String> {
 fn whatever_breaks_no_two_servers_answer_and_healing_brings_one_back() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seeds = match number("LIFESIGN_SEED") {
-        Some(seed) => seed..seed + 1,
+        Some(seed) => seed..seed.saturating_add(number("LIFESIGN_SEEDS").unwrap_or(1)),
         None => 0..number("LIFESIGN_SEEDS").unwrap_or(100),
     };
     let next = AtomicU64::new(seeds.start);
