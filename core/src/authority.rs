@@ -34,17 +34,20 @@ impl Support {
     /// A superset of a quorum is a quorum, so voters are added from the freshest on until they are one.
     #[must_use]
     pub fn since(&self, quorum: &Quorum) -> Option<Instant> {
-        let members = quorum.members();
-        let mut voters = NodeSet::EMPTY;
+        let (mut voters, mut rest) = (NodeSet::EMPTY, quorum.members());
         loop {
-            let next = members
-                .difference(voters)
-                .iter()
-                .filter_map(|voter| Some((self.of(voter)?, voter)));
-            let (sent, voter) = next.max_by_key(|(sent, _)| *sent)?;
+            let (mut freshest, mut best) = (None, None);
+            for voter in rest.iter() {
+                let sent = self.of(voter);
+                if sent > best {
+                    (freshest, best) = (Some(voter), sent);
+                }
+            }
+            let voter = freshest?;
             voters.insert(voter);
+            rest.remove(voter);
             if quorum.is_met_by(voters) {
-                return Some(sent);
+                return best;
             }
         }
     }

@@ -48,6 +48,8 @@ pub struct Engine {
     groups: Vec<Group, MAX_GROUPS>,
     started: Instant,
     now: Instant,
+    /// Whether authority has been looked at in the present moment.
+    is_checked: bool,
     standby: bool,
     leaving: bool,
     farewells: u8,
@@ -120,6 +122,7 @@ impl Engine {
             groups,
             started: now,
             now,
+            is_checked: false,
             standby: false,
             leaving: false,
             farewells: 0,
@@ -131,7 +134,8 @@ impl Engine {
         }
     }
 
-    /// Takes in the bytes that came over `link`. Afterwards drain events and frames.
+    /// Takes in the bytes that came over `link`, and as a voter judges what they want. What else follows from them is
+    /// decided by [`handle_timeout`](Self::handle_timeout), which comes after all frames that wait.
     ///
     /// # Errors
     /// Says why they are not taken in; only counters have changed.
@@ -153,7 +157,6 @@ impl Engine {
             self.cadence.answer(self.now);
         }
         self.learn(heard);
-        self.decide();
         Ok(heard)
     }
 
@@ -171,15 +174,19 @@ impl Engine {
     /// Gives up every group whose authority has ended by `now`. It is cheap, and the first thing to do on each wake-up,
     /// before any frame is read.
     pub fn check_authority(&mut self, now: Instant) {
-        self.now = self.now.max(now);
         // What is said from here on is news: no copy of an older frame may go out under its number any more.
         if !self.owed.is_empty() {
             self.owed = LinkSet::EMPTY;
             self.cadence.tell();
         }
+        if now <= self.now && self.is_checked {
+            return;
+        }
+        self.now = self.now.max(now);
+        self.is_checked = true;
         self.renew_own_promises();
-        for at in 0..self.groups.len() {
-            self.end_authority(at);
+        for group in GroupId::all().take(self.groups.len()) {
+            self.end_authority(group);
         }
     }
 

@@ -10,9 +10,26 @@
 //! | [`time`] | instants and spans, in microseconds |
 //! | [`node`] | who: nodes, links, sets of them, and which start of theirs |
 //! | [`group`] | resources that move together, and the part this node plays for each |
-//! | [`seal`] | keys and tags |
-//! | [`quorum`] | votes, and the chain of modules that counts them |
 //! | [`config`] | settings that cannot be wrong, and the inequality behind them |
+//! | [`quorum`] | votes, and the chain of modules that counts them |
+//! | [`seal`] | keys and tags |
+//! | [`frame`] | one authenticated message: its layout, encoding and decoding |
+//! | [`deadline`] | how late is late |
+//! | [`peer`] | who is alive, by frames that prove to be recent |
+//! | [`promise`] | a voter's word, and until when it holds |
+//! | [`authority`] | how old the support of a quorum is, counted from sending |
+//! | [`member`] | what a server and a witness have in common |
+//! | [`side`] | a witness's choice of side |
+//! | [`witness`] | a voter that holds nothing, asked only in a tie |
+//! | [`engine`] | one server: the only file that knows all the others |
+//!
+//! # The path of a frame
+//!
+//! [`Engine::handle_frame`](engine::Engine::handle_frame) gives the bytes to [`member`], which opens them by [`frame`]
+//! and [`seal`], asks [`peer`] whether they are life, and lets [`promise`] judge what they want. The engine takes the
+//! sender's echo and promises into [`authority`]. [`Engine::handle_timeout`](engine::Engine::handle_timeout) decides
+//! what follows, [`Engine::poll_event`](engine::Engine::poll_event) says it to the shell, and
+//! [`Engine::poll_transmit`](engine::Engine::poll_transmit) says it to everybody else.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -167,7 +167,13 @@ impl NodeSet {
 
     /// Returns the members in the order of their numbers.
     pub fn iter(self) -> impl Iterator<Item = NodeId> {
-        NodeId::all().filter(move |node| self.contains(*node))
+        let mut rest = self;
+        core::iter::from_fn(move || {
+            let number = u8::try_from(rest.0.trailing_zeros()).ok()?;
+            let node = NodeId::new(number)?;
+            rest.remove(node);
+            Some(node)
+        })
     }
 }
 

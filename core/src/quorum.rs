@@ -39,7 +39,9 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Quorum {
     votes: Vec<u8, MAX_NODES>,
-    witnesses: u8,
+    total: u32,
+    nodes: NodeSet,
+    witnesses: NodeSet,
     modules: Vec<Module, MAX_MODULES>,
 }
 
@@ -78,7 +80,10 @@ impl Quorum {
             (false, 1..) => return Err(QuorumError::UnusedWitness),
             _ => {}
         }
-        Ok(Self { votes, witnesses, modules })
+        let total = votes.iter().map(|votes| u32::from(*votes)).sum();
+        let nodes = NodeId::all().take(votes.len()).collect();
+        let witnesses = (0..witnesses).filter_map(NodeId::witness).collect();
+        Ok(Self { votes, total, nodes, witnesses, modules })
     }
 
     /// Returns whether `voters` make a quorum. The votes of strangers do not count.
@@ -106,8 +111,8 @@ impl Quorum {
                 }
             }
             Module::Witness => {
-                let present = self.witness_ids().intersection(voters).len();
-                if present * 2 > u32::from(self.witnesses) { Answer::Have } else { Answer::No }
+                let present = self.witnesses.intersection(voters).len();
+                if present * 2 > self.witnesses.len() { Answer::Have } else { Answer::No }
             }
             Module::TwoNodes => Answer::Have,
         }
@@ -124,26 +129,26 @@ impl Quorum {
 
     /// Returns the configured votes of all servers.
     #[must_use]
-    pub fn total(&self) -> u32 {
-        self.votes.iter().map(|votes| u32::from(*votes)).sum()
+    pub const fn total(&self) -> u32 {
+        self.total
     }
 
     /// Returns every configured server.
     #[must_use]
-    pub fn nodes(&self) -> NodeSet {
-        NodeId::all().take(self.votes.len()).collect()
+    pub const fn nodes(&self) -> NodeSet {
+        self.nodes
     }
 
     /// Returns every configured witness.
     #[must_use]
-    pub fn witness_ids(&self) -> NodeSet {
-        (0..self.witnesses).filter_map(NodeId::witness).collect()
+    pub const fn witness_ids(&self) -> NodeSet {
+        self.witnesses
     }
 
     /// Returns every configured participant.
     #[must_use]
-    pub fn members(&self) -> NodeSet {
-        self.nodes().union(self.witness_ids())
+    pub const fn members(&self) -> NodeSet {
+        self.nodes.union(self.witnesses)
     }
 
     /// Returns the chain.

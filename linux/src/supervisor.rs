@@ -149,7 +149,7 @@ fn watch(socket: &OwnedFd, tools: &mut Tools, log: &Logger) {
     let _blocked = blocked.thread_block();
     let _named = nix::sys::prctl::set_name(c"lifesign-watch");
     // It has to be quick when the machine is not: a dead daemon's address helps nobody.
-    let _obtained = realtime::enter(realtime::PRIORITY);
+    let _obtained = realtime::hurry(realtime::PRIORITY);
     let heard = listen(socket);
     if heard.is_good_order {
         return;

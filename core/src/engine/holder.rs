@@ -28,11 +28,8 @@ impl Engine {
         self.authority_end(group).is_some_and(|end| self.now < end)
     }
 
-    /// Gives up the group at place `at` if its authority has ended.
-    pub(super) fn end_authority(&mut self, at: usize) {
-        let Some(group) = GroupId::all().nth(at) else {
-            return;
-        };
+    /// Gives up `group` if its authority has ended.
+    pub(super) fn end_authority(&mut self, group: GroupId) {
         let role = self.group(group).map(|state| state.role);
         if let Some(Role::Starting(token) | Role::Holding { token, .. }) = role
             && !self.has_authority(group)
