@@ -29,10 +29,11 @@ pub use obstacle::Obstacle;
 use heapless::Vec;
 
 use crate::authority::Support;
+use crate::cadence::Cadence;
 use crate::config::Config;
 use crate::frame::{Body, LinkClass, MAX_FRAME_LEN, Want};
 use crate::group::{GroupConfig, GroupId, MAX_GROUPS, Reason, Role, Token};
-use crate::member::{Cadence, Heard, Identity, Member, Rejected};
+use crate::member::{Heard, Identity, Member, Rejected};
 use crate::node::{BootId, LinkId, LinkSet, MAX_MEMBERS, MAX_NODES, NodeId, NodeSet};
 use crate::peer::{Accepted, Peers, Sequence};
 use crate::promise::Voter;

@@ -18,6 +18,7 @@
 //! | [`peer`] | who is alive, by frames that prove to be recent |
 //! | [`promise`] | a voter's word, and until when it holds |
 //! | [`authority`] | how old the support of a quorum is, counted from sending |
+//! | [`cadence`] | when a member speaks |
 //! | [`member`] | what a server and a witness have in common |
 //! | [`side`] | a witness's choice of side |
 //! | [`witness`] | a voter that holds nothing, asked only in a tie |
@@ -37,6 +38,7 @@
 extern crate std;
 
 pub mod authority;
+pub mod cadence;
 pub mod config;
 pub mod deadline;
 pub mod engine;

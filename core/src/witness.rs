@@ -5,9 +5,10 @@
 //! [`poll_transmit`](Witness::poll_transmit) until there are none, then sleep until
 //! [`poll_timeout`](Witness::poll_timeout).
 
+use crate::cadence::Cadence;
 use crate::frame::{Body, LinkClass, MAX_FRAME_LEN, Want};
 use crate::group::{GroupId, Token};
-use crate::member::{Cadence, Heard, Identity, Member, Rejected};
+use crate::member::{Heard, Identity, Member, Rejected};
 use crate::node::{BootId, ClusterId, LinkId, MAX_MEMBERS, NodeId, NodeSet};
 use crate::peer::{Accepted, Peers, Sequence};
 use crate::promise::Voter;

@@ -1,4 +1,32 @@
-//! The Linux shell around `lifesign-core`.
+//! The Linux shell around `lifesign-core`: the daemon, the quorum server and every command.
+//!
+//! # The files, in reading order
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`cli`] | the command line: grammar, help, printing, exit status |
+//! | [`settings`] | one file, the same on every node, checked in full before anything is touched |
+//! | [`check`] | what settings promise: the inequality and the worst times, term by term |
+//! | [`keygen`] | key files: made, and rotated |
+//! | [`daemon`] | one thread that decides, and never waits for anything but the next event |
+//! | [`supervisor`] | a process that outlives a killed daemon and cleans up behind it |
+//! | [`executor`] | a process that runs commands and writes files for the daemon |
+//! | [`reservation`] | the tokens that may have been used, on disk |
+//! | [`witness`] | the quorum server |
+//! | [`link`] | frames out and in, and the kernel's filter |
+//! | [`address`] | service addresses, told to neighbours, defended, under the kernel lease |
+//! | [`clock`] | the only place where a clock is read |
+//! | [`realtime`] | to run before ordinary threads, in locked memory |
+//! | [`log`] | lines that never make the daemon wait |
+//! | [`notify`] | the service manager |
+//! | [`control`] | the socket at which a running daemon is asked |
+//! | [`report`] | what it tells of itself, of what it sees, and of why |
+//! | [`explain`] | the engine's reasons as sentences |
+//! | [`status`], [`why`], [`page`] | the same for people |
+//! | [`operate`] | standby and takeover, until they are done |
+//! | [`demo`] | machines in namespaces, a switch that watches, and the scenes |
+//! | [`namespace`] | a process alone with its network, for the demo and for tests |
+//! | `sys` | every call without a safe wrapper; the only unsafe code |
 
 pub mod address;
 pub mod check;
