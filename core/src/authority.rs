@@ -1,8 +1,9 @@
 //! A holder's authority: how old the support of a quorum is, counted from sending.
 //!
-//! A voter's support for a claim is as old as the newest frame of the claimant that the voter echoed while promising
-//! it the group under that claim's token. The voter's promise counts from the *receipt* of that frame, so however long
-//! the network held it up, authority that ends at age D ends before the promise does.
+//! A voter's support for a claim is as old as the newest frame of the claimant that the voter
+//! echoed while promising it the group under that claim's token. The voter's promise counts from
+//! the *receipt* of that frame, so however long the network held it up, authority that ends at age
+//! D ends before the promise does.
 
 use crate::node::{MAX_MEMBERS, NodeId, NodeSet};
 use crate::quorum::Quorum;
@@ -15,7 +16,8 @@ pub struct Support {
 }
 
 impl Support {
-    /// Takes note that `voter` supports the claim as of a frame that was sent at `sent`. Older news changes nothing.
+    /// Takes note that `voter` supports the claim as of a frame that was sent at `sent`. Older news
+    /// changes nothing.
     pub fn note(&mut self, voter: NodeId, sent: Instant) {
         if let Some(slot) = self.sent.get_mut(voter.index()) {
             *slot = (*slot).max(Some(sent));
@@ -28,10 +30,11 @@ impl Support {
         self.sent.get(voter.index()).copied().flatten()
     }
 
-    /// Returns the sending time of the oldest support in the freshest set of voters that makes a quorum, or `None` if
-    /// no set of supporters makes one.
+    /// Returns the sending time of the oldest support in the freshest set of voters that makes a
+    /// quorum, or `None` if no set of supporters makes one.
     ///
-    /// A superset of a quorum is a quorum, so voters are added from the freshest on until they are one.
+    /// A superset of a quorum is a quorum, so voters are added from the freshest on until they are
+    /// one.
     #[must_use]
     pub fn since(&self, quorum: &Quorum) -> Option<Instant> {
         let (mut voters, mut rest) = (NodeSet::EMPTY, quorum.members());
@@ -103,21 +106,29 @@ mod tests {
     proptest! {
         /// The definition, tried over every subset.
         #[test]
-        fn no_quorum_is_fresher(sent in proptest::collection::vec(proptest::option::of(0u64..9), 5), odd in any::<bool>()) {
+        fn no_quorum_is_fresher(
+            sent in proptest::collection::vec(proptest::option::of(0u64..9), 5),
+            odd in any::<bool>(),
+        ) {
             let votes: &[u8] = if odd { &[1, 1, 1] } else { &[1, 2, 1] };
             let quorum = if odd {
                 Quorum::new(votes, 0, &[Module::Majority], false).unwrap()
             } else {
                 Quorum::new(votes, 1, &[Module::Majority, Module::Witness], false).unwrap()
             };
-            let voters = [0, 1, 2, 16, 17];
+            let voters = [0, 1, 2, 16, 17].into_iter().zip(&sent);
             let pairs: std::vec::Vec<_> =
-                voters.iter().zip(&sent).filter_map(|(voter, sent)| Some((*voter, (*sent)?))).collect();
-            let best = (0..1u32 << pairs.len())
-                .map(|mask| pairs.iter().enumerate().filter(move |(at, _)| mask >> at & 1 == 1).map(|(_, pair)| *pair))
-                .filter(|set| quorum.is_met_by(set.clone().map(|(voter, _)| NodeId::new(voter).unwrap()).collect()))
-                .filter_map(|set| set.map(|(_, sent)| sent).min())
-                .max();
+                voters.filter_map(|(voter, sent)| Some((voter, (*sent)?))).collect();
+            let subset = |mask: u32| {
+                let chosen = pairs.iter().enumerate().filter(move |(at, _)| mask >> at & 1 == 1);
+                chosen.map(|(_, pair)| *pair)
+            };
+            let is_quorum = |mask: &u32| {
+                let voters = subset(*mask).map(|(voter, _)| NodeId::new(voter).unwrap());
+                quorum.is_met_by(voters.collect())
+            };
+            let oldest = |mask: u32| subset(mask).map(|(_, sent)| sent).min();
+            let best = (0..1 << pairs.len()).filter(is_quorum).filter_map(oldest).max();
             prop_assert_eq!(since(&quorum, &pairs), best);
         }
     }

@@ -1,14 +1,16 @@
 //! Raw settings in, a [`Config`] that cannot be wrong out.
 //!
-//! The heart of it is one inequality. A holder's authority is counted from the *sending* of the frames that its
-//! voters echo, a voter's promise from their *receipt*, so delay does not appear; only the rates of the clocks do:
+//! The heart of it is one inequality. A holder's authority is counted from the *sending* of the
+//! frames that its voters echo, a voter's promise from their *receipt*, so delay does not appear;
+//! only the rates of the clocks do:
 //!
 //! ```text
 //! D + S + g + K  <=  L * (1 - rho_holder) / (1 + rho_voter)
 //! ```
 //!
-//! with D the age at which authority ends, S the budget for stopping, g how late the daemon may run, K by how much
-//! the enforcing mechanism may overshoot, L the length of a promise, and rho the rate errors of the clocks.
+//! with D the age at which authority ends, S the budget for stopping, g how late the daemon may
+//! run, K by how much the enforcing mechanism may overshoot, L the length of a promise, and rho the
+//! rate errors of the clocks.
 
 use heapless::Vec;
 
@@ -18,7 +20,8 @@ use crate::node::{ClusterId, MAX_LINKS, NodeId};
 use crate::quorum::Quorum;
 use crate::time::Duration;
 
-/// Everything an [`Engine`](crate::engine::Engine) knows before it starts; made by [`Config::new`], it is consistent.
+/// Everything an [`Engine`](crate::engine::Engine) knows before it starts; made by [`Config::new`],
+/// it is consistent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     /// The cluster.
@@ -44,7 +47,8 @@ pub struct Timing {
     pub heartbeat: Duration,
     /// A peer silent on every link for this long is lost. At least two heartbeats.
     pub dead: Duration,
-    /// The longest promise this voter makes, and how long it waits after its start before it makes any.
+    /// The longest promise this voter makes, and how long it waits after its start before it makes
+    /// any.
     pub longest_promise: Duration,
     /// How long after its start a node first claims anything, so that it has met its peers.
     pub settle: Duration,
@@ -113,15 +117,16 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Returns the right side of the inequality: the promise as the slowest honest holder's clock may count it.
+    /// Returns the right side of the inequality: the promise as the slowest honest holder's clock
+    /// may count it.
     #[must_use]
     pub const fn secured(&self) -> Duration {
         let faithful = MILLION.saturating_sub(self.holder_error as u64);
         self.promise.scaled(faithful, MILLION + self.voter_error as u64)
     }
 
-    /// Returns what a holder's frame may age before its promise must be given up: the right side less S, g and K,
-    /// or `None` if those leave nothing.
+    /// Returns what a holder's frame may age before its promise must be given up: the right side
+    /// less S, g and K, or `None` if those leave nothing.
     #[must_use]
     pub fn authority(&self) -> Option<Duration> {
         let spent = self.stop + self.granularity + self.overshoot;
@@ -231,8 +236,8 @@ mod tests {
         assert_eq!(lease(1_600_000, 1_000_000).secured(), Duration::ZERO);
     }
 
-    /// Whatever authority is derived satisfies the inequality, and one microsecond more does not. The true-time
-    /// statement behind it is checked with both clocks at their extremes.
+    /// Whatever authority is derived satisfies the inequality, and one microsecond more does not.
+    /// The true-time statement behind it is checked with both clocks at their extremes.
     #[test]
     fn the_derived_authority_is_exactly_the_longest_safe_one() {
         for promise in [5_000, 27_000, 100_000, 8_500_000] {

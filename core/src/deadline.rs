@@ -1,16 +1,18 @@
 //! How late is late.
 //!
-//! An [`Expectation`] watches one peer over one link. It knows when the peer was last heard and keeps a histogram of
-//! the gaps between its frames, so that an administrator can see how close a link comes to its limit.
+//! An [`Expectation`] watches one peer over one link. It knows when the peer was last heard and
+//! keeps a histogram of the gaps between its frames, so that an administrator can see how close a
+//! link comes to its limit.
 
 use crate::time::{Duration, Instant};
 
-/// The upper bounds of the buckets of a [`Lateness`] histogram, in microseconds over the heartbeat interval; the last
-/// bucket is open.
+/// The upper bounds of the buckets of a [`Lateness`] histogram, in microseconds over the heartbeat
+/// interval; the last bucket is open.
 pub const LATENESS_BOUNDS_US: [u64; 11] =
     [1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 10_000_000];
 
-/// How often frames were late by how much: one counter for each of [`LATENESS_BOUNDS_US`] and one for the rest.
+/// How often frames were late by how much: one counter for each of [`LATENESS_BOUNDS_US`] and one
+/// for the rest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Lateness {
     /// The counters; they stop at their largest value.

@@ -5,17 +5,18 @@
 //! ```text
 //! loop {
 //!     wait until a frame comes or poll_timeout() is reached
-//!     check_authority(now)                        first of all, so that nothing is held a moment too long
+//!     check_authority(now)            first, so that nothing is held a moment too long
 //!     handle_frame(..) for each frame that waits
 //!     handle_timeout(now)
-//!     poll_event() until None                     start, stop, log
-//!     poll_transmit(..) until None                send
+//!     poll_event() until None         start, stop, log
+//!     poll_transmit(..) until None    send
 //! }
 //! ```
 //!
-//! Outputs are state and not queues: a frame is written from the present state when it is asked for, and an event is
-//! the difference between what is and what was last reported. Nothing can overflow, and a slow caller sees the latest
-//! state; of a change and its reversal in between it sees nothing.
+//! Outputs are state and not queues: a frame is written from the present state when it is asked
+//! for, and an event is the difference between what is and what was last reported. Nothing can
+//! overflow, and a slow caller sees the latest state; of a change and its reversal in between it
+//! sees nothing.
 
 mod candidate;
 mod event;
@@ -102,8 +103,8 @@ pub struct Transmit {
 const FAREWELLS: u8 = 3;
 
 impl Engine {
-    /// Starts a server. `boot` must be drawn at random at each start; tokens up to `reserved` may have been used by
-    /// earlier starts.
+    /// Starts a server. `boot` must be drawn at random at each start; tokens up to `reserved` may
+    /// have been used by earlier starts.
     #[must_use]
     pub fn new(
         config: Config,
@@ -135,8 +136,9 @@ impl Engine {
         }
     }
 
-    /// Takes in the bytes that came over `link`, and as a voter judges what they want. What else follows from them is
-    /// decided by [`handle_timeout`](Self::handle_timeout), which comes after all frames that wait.
+    /// Takes in the bytes that came over `link`, and as a voter judges what they want. What else
+    /// follows from them is decided by [`handle_timeout`](Self::handle_timeout), which comes after
+    /// all frames that wait.
     ///
     /// # Errors
     /// Says why they are not taken in; only counters have changed.
@@ -161,8 +163,9 @@ impl Engine {
         Ok(heard)
     }
 
-    /// Does what is due by `now`. Calling it early or often changes nothing; calling it late delays what it decides by
-    /// as much, and never lets anything be held too long if [`check_authority`](Self::check_authority) comes first.
+    /// Does what is due by `now`. Calling it early or often changes nothing; calling it late delays
+    /// what it decides by as much, and never lets anything be held too long if
+    /// [`check_authority`](Self::check_authority) comes first.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.check_authority(now);
         for node in self.member.peers.lapse(self.now).iter() {
@@ -172,10 +175,11 @@ impl Engine {
         self.decide();
     }
 
-    /// Gives up every group whose authority has ended by `now`. It is cheap, and the first thing to do on each wake-up,
-    /// before any frame is read.
+    /// Gives up every group whose authority has ended by `now`. It is cheap, and the first thing to
+    /// do on each wake-up, before any frame is read.
     pub fn check_authority(&mut self, now: Instant) {
-        // What is said from here on is news: no copy of an older frame may go out under its number any more.
+        // What is said from here on is news: no copy of an older frame may go out under its number
+        // any more.
         if !self.owed.is_empty() {
             self.owed = LinkSet::EMPTY;
             self.cadence.tell();
@@ -191,8 +195,8 @@ impl Engine {
         }
     }
 
-    /// Writes the next frame into `buffer`, or returns `None` when all are written. Send what it returns before the
-    /// next `handle_*`.
+    /// Writes the next frame into `buffer`, or returns `None` when all are written. Send what it
+    /// returns before the next `handle_*`.
     #[must_use]
     pub fn poll_transmit(
         &mut self,
@@ -218,7 +222,8 @@ impl Engine {
         Some(Transmit { link, len })
     }
 
-    /// Returns when [`handle_timeout`](Self::handle_timeout) next has work; ask again after every call.
+    /// Returns when [`handle_timeout`](Self::handle_timeout) next has work; ask again after every
+    /// call.
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
         let spoken = self.cadence.next(self.now);
@@ -242,7 +247,8 @@ impl Engine {
         self.decide();
     }
 
-    /// Takes note that the shell has stopped the group, or could not. Only a confirmed stop frees it for others.
+    /// Takes note that the shell has stopped the group, or could not. Only a confirmed stop frees
+    /// it for others.
     pub fn handle_stopped(&mut self, group: GroupId, stopped: bool, now: Instant) {
         self.check_authority(now);
         match self.group(group).map(|state| state.role) {
@@ -255,7 +261,8 @@ impl Engine {
         self.decide();
     }
 
-    /// Takes note that something of a group that is held has failed: it is stopped, and whoever comes first may take it.
+    /// Takes note that something of a group that is held has failed: it is stopped, and whoever
+    /// comes first may take it.
     pub fn handle_failed(&mut self, group: GroupId, now: Instant) {
         self.check_authority(now);
         if let Some(Role::Holding { token, .. }) = self.group(group).map(|state| state.role) {
@@ -264,8 +271,8 @@ impl Engine {
         self.decide();
     }
 
-    /// Takes note whether this machine can serve `group` at all. While it cannot, it does not claim the group, and
-    /// offers it to any node that may take it.
+    /// Takes note whether this machine can serve `group` at all. While it cannot, it does not claim
+    /// the group, and offers it to any node that may take it.
     pub fn handle_able(&mut self, group: GroupId, able: bool, now: Instant) {
         self.check_authority(now);
         self.with(group, |state| state.able = able);
@@ -279,8 +286,8 @@ impl Engine {
         self.decide();
     }
 
-    /// Takes note that `node` is certain to be silent in its start `boot`, or, if none of its starts has been heard of,
-    /// in whatever start it may have been. Any later start of it is not.
+    /// Takes note that `node` is certain to be silent in its start `boot`, or, if none of its
+    /// starts has been heard of, in whatever start it may have been. Any later start of it is not.
     pub fn handle_fenced(&mut self, node: NodeId, boot: Option<BootId>, now: Instant) {
         self.check_authority(now);
         if let Some(fenced) = self.fenced.get_mut(node.index()) {
@@ -289,7 +296,8 @@ impl Engine {
         self.decide();
     }
 
-    /// Asks that this node be free of `group`, or of all groups: they are offered to whoever may take them.
+    /// Asks that this node be free of `group`, or of all groups: they are offered to whoever may
+    /// take them.
     pub fn handle_standby(&mut self, group: Option<GroupId>, now: Instant) {
         self.check_authority(now);
         match group {
@@ -300,7 +308,8 @@ impl Engine {
         self.decide();
     }
 
-    /// Asks that this node take `group`, or all groups, also from a node that holds them; ends standby.
+    /// Asks that this node take `group`, or all groups, also from a node that holds them; ends
+    /// standby.
     pub fn handle_takeover(&mut self, group: Option<GroupId>, now: Instant) {
         self.check_authority(now);
         if group.is_none() {
@@ -457,7 +466,8 @@ impl Group {
     }
 }
 
-/// A voter supports a new claim only of a node with the same settings; a holder is not shut out by a change of them.
+/// A voter supports a new claim only of a node with the same settings; a holder is not shut out by
+/// a change of them.
 fn admissible(body: &Body, want: &Want, digest: [u8; 4]) -> bool {
     want.phase.is_held() || body.digest == digest
 }

@@ -2,7 +2,8 @@
 //!
 //! # Version 1
 //!
-//! All numbers are little-endian. The header's layout is the same in every version; the body is tagged by it.
+//! All numbers are little-endian. The header's layout is the same in every version; the body is
+//! tagged by it.
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
@@ -16,10 +17,11 @@
 //! | 24 | n | body ([`Body`]) in postcard's format, fields in the order of the type |
 //! | 24 + n | 16 | tag over everything before it ([`seal`](crate::seal)) |
 //!
-//! A frame is at most [`MAX_FRAME_LEN`] bytes. Two nodes with two groups need about 85, with a witness about 100.
+//! A frame is at most [`MAX_FRAME_LEN`] bytes. Two nodes with two groups need about 85, with a
+//! witness about 100.
 //!
-//! The tag is checked before the body is looked at. Whatever the bytes, decoding returns, changes nothing and does
-//! not panic.
+//! The tag is checked before the body is looked at. Whatever the bytes, decoding returns, changes
+//! nothing and does not panic.
 
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
@@ -178,7 +180,8 @@ pub struct Word {
     pub group: GroupId,
     /// To whom the group is promised, if to anybody.
     pub to: Option<NodeId>,
-    /// The token it is promised under, or the largest ever promised under if it is promised to nobody.
+    /// The token it is promised under, or the largest ever promised under if it is promised to
+    /// nobody.
     pub token: Token,
 }
 
@@ -242,7 +245,8 @@ pub fn encode(
     let body_len = {
         let (front, rest) = buffer.split_at_mut(HEADER_LEN);
         front.copy_from_slice(&head);
-        // The const assertion above says that the largest body fits, so there is no error to report.
+        // The const assertion above says that the largest body fits, so there is no error to
+        // report.
         postcard::to_slice(body, rest).map_or(0, |written| written.len())
     };
     let end = HEADER_LEN + body_len;
@@ -317,7 +321,8 @@ pub fn decode(
     Ok((header, body))
 }
 
-/// Returns what the header of `bytes` claims, without any check of the tag: only good for a first sorting.
+/// Returns what the header of `bytes` claims, without any check of the tag: only good for a first
+/// sorting.
 ///
 /// # Errors
 /// Says why the bytes cannot be a frame. Nothing is changed.
@@ -546,13 +551,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_answered_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..1100)) {
+        fn any_bytes_are_answered_without_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..1100),
+        ) {
             prop_assert!(decode(&bytes, header().cluster, &keyring()).is_err());
         }
 
         /// A forger with the key can tag any body; it decodes to itself or is refused.
         #[test]
-        fn any_tagged_body_is_answered_without_panic(body in proptest::collection::vec(any::<u8>(), 0..900)) {
+        fn any_tagged_body_is_answered_without_panic(
+            body in proptest::collection::vec(any::<u8>(), 0..900),
+        ) {
             let mut bytes = head(&header(), KeyId(1)).to_vec();
             bytes.extend(body);
             let tag = keyring().tag(&bytes);

@@ -55,7 +55,8 @@ impl From<GroupId> for u8 {
     }
 }
 
-/// The error of a group's number that is out of range. No state changes; a healthy cluster has none.
+/// The error of a group's number that is out of range. No state changes; a healthy cluster has
+/// none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoSuchGroup;
 
@@ -67,8 +68,8 @@ impl core::fmt::Display for NoSuchGroup {
 
 impl core::error::Error for NoSuchGroup {}
 
-/// A number that grows with every claim of a group, so that a resource can tell the present holder from every
-/// earlier one. Zero is no token.
+/// A number that grows with every claim of a group, so that a resource can tell the present holder
+/// from every earlier one. Zero is no token.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -121,7 +122,8 @@ pub struct GroupConfig {
 }
 
 impl GroupConfig {
-    /// Returns the place of `node` in the order, 0 for the preferred, or `None` if it may not hold the group.
+    /// Returns the place of `node` in the order, 0 for the preferred, or `None` if it may not hold
+    /// the group.
     #[must_use]
     pub fn rank(&self, node: NodeId) -> Option<usize> {
         self.order.iter().position(|candidate| *candidate == node)

@@ -1,7 +1,8 @@
 //! The part of lifesign that decides: heartbeats, promises and authority.
 //!
-//! Nothing here reads a clock, draws randomness, allocates or does I/O. Bytes and moments go in, bytes and decisions
-//! come out, so the same code runs in the Linux daemon, in the quorum server, in firmware and in a simulator.
+//! Nothing here reads a clock, draws randomness, allocates or does I/O. Bytes and moments go in,
+//! bytes and decisions come out, so the same code runs in the Linux daemon, in the quorum server,
+//! in firmware and in a simulator.
 //!
 //! # The files, in reading order
 //!
@@ -26,10 +27,11 @@
 //!
 //! # The path of a frame
 //!
-//! [`Engine::handle_frame`](engine::Engine::handle_frame) gives the bytes to [`member`], which opens them by [`frame`]
-//! and [`seal`], asks [`peer`] whether they are life, and lets [`promise`] judge what they want. The engine takes the
-//! sender's echo and promises into [`authority`]. [`Engine::handle_timeout`](engine::Engine::handle_timeout) decides
-//! what follows, [`Engine::poll_event`](engine::Engine::poll_event) says it to the shell, and
+//! [`Engine::handle_frame`](engine::Engine::handle_frame) gives the bytes to [`member`], which
+//! opens them by [`frame`] and [`seal`], asks [`peer`] whether they are life, and lets [`promise`]
+//! judge what they want. The engine takes the sender's echo and promises into [`authority`].
+//! [`Engine::handle_timeout`](engine::Engine::handle_timeout) decides what follows,
+//! [`Engine::poll_event`](engine::Engine::poll_event) says it to the shell, and
 //! [`Engine::poll_transmit`](engine::Engine::poll_transmit) says it to everybody else.
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,5 +1,5 @@
-//! What a server and a witness have in common: they hear frames, keep sessions and promises, and number their own
-//! frames.
+//! What a server and a witness have in common: they hear frames, keep sessions and promises, and
+//! number their own frames.
 
 use crate::frame::{self, Body, Flags, FrameError, Header, LinkClass, MAX_FRAME_LEN, Want, Word};
 use crate::group::GroupId;
@@ -17,7 +17,8 @@ pub enum Rejected {
     Frame(FrameError),
     /// It is not life.
     Stale(Stale),
-    /// It was sent on another link, or a link of another kind: crossed cables, or a replay from elsewhere.
+    /// It was sent on another link, or a link of another kind: crossed cables, or a replay from
+    /// elsewhere.
     WrongLink,
     /// It is this node's own: the link is a loop.
     Loop,
@@ -74,7 +75,8 @@ impl Rejected {
     }
 }
 
-/// How many frames were not taken in on one link, by kind; the counters stop at their largest value.
+/// How many frames were not taken in on one link, by kind; the counters stop at their largest
+/// value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Counters {
     /// One counter for each kind, in the order of [`Rejected::names`].
@@ -125,7 +127,8 @@ pub struct Identity {
 }
 
 impl Member {
-    /// Makes a member that has just started, has met nobody, and has promised nothing that it remembers.
+    /// Makes a member that has just started, has met nobody, and has promised nothing that it
+    /// remembers.
     #[must_use]
     pub fn new(
         identity: Identity,
@@ -151,7 +154,8 @@ impl Member {
         }
     }
 
-    /// Takes in the bytes that came over `link`, and judges the sender's wants by the voter's rule if `admits` lets it.
+    /// Takes in the bytes that came over `link`, and judges the sender's wants by the voter's rule
+    /// if `admits` lets it.
     ///
     /// # Errors
     /// Says why they are not taken in; only counters have changed.
@@ -209,8 +213,8 @@ impl Member {
         Ok(Heard { from: header.sender, accepted, promised })
     }
 
-    /// Returns whether the sender of a newly heard frame waits for its echo: it holds or wants something, and its
-    /// authority ages until it is answered.
+    /// Returns whether the sender of a newly heard frame waits for its echo: it holds or wants
+    /// something, and its authority ages until it is answered.
     #[must_use]
     pub fn wants_answer(&self, heard: &Heard) -> bool {
         let session = self.peers.session(heard.from);
@@ -218,7 +222,8 @@ impl Member {
             && session.is_some_and(|session| !session.body.wants.is_empty())
     }
 
-    /// Applies the voter's rule to what the newest frame of `node` wants, and returns whether promises changed hands.
+    /// Applies the voter's rule to what the newest frame of `node` wants, and returns whether
+    /// promises changed hands.
     fn judge(
         &mut self,
         node: NodeId,
@@ -250,8 +255,8 @@ impl Member {
         changed
     }
 
-    /// Promises `group` to the best of the living peers that want it, if it is promised to nobody; lower is better.
-    /// Returns whether it did.
+    /// Promises `group` to the best of the living peers that want it, if it is promised to nobody;
+    /// lower is better. Returns whether it did.
     pub fn reconsider(
         &mut self,
         group: GroupId,
@@ -286,8 +291,8 @@ impl Member {
 
     /// Returns the parts of a frame's body that every member fills alike.
     ///
-    /// A promise is told only if the very frame that is echoed has renewed it: to its holder an echo beside a promise
-    /// means that the promise counts from that frame.
+    /// A promise is told only if the very frame that is echoed has renewed it: to its holder an
+    /// echo beside a promise means that the promise counts from that frame.
     #[must_use]
     pub fn body(&self, now: Instant) -> Body {
         let booting = !now.has_reached(self.voter.ready());

@@ -21,7 +21,8 @@ const _: () = assert!(NODES as usize == MAX_NODES, "ids count the same nodes as 
 const _: () = assert!(MEMBERS as usize == MAX_MEMBERS, "ids count the same members as tables");
 const _: () = assert!(LINKS as usize == MAX_LINKS, "ids count the same links as tables");
 
-/// A participant of a cluster: a server (ids 0 to 15, in the order of the settings) or a witness (16 to 18).
+/// A participant of a cluster: a server (ids 0 to 15, in the order of the settings) or a witness
+/// (16 to 18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct NodeId(u8);
@@ -77,7 +78,8 @@ impl From<NodeId> for u8 {
     }
 }
 
-/// The error of a participant's number that is out of range. No state changes; a healthy cluster has none.
+/// The error of a participant's number that is out of range. No state changes; a healthy cluster
+/// has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoSuchNode;
 
@@ -101,7 +103,8 @@ impl NodeSet {
     /// The set of nobody.
     pub const EMPTY: Self = Self(0);
 
-    /// Returns the set whose members are the one bits of `bits`; bits beyond the last participant are dropped.
+    /// Returns the set whose members are the one bits of `bits`; bits beyond the last participant
+    /// are dropped.
     #[must_use]
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits & ((1 << MAX_MEMBERS) - 1))
@@ -183,8 +186,8 @@ impl FromIterator<NodeId> for NodeSet {
     }
 }
 
-/// One start of one participant: 64 random bits drawn at that start, so that its frames, promises and echoes are
-/// told from those of every earlier start.
+/// One start of one participant: 64 random bits drawn at that start, so that its frames, promises
+/// and echoes are told from those of every earlier start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootId(u64);
 
@@ -202,7 +205,8 @@ impl BootId {
     }
 }
 
-// Eight bytes on the wire, not a variable-length integer: the bits are random, so a varint would need ten.
+// Eight bytes on the wire, not a variable-length integer: the bits are random, so a varint would
+// need ten.
 impl Serialize for BootId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.to_le_bytes().serialize(serializer)
@@ -219,7 +223,8 @@ impl<'de> Deserialize<'de> for BootId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(pub u32);
 
-/// One way to reach peers, by its place in the settings, 0 to 7. The same number names the same link on every node.
+/// One way to reach peers, by its place in the settings, 0 to 7. The same number names the same
+/// link on every node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(u8);
 

@@ -1,10 +1,11 @@
 //! Peers: who is alive, by frames that prove to be recent.
 //!
-//! A frame counts as life only if it is *fresh*: it echoes one of the last [`FRESH_FRAMES`] frames of this start. So
-//! whatever a recorder replays or a switch held back changes counters and nothing else, and a peer that is heard but
-//! does not hear us is not taken for alive. A session is one start of a peer, opened by a fresh frame. While it lives,
-//! another boot id neither displaces it nor takes over its echo; once it has ended, the newest stranger is echoed so
-//! that it can prove itself, and a start that has been displaced never comes back.
+//! A frame counts as life only if it is *fresh*: it echoes one of the last [`FRESH_FRAMES`] frames
+//! of this start. So whatever a recorder replays or a switch held back changes counters and nothing
+//! else, and a peer that is heard but does not hear us is not taken for alive. A session is one
+//! start of a peer, opened by a fresh frame. While it lives, another boot id neither displaces it
+//! nor takes over its echo; once it has ended, the newest stranger is echoed so that it can prove
+//! itself, and a start that has been displaced never comes back.
 
 use heapless::Vec;
 
@@ -57,8 +58,8 @@ impl Sequence {
         self.newest
     }
 
-    /// Returns when the frame that `echo` answers was sent, or `None` if it is not one of the last frames of this
-    /// start.
+    /// Returns when the frame that `echo` answers was sent, or `None` if it is not one of the last
+    /// frames of this start.
     #[must_use]
     pub fn sent(&self, echo: &Echo) -> Option<Instant> {
         let recent = echo.sequence >= 1
@@ -124,7 +125,8 @@ struct Window {
 }
 
 impl Window {
-    /// Returns whether `number` is seen for the first time, and remembers it. What is too old to tell counts as seen.
+    /// Returns whether `number` is seen for the first time, and remembers it. What is too old to
+    /// tell counts as seen.
     fn first_time(&mut self, number: u64) -> bool {
         if number > self.newest {
             let ahead = number - self.newest;
@@ -151,15 +153,18 @@ pub struct Peer {
     links: [PeerLink; MAX_LINKS],
 }
 
-/// Why a rightly tagged frame is not taken as life. No variant changes more than counters and what is echoed.
+/// Why a rightly tagged frame is not taken as life. No variant changes more than counters and what
+/// is echoed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stale {
     /// It was seen on this link before, or is too old to tell. Where networks duplicate frames.
     Replayed,
-    /// It echoes none of this node's last frames. While a session is opened, and when frames are held back.
+    /// It echoes none of this node's last frames. While a session is opened, and when frames are
+    /// held back.
     NotFresh,
-    /// It is of another start than the session that lives. When a peer restarts quickly, or somebody replays.
+    /// It is of another start than the session that lives. When a peer restarts quickly, or
+    /// somebody replays.
     OtherStart,
 }
 
@@ -177,8 +182,9 @@ pub enum Accepted {
 }
 
 impl Peer {
-    /// Takes in a rightly tagged frame that came over `link`. Silence is judged by [`lapse`](Self::lapse) alone, so
-    /// that frames which waited while this process could not run are heard before their sender is given up.
+    /// Takes in a rightly tagged frame that came over `link`. Silence is judged by
+    /// [`lapse`](Self::lapse) alone, so that frames which waited while this process could not run
+    /// are heard before their sender is given up.
     ///
     /// # Errors
     /// Says why it is not life.
@@ -266,8 +272,8 @@ impl Peer {
         heard
     }
 
-    /// Returns what to echo to this peer: the newest fresh frame of its session, or, without a session, the newest of
-    /// the stranger that has yet to prove itself.
+    /// Returns what to echo to this peer: the newest fresh frame of its session, or, without a
+    /// session, the newest of the stranger that has yet to prove itself.
     #[must_use]
     pub fn echo(&self, node: NodeId, dead: Duration, now: Instant) -> Option<Echo> {
         match &self.session {
@@ -287,7 +293,8 @@ impl Peer {
                 session.body = body;
                 Accepted::Newest
             }
-            // A copy on another link, or one that was overtaken: what it says is old, but its link works.
+            // A copy on another link, or one that was overtaken: what it says is old, but its link
+            // works.
             Some(_) => Accepted::Copy,
             None => {
                 self.retire_predecessor(header.boot);
@@ -324,7 +331,8 @@ impl Peer {
             Some(Echo { node: header.sender, boot: header.boot, sequence: newest, links });
     }
 
-    /// Numbers start anew with each start of the peer; a lapsed session of the same start keeps its windows.
+    /// Numbers start anew with each start of the peer; a lapsed session of the same start keeps its
+    /// windows.
     fn forget_windows_of_others(&mut self, boot: BootId) {
         let same =
             self.ending.is_some_and(|ending| ending.boot() == boot) && self.stranger.is_none();

@@ -1,10 +1,12 @@
 //! A voter's promises: whom it supports for each group, and until when.
 //!
-//! The rules are few. A promise is kept until it runs out on this voter's clock, counted from the receipt of the frame
-//! that renewed it; only the node it was made to can end it sooner, by a newer frame of the same start that no longer
-//! wants the group, or by a verified newer start. A voter that has just started makes none until its longest promise
-//! has passed, because it may have forgotten one. Tokens are saved ahead: a voter promises only under tokens that are
-//! known to be saved as used, so that after a restart it can tell every earlier token from a new one. The same [`Voter`] serves a server, a quorum server and a dongle.
+//! The rules are few. A promise is kept until it runs out on this voter's clock, counted from the
+//! receipt of the frame that renewed it; only the node it was made to can end it sooner, by a newer
+//! frame of the same start that no longer wants the group, or by a verified newer start. A voter
+//! that has just started makes none until its longest promise has passed, because it may have
+//! forgotten one. Tokens are saved ahead: a voter promises only under tokens that are known to be
+//! saved as used, so that after a restart it can tell every earlier token from a new one. The same
+//! [`Voter`] serves a server, a quorum server and a dongle.
 
 use crate::frame::{Phase, Want};
 use crate::group::{GroupId, MAX_GROUPS, Token};
@@ -27,7 +29,8 @@ pub struct Supported {
 pub struct Promise {
     /// To whom.
     pub to: Supported,
-    /// The number of the frame that renewed it last. An echo of any later frame is no proof of this promise.
+    /// The number of the frame that renewed it last. An echo of any later frame is no proof of this
+    /// promise.
     pub renewed_by: u64,
     /// Until when.
     pub until: Instant,
@@ -80,8 +83,8 @@ struct Slot {
 }
 
 impl Voter {
-    /// Makes a voter that has started `now`, forgets nothing from now on, and makes no promise longer than `longest`.
-    /// Tokens up to `saved` may have been used before.
+    /// Makes a voter that has started `now`, forgets nothing from now on, and makes no promise
+    /// longer than `longest`. Tokens up to `saved` may have been used before.
     #[must_use]
     pub fn new(longest: Duration, saved: Token, now: Instant) -> Self {
         let slot = Slot { promise: None, largest: saved };
@@ -97,8 +100,8 @@ impl Voter {
 
     /// Promises the wanted group to the claimant, renews that promise, or says why not.
     ///
-    /// A claim must come under a token larger than any promised under before; a holder's token was judged when it
-    /// claimed, and a failed claim of somebody else must not shut the holder out.
+    /// A claim must come under a token larger than any promised under before; a holder's token was
+    /// judged when it claimed, and a failed claim of somebody else must not shut the holder out.
     ///
     /// # Errors
     /// The refusal, with nothing changed.
@@ -129,7 +132,8 @@ impl Voter {
         if claimed && !renewed && want.token <= slot.largest {
             return Err(Refusal::OldToken(slot.largest));
         }
-        // A promise is never cut short: a claim that asks for less than is already promised gets the longer one.
+        // A promise is never cut short: a claim that asks for less than is already promised gets
+        // the longer one.
         let until = same.map_or(Instant::ZERO, |promise| promise.until).max(now + length);
         let to = Supported { node, boot, token: want.token };
         slot.promise = Some(Promise { to, renewed_by: sequence, until });
@@ -137,8 +141,9 @@ impl Voter {
         Ok(())
     }
 
-    /// Returns up to which token the caller must save that all may have been used, if that has to be soon; `seen` is the
-    /// largest that was heard of. At least half of what is saved ahead is always left.
+    /// Returns up to which token the caller must save that all may have been used, if that has to
+    /// be soon; `seen` is the largest that was heard of. At least half of what is saved ahead is
+    /// always left.
     #[must_use]
     pub fn poll_reserve(&mut self, seen: Token) -> Option<Token> {
         self.seen = self.seen.max(seen);
@@ -160,7 +165,8 @@ impl Voter {
         self.saved
     }
 
-    /// Frees what is promised to `node` in the start `boot` for `group`, because a newer frame no longer wants it.
+    /// Frees what is promised to `node` in the start `boot` for `group`, because a newer frame no
+    /// longer wants it.
     pub fn release(&mut self, group: GroupId, node: NodeId, boot: BootId) -> bool {
         self.free(|at, to| at == group && to.node == node && to.boot == boot)
     }
@@ -261,7 +267,8 @@ mod tests {
         voter
     }
 
-    /// A voter that is past its boot wait at 100 ms and has promised the group to node 0 under token 5 at 200 ms.
+    /// A voter that is past its boot wait at 100 ms and has promised the group to node 0 under
+    /// token 5 at 200 ms.
     fn promised() -> Voter {
         let mut voter = voter(0);
         ask(&mut voter, 0, want(Phase::Claiming, 5), 200).unwrap();

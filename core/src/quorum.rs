@@ -1,10 +1,11 @@
 //! Who may speak for the cluster: votes, and a chain of quorum modules.
 //!
-//! The modules are asked in order. HAVE or NO decides; a TIE asks the next; a TIE at the end is NO. A witness that
-//! refuses, is silent or cannot be reached is NO and never a TIE, because the next module would then be a second
-//! arbiter and two owners would be possible. With these rules any two sets of voters that make a quorum share a
-//! voter, and that is the whole safety argument: the shared voter keeps its promise to the first until it runs out.
-//! The test below states it over every subset for every chain.
+//! The modules are asked in order. HAVE or NO decides; a TIE asks the next; a TIE at the end is NO.
+//! A witness that refuses, is silent or cannot be reached is NO and never a TIE, because the next
+//! module would then be a second arbiter and two owners would be possible. With these rules any two
+//! sets of voters that make a quorum share a voter, and that is the whole safety argument: the
+//! shared voter keeps its promise to the first until it runs out. The test below states it over
+//! every subset for every chain.
 
 use heapless::Vec;
 
@@ -20,7 +21,8 @@ pub enum Module {
     Majority,
     /// More than half of the witnesses is HAVE, anything else is NO.
     Witness,
-    /// Always HAVE: both halves of a cluster that has fallen apart go on. Not safe; only by explicit consent.
+    /// Always HAVE: both halves of a cluster that has fallen apart go on. Not safe; only by
+    /// explicit consent.
     TwoNodes,
 }
 
@@ -46,8 +48,8 @@ pub struct Quorum {
 }
 
 impl Quorum {
-    /// Makes the chain `modules` for servers with these `votes`, in the order of their ids, and for the first
-    /// `witnesses` witnesses.
+    /// Makes the chain `modules` for servers with these `votes`, in the order of their ids, and for
+    /// the first `witnesses` witnesses.
     ///
     /// # Errors
     /// Says which rule the chain breaks. Nothing is changed.
@@ -206,7 +208,8 @@ mod tests {
     use super::*;
     use std::vec::Vec as List;
 
-    /// Every chain that is safe, for up to five nodes with up to two votes each and up to three witnesses.
+    /// Every chain that is safe, for up to five nodes with up to two votes each and up to three
+    /// witnesses.
     fn safe_chains() -> List<Quorum> {
         let mut chains = List::new();
         for nodes in 1..=5u32 {
@@ -239,8 +242,8 @@ mod tests {
         })
     }
 
-    /// It is enough to look at complements: two quorums without a shared voter exist exactly if some quorum's
-    /// complement is a quorum, because a superset of a quorum is one.
+    /// It is enough to look at complements: two quorums without a shared voter exist exactly if
+    /// some quorum's complement is a quorum, because a superset of a quorum is one.
     #[test]
     fn any_two_quorums_share_a_voter() {
         let mut quorums = 0;

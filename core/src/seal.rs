@@ -1,8 +1,9 @@
 //! Keys and tags.
 //!
-//! A tag is the first 16 bytes of HMAC-SHA256 (RFC 2104, FIPS 198-1) over the frame's header and body, compared in
-//! constant time. Several keys are accepted and one signs, so that keys can be rotated without a gap: give every
-//! member the new key, then let every member sign with it, then take the old one away.
+//! A tag is the first 16 bytes of HMAC-SHA256 (RFC 2104, FIPS 198-1) over the frame's header and
+//! body, compared in constant time. Several keys are accepted and one signs, so that keys can be
+//! rotated without a gap: give every member the new key, then let every member sign with it, then
+//! take the old one away.
 
 use heapless::Vec;
 use hmac::{Hmac, KeyInit, Mac};
@@ -32,7 +33,8 @@ impl Key {
         Self(bytes)
     }
 
-    /// Returns a key that is good for `purpose` alone, so that a tag made in one place is void in another.
+    /// Returns a key that is good for `purpose` alone, so that a tag made in one place is void in
+    /// another.
     #[must_use]
     pub fn derive(&self, purpose: &[u8]) -> Self {
         let mut mac = self.mac();
@@ -41,7 +43,8 @@ impl Key {
     }
 
     fn mac(&self) -> Hmac<Sha256> {
-        // HMAC pads a short key with zeros to the block of its hash; done here, the length cannot be wrong.
+        // HMAC pads a short key with zeros to the block of its hash; done here, the length cannot
+        // be wrong.
         let mut block = [0; BLOCK_LEN];
         for (to, from) in block.iter_mut().zip(self.0) {
             *to = from;
@@ -106,8 +109,8 @@ impl Keyring {
         tag
     }
 
-    /// Returns whether `tag` is the tag of `message` under key `id`, or `None` if there is no such key. The time it
-    /// takes does not depend on where tags differ.
+    /// Returns whether `tag` is the tag of `message` under key `id`, or `None` if there is no such
+    /// key. The time it takes does not depend on where tags differ.
     #[must_use]
     pub fn verify(&self, id: KeyId, message: &[u8], tag: &[u8; TAG_LEN]) -> Option<bool> {
         let mut mac = self.key(id)?.mac();
@@ -154,8 +157,8 @@ mod tests {
         Keyring::new(&keys, KeyId(signer))
     }
 
-    /// RFC 4231, test case 2, is for a short key; ours are 32 bytes, so this vector was made with an independent
-    /// implementation: the key is 32 bytes of 0x0b, the message "Hi There".
+    /// RFC 4231, test case 2, is for a short key; ours are 32 bytes, so this vector was made with
+    /// an independent implementation: the key is 32 bytes of 0x0b, the message "Hi There".
     #[test]
     fn the_tag_is_truncated_hmac_sha256() {
         let ring = ring(&[0x0b], 0x0b).unwrap();

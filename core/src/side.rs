@@ -1,8 +1,8 @@
 //! A witness's choice of side.
 //!
-//! Where servers have lost each other, a witness supports one *side*: a set of nodes that hear one another. It keeps
-//! the side that holds groups. A node comes into favour only when no promise to a node outside the chosen side is
-//! live any more, so a witness never supports two sides at once.
+//! Where servers have lost each other, a witness supports one *side*: a set of nodes that hear one
+//! another. It keeps the side that holds groups. A node comes into favour only when no promise to a
+//! node outside the chosen side is live any more, so a witness never supports two sides at once.
 
 use crate::node::{NodeId, NodeSet};
 
@@ -19,7 +19,8 @@ impl Side {
         self.favoured
     }
 
-    /// Judges anew. `hears` gives for each living node whom it hears; `promised` counts the live promises to a node.
+    /// Judges anew. `hears` gives for each living node whom it hears; `promised` counts the live
+    /// promises to a node.
     pub fn choose(
         &mut self,
         alive: NodeSet,
@@ -70,7 +71,8 @@ mod tests {
         numbers.iter().map(|number| NodeId::new(*number).unwrap()).collect()
     }
 
-    /// Chooses among `sides`, in which everybody hears everybody, with the `promised` counts of each node.
+    /// Chooses among `sides`, in which everybody hears everybody, with the `promised` counts of
+    /// each node.
     fn choose(side: &mut Side, sides: &[&[u8]], promised: &[usize]) -> NodeSet {
         let alive = sides.iter().fold(NodeSet::EMPTY, |all, side| all.union(set(side)));
         let hears = |node| {

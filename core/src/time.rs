@@ -1,8 +1,8 @@
 //! Instants and spans, in microseconds.
 //!
-//! An [`Instant`] counts from an arbitrary start that belongs to the caller's clock. The clock must not run
-//! backwards and must keep counting while the machine sleeps (`CLOCK_BOOTTIME` on Linux). At one microsecond a
-//! unit, 64 bits last 584,000 years, so nothing here handles wrap-around.
+//! An [`Instant`] counts from an arbitrary start that belongs to the caller's clock. The clock must
+//! not run backwards and must keep counting while the machine sleeps (`CLOCK_BOOTTIME` on Linux).
+//! At one microsecond a unit, 64 bits last 584,000 years, so nothing here handles wrap-around.
 
 use core::fmt;
 use core::ops::{Add, Sub};
@@ -96,8 +96,8 @@ impl Duration {
         Self(self.0.saturating_mul(factor))
     }
 
-    /// Returns the span times `numerator` over `denominator`, rounded down, saturating. A `denominator` of zero counts
-    /// as one.
+    /// Returns the span times `numerator` over `denominator`, rounded down, saturating. A
+    /// `denominator` of zero counts as one.
     #[must_use]
     pub const fn scaled(self, numerator: u64, denominator: u64) -> Self {
         let denominator = if denominator == 0 { 1 } else { denominator };

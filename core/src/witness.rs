@@ -1,8 +1,9 @@
-//! A witness: a voter that holds nothing, asked only in a tie. The quorum server and the dongle run it.
+//! A witness: a voter that holds nothing, asked only in a tie. The quorum server and the dongle run
+//! it.
 //!
 //! Write the same loop around it as around an [`Engine`](crate::engine::Engine): bytes into
-//! [`handle_frame`](Witness::handle_frame), time into [`handle_timeout`](Witness::handle_timeout), frames out of
-//! [`poll_transmit`](Witness::poll_transmit) until there are none, then sleep until
+//! [`handle_frame`](Witness::handle_frame), time into [`handle_timeout`](Witness::handle_timeout),
+//! frames out of [`poll_transmit`](Witness::poll_transmit) until there are none, then sleep until
 //! [`poll_timeout`](Witness::poll_timeout).
 
 use crate::cadence::Cadence;
@@ -33,7 +34,8 @@ pub struct WitnessConfig {
     pub dead: Duration,
 }
 
-/// A witness's own links have numbers that mean nothing to nodes, so its frames all carry the first.
+/// A witness's own links have numbers that mean nothing to nodes, so its frames all carry the
+/// first.
 const FIRST_LINK: LinkId = match LinkId::new(0) {
     Some(link) => link,
     None => panic!("there is a first link"),
@@ -62,8 +64,8 @@ pub struct Answer {
 }
 
 impl Witness {
-    /// Starts a witness. `boot` must be drawn at random at each start; tokens up to `reserved` may have been promised
-    /// under by earlier starts.
+    /// Starts a witness. `boot` must be drawn at random at each start; tokens up to `reserved` may
+    /// have been promised under by earlier starts.
     #[must_use]
     pub fn new(
         config: &WitnessConfig,
@@ -87,7 +89,8 @@ impl Witness {
         }
     }
 
-    /// Takes in the bytes that came over `link`. Afterwards drain [`poll_transmit`](Self::poll_transmit).
+    /// Takes in the bytes that came over `link`. Afterwards drain
+    /// [`poll_transmit`](Self::poll_transmit).
     ///
     /// # Errors
     /// Says why they are not taken in; only counters have changed.
@@ -125,8 +128,8 @@ impl Witness {
         }
     }
 
-    /// Writes the next frame into `buffer`, or returns `None` when all are written. A frame is written from the
-    /// present state; none is older than that.
+    /// Writes the next frame into `buffer`, or returns `None` when all are written. A frame is
+    /// written from the present state; none is older than that.
     #[must_use]
     pub fn poll_transmit(
         &mut self,
@@ -151,7 +154,8 @@ impl Witness {
         Some(Answer { to, len })
     }
 
-    /// Returns when [`handle_timeout`](Self::handle_timeout) next has work; ask again after every call.
+    /// Returns when [`handle_timeout`](Self::handle_timeout) next has work; ask again after every
+    /// call.
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
         let spoken = self.cadence.next(self.now);
@@ -159,8 +163,8 @@ impl Witness {
         changes.into_iter().flatten().fold(spoken, Instant::min)
     }
 
-    /// Returns up to which token the caller must save that all may have been promised under; say so with
-    /// [`handle_reserved`](Self::handle_reserved).
+    /// Returns up to which token the caller must save that all may have been promised under; say so
+    /// with [`handle_reserved`](Self::handle_reserved).
     #[must_use]
     pub fn poll_reserve(&mut self) -> Option<Token> {
         let wants = self.member.peers.sessions().flat_map(|(_, session)| &session.body.wants);
@@ -168,7 +172,8 @@ impl Witness {
         self.member.voter.poll_reserve(seen)
     }
 
-    /// Takes note that tokens up to `reserved` are saved as used, so that promises may be made under them.
+    /// Takes note that tokens up to `reserved` are saved as used, so that promises may be made
+    /// under them.
     pub fn handle_reserved(&mut self, reserved: Token, now: Instant) {
         self.advance(now);
         self.member.voter.reserved(reserved);
@@ -196,7 +201,8 @@ impl Witness {
 
     fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
-        // What is said from here on is news: no copy of an older frame may go out under its number any more.
+        // What is said from here on is news: no copy of an older frame may go out under its number
+        // any more.
         if !self.owed.is_empty() {
             self.owed = NodeSet::EMPTY;
             self.cadence.tell();

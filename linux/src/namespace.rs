@@ -1,4 +1,5 @@
-//! Processes in network namespaces of their own, so that what touches adapters can be tried anywhere.
+//! Processes in network namespaces of their own, so that what touches adapters can be tried
+//! anywhere.
 //!
 //! [`isolate`] prepares any command. [`enter`] does it for a test: the test starts itself anew in
 //! fresh namespaces, as an ordinary user or as root, and reports what the new process found.
@@ -8,8 +9,10 @@
 //!
 //! // #[test]
 //! fn an_address_answers() {
-//!     let Some(_role) = namespace::enter("an_address_answers", Users::New).unwrap() else { return };
-//!     // Here the process is alone with its own loopback adapter and every network capability.
+//!     let role = namespace::enter("an_address_answers", Users::New).unwrap();
+//!     if role.is_some() {
+//!         // The process is alone with its own loopback adapter and every network capability.
+//!     }
 //! }
 //! ```
 

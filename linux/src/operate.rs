@@ -89,8 +89,8 @@ fn chosen<'a>(report: &'a Report, group: Option<&'a str>) -> impl Iterator<Item 
     report.groups.iter().filter(move |known| group.is_none_or(|group| known.name == group))
 }
 
-/// Returns whether a group is where it shall be. What this node may not hold need not come here, and
-/// what it did not hold need not go.
+/// Returns whether a group is where it shall be. What this node may not hold need not come here,
+/// and what it did not hold need not go.
 fn has_moved(before: &Report, report: &Report, group: &GroupReport, to: Move) -> bool {
     let is_here = group.holder.as_ref() == Some(&report.node);
     let was_elsewhere =

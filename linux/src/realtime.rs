@@ -72,8 +72,8 @@ pub fn enter(priority: i32) -> Obtained {
 /// kernel's own threads that move frames.
 pub const PRIORITY: i32 = 50;
 
-/// Makes the calling thread real-time with `priority`, without locking memory: for a process that has
-/// little to do, which the daemon's own locked pages serve as well.
+/// Makes the calling thread real-time with `priority`, without locking memory: for a process that
+/// has little to do, which the daemon's own locked pages serve as well.
 #[must_use]
 pub fn hurry(priority: i32) -> Scheduling {
     schedule(priority)

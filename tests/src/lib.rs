@@ -1,8 +1,9 @@
 //! What lifesign promises, tried.
 //!
-//! [`world`] runs the real engines and the real witness in virtual time, with clocks that disagree, links that lose,
-//! delay, duplicate and reorder, and processes that are killed, paused and restarted. It watches from outside which
-//! node answers for each group: the kernel lease is an actor of its own with its own clock.
+//! [`world`] runs the real engines and the real witness in virtual time, with clocks that disagree,
+//! links that lose, delay, duplicate and reorder, and processes that are killed, paused and
+//! restarted. It watches from outside which node answers for each group: the kernel lease is an
+//! actor of its own with its own clock.
 
 pub mod random;
 pub mod world;

@@ -260,7 +260,8 @@ impl World {
         self.hosts.keys().copied().collect()
     }
 
-    /// Starts the process on `number` with a fresh boot id; service addresses left there are taken down first.
+    /// Starts the process on `number` with a fresh boot id; service addresses left there are taken
+    /// down first.
     ///
     /// # Panics
     /// If the setup is inconsistent.
@@ -322,7 +323,8 @@ impl World {
         }
     }
 
-    /// Lets the fixed rate error of a clock be `error` millionths from now on, beyond what is assumed if so wished.
+    /// Lets the fixed rate error of a clock be `error` millionths from now on, beyond what is
+    /// assumed if so wished.
     pub fn set_clock_error(&mut self, number: u8, error: i64) {
         let now = self.now;
         if let Some(host) = self.hosts.get_mut(&number) {
@@ -452,7 +454,8 @@ impl World {
             match next.remove() {
                 Happening::Frame { to, link, bytes } => {
                     if let (Some(host), Some(link)) = (self.hosts.get_mut(&to), LinkId::new(link)) {
-                        // A socket's buffer is finite: a process that does not run loses the newest.
+                        // A socket's buffer is finite: a process that does not run loses the
+                        // newest.
                         if host.brain.is_some() && host.inbox.len() < 200 {
                             host.inbox.push((link, bytes));
                             host.wake = self.now;
@@ -478,7 +481,8 @@ impl World {
         if let Some(Brain::Server(engine)) = &mut host.brain
             && engine.member().sequence.boot().bits() == boot
         {
-            // The process wakes up to hear of it, so it looks at its authority first, like on any other wake-up.
+            // The process wakes up to hear of it, so it looks at its authority first, like on any
+            // other wake-up.
             engine.check_authority(local);
             if started {
                 engine.handle_started(id, true, local);
@@ -590,7 +594,8 @@ impl World {
         }
     }
 
-    /// Moves the kernel leases of a server to what its engine says now. A group is answered for while it is started.
+    /// Moves the kernel leases of a server to what its engine says now. A group is answered for
+    /// while it is started.
     fn move_leases(&mut self, number: u8) {
         let Some(host) = self.hosts.get_mut(&number) else { return };
         if let Some(Brain::Server(engine)) = &host.brain {

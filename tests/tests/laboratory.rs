@@ -1,6 +1,7 @@
 //! The laboratory is tried before anything is tried in it: its wires, its rules and its verdicts.
 //!
-//! In place of daemons the tests install and delete addresses themselves, so they know who holds what.
+//! In place of daemons the tests install and delete addresses themselves, so they know who holds
+//! what.
 
 #![expect(clippy::unwrap_used, reason = "what fails here is a test's failure")]
 

@@ -1,6 +1,8 @@
-//! Many seeds, each with a random choice of faults; then everything heals and must come together again.
+//! Many seeds, each with a random choice of faults; then everything heals and must come together
+//! again.
 //!
-//! `LIFESIGN_SEEDS` sets how many seeds run, `LIFESIGN_SEED` is the first; alone it is the only one.
+//! `LIFESIGN_SEEDS` sets how many seeds run, `LIFESIGN_SEED` is the first; alone it is the only
+//! one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -26,7 +26,8 @@ impl Engine {
         }
     }
 
-    /// Begins to claim `group` because the operator asks, if nothing on this node's own side is in the way.
+    /// Begins to claim `group` because the operator asks, if nothing on this node's own side is in
+    /// the way.
     pub(super) fn ask_for(&mut self, group: GroupId) {
         self.with(group, |state| state.retry = Instant::ZERO);
         let idle = self.group(group).is_some_and(|state| state.role == Role::Idle);
@@ -160,12 +161,14 @@ impl Engine {
             self.withdraw(group, Reason::Unanswered);
             self.with(group, |state| state.retry = retry);
         } else if self.outbid(group, claim.token) {
-            // Somebody was promised the group under a larger token since: this claim can never be supported.
+            // Somebody was promised the group under a larger token since: this claim can never be
+            // supported.
             self.withdraw(group, Reason::Unanswered);
         }
     }
 
-    /// Returns whether a voter knows a larger token than this claim's and promises the group to nobody.
+    /// Returns whether a voter knows a larger token than this claim's and promises the group to
+    /// nobody.
     fn outbid(&self, group: GroupId, token: Token) -> bool {
         self.member.peers.sessions().any(|(_, session)| {
             session.body.word(group).is_some_and(|word| word.to.is_none() && word.token > token)

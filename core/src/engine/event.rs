@@ -22,8 +22,8 @@ pub enum Condition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// This node plays another part for a group. `Starting` and `Stopping` ask the caller to start and stop it and to
-    /// report how that went.
+    /// This node plays another part for a group. `Starting` and `Stopping` ask the caller to start
+    /// and stop it and to report how that went.
     Group {
         /// Which group.
         group: GroupId,
@@ -41,7 +41,8 @@ pub enum Event {
     },
     /// Tokens up to this one must be saved as used before they may be minted.
     Reserve(Token),
-    /// A group can start only when this node is certain to be silent in this start; `None` if none is known.
+    /// A group can start only when this node is certain to be silent in this start; `None` if none
+    /// is known.
     FenceNeeded {
         /// Which group.
         group: GroupId,

@@ -9,8 +9,9 @@ use crate::peer::{Accepted, Ending};
 use crate::promise::Claimant;
 
 impl Engine {
-    /// Writes this start's farewell for `link` into `buffer` and returns its length. It is never sent by a living
-    /// engine: a supervisor keeps it and sends it when this process is dead and everything it held has stopped.
+    /// Writes this start's farewell for `link` into `buffer` and returns its length. It is never
+    /// sent by a living engine: a supervisor keeps it and sends it when this process is dead and
+    /// everything it held has stopped.
     pub fn farewell(&self, link: LinkId, buffer: &mut [u8; MAX_FRAME_LEN]) -> usize {
         let digest = self.config.digest.to_le_bytes();
         let body = Body { flags: Flags::FAREWELL, digest, ..Body::default() };
@@ -40,7 +41,8 @@ impl Engine {
             Role::Idle => return None,
             Role::Claiming(Claim { asked: true, .. }) => Phase::Asking,
             Role::Claiming(_) => Phase::Claiming,
-            // While it is being stopped it is as good as offered: whoever is to have it next may claim it already.
+            // While it is being stopped it is as good as offered: whoever is to have it next may
+            // claim it already.
             Role::Holding { offered_until: Some(_), .. } | Role::Stopping(_) => Phase::Offering,
             Role::Starting(_) | Role::Holding { .. } | Role::Stuck(_) => Phase::Holding,
         };

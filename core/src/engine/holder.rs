@@ -7,15 +7,16 @@ use crate::node::NodeId;
 use crate::time::Instant;
 
 impl Engine {
-    /// Returns when this node's authority over `group` ends unless newer support comes, or `None` if no quorum
-    /// supports it. The kernel lease of its addresses ends at the same moment.
+    /// Returns when this node's authority over `group` ends unless newer support comes, or `None`
+    /// if no quorum supports it. The kernel lease of its addresses ends at the same moment.
     #[must_use]
     pub fn authority_end(&self, group: GroupId) -> Option<Instant> {
         let (state, settings) = (self.group(group)?, self.settings(group)?);
         let (me, token) = (self.config.me, state.role.token()?);
         let mut support = state.support.clone();
         let own = self.member.voter.promise(group, self.now).map(|promise| promise.to);
-        // This node's own support is as old as the present moment while its promise to itself lives.
+        // This node's own support is as old as the present moment while its promise to itself
+        // lives.
         if own.is_some_and(|to| {
             to.node == me && to.token == token && to.boot == self.member.sequence.boot()
         }) {
@@ -81,8 +82,9 @@ impl Engine {
         self.member.voter.release(group, me, boot);
     }
 
-    /// Returns a living peer that holds the same group with a better right: a larger token, or the same and a better
-    /// place. It can only be where split brain was accepted or an assumption was broken.
+    /// Returns a living peer that holds the same group with a better right: a larger token, or the
+    /// same and a better place. It can only be where split brain was accepted or an assumption was
+    /// broken.
     fn second_holder(&self, group: GroupId, token: Token) -> Option<NodeId> {
         let rank = |node| self.settings(group).and_then(|settings| settings.rank(node));
         let mine = rank(self.config.me);
@@ -93,7 +95,8 @@ impl Engine {
         })
     }
 
-    /// Returns the node to give `group` to: one whose operator asks, or, while it is offered, any that claims it.
+    /// Returns the node to give `group` to: one whose operator asks, or, while it is offered, any
+    /// that claims it.
     fn taker(&self, group: GroupId, offered: bool) -> Option<NodeId> {
         let wants = |node: &NodeId, phase: Phase| {
             let session = self.member.peers.session(*node);

@@ -1,4 +1,5 @@
-//! Why this node does not claim a group, or may not start what it claims: the same answers decide and explain.
+//! Why this node does not claim a group, or may not start what it claims: the same answers decide
+//! and explain.
 
 use super::Engine;
 use crate::frame::{Flags, Phase};
@@ -43,7 +44,8 @@ pub enum Obstacle {
 }
 
 impl Engine {
-    /// Returns what stands between this node and `group`, or `None` if it has it or is about to claim it.
+    /// Returns what stands between this node and `group`, or `None` if it has it or is about to
+    /// claim it.
     #[must_use]
     pub fn obstacle(&self, group: GroupId) -> Option<Obstacle> {
         match self.group(group)?.role {
@@ -110,8 +112,8 @@ impl Engine {
         self.unfenced(group).next().map(|(node, _)| Obstacle::Unfenced(node))
     }
 
-    /// Returns the living peer that holds `group`, and whether it offers it. Offers come last, so that a holder that
-    /// offers does not hide one that does not.
+    /// Returns the living peer that holds `group`, and whether it offers it. Offers come last, so
+    /// that a holder that offers does not hide one that does not.
     pub(super) fn holder(&self, group: GroupId) -> Option<(NodeId, Phase)> {
         let held = self.member.peers.sessions().filter_map(|(node, session)| {
             let want = session.body.want(group).filter(|want| want.phase.is_held())?;
@@ -120,7 +122,8 @@ impl Engine {
         held.min_by_key(|(_, phase)| *phase)
     }
 
-    /// Returns a living peer whose want comes before this node's: the operator's word first, then the group's order.
+    /// Returns a living peer whose want comes before this node's: the operator's word first, then
+    /// the group's order.
     pub(super) fn better_claim(&self, group: GroupId, asked: bool) -> Option<NodeId> {
         let settings = self.settings(group)?;
         let mine = (!asked, settings.rank(self.config.me)?);
@@ -164,8 +167,8 @@ impl Engine {
         self.takers(group).filter(better).fold(0, |count, _| count + 1)
     }
 
-    /// Returns the living servers that have not promised `group` to this node's claim: their consent is missing. A
-    /// server that has just started cannot promise and is not asked.
+    /// Returns the living servers that have not promised `group` to this node's claim: their
+    /// consent is missing. A server that has just started cannot promise and is not asked.
     pub(super) fn dissenters(&self, group: GroupId) -> NodeSet {
         let token = self.group(group).and_then(|state| state.role.token());
         let dissents = |(node, session): (NodeId, &crate::peer::Session)| {
@@ -187,7 +190,8 @@ impl Engine {
         self.config.quorum.members().difference(supporters)
     }
 
-    /// Returns the servers that could still be holding a `fence` group, with the start to be fenced if one is known.
+    /// Returns the servers that could still be holding a `fence` group, with the start to be fenced
+    /// if one is known.
     pub(super) fn unfenced(
         &self,
         group: GroupId,

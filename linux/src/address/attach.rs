@@ -1,4 +1,5 @@
-//! The lease's programs in the kernel: loading, attaching to adapters, and the deadlines they share.
+//! The lease's programs in the kernel: loading, attaching to adapters, and the deadlines they
+//! share.
 //!
 //! Programs are attached to the tcx hooks of an adapter and not held by a link, so they outlive
 //! every process: whoever is killed, the deadlines stay where they were and pass. A later life
@@ -50,7 +51,8 @@ impl Programs {
         ours(1, Direction::Ingress).map(drop)
     }
 
-    /// Attaches both programs to adapter `index`, before all others, and removes earlier ones of ours.
+    /// Attaches both programs to adapter `index`, before all others, and removes earlier ones of
+    /// ours.
     ///
     /// # Errors
     /// [`Error::Call`]; invalid argument where the kernel has no tcx (before 6.6).

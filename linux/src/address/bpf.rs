@@ -1,4 +1,5 @@
-//! The lease as a program in the kernel: whether a frame may pass, given deadlines in shared memory.
+//! The lease as a program in the kernel: whether a frame may pass, given deadlines in shared
+//! memory.
 //!
 //! [`program`] returns the instructions for one direction. They are values: tests run them here, by
 //! an interpreter, on frames made by hand. [`attach`](super::attach) gives them to the kernel.

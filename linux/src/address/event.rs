@@ -250,7 +250,8 @@ impl Addresses {
         }
     }
 
-    /// Keeps an event for [`poll_event`](Self::poll_event); the oldest goes where there are too many.
+    /// Keeps an event for [`poll_event`](Self::poll_event); the oldest goes where there are too
+    /// many.
     fn tell(&mut self, event: AddressEvent) {
         if self.events.len() == MAX_EVENTS {
             self.events.pop_front();

@@ -42,9 +42,9 @@ impl Enforcer {
 
     /// Returns how long after its deadline an address may still answer, in microseconds.
     ///
-    /// This is `K` of the inequality. Frames in flight are counted as 100 us. The length of a tick is
-    /// asked of the kernel; a tick that a hypervisor withholds for longer than another one is not
-    /// covered.
+    /// This is `K` of the inequality. Frames in flight are counted as 100 us. The length of a tick
+    /// is asked of the kernel; a tick that a hypervisor withholds for longer than another one is
+    /// not covered.
     #[must_use]
     pub fn overshoot_us(self) -> u64 {
         match self {
@@ -262,7 +262,8 @@ impl Lease {
         &self.refusals
     }
 
-    /// Returns the lifetime with which an address is installed, in seconds, where that is the lease.
+    /// Returns the lifetime with which an address is installed, in seconds, where that is the
+    /// lease.
     pub(crate) fn lifetime_s(&self, deadline_us: u64, now_us: u64) -> Option<u32> {
         match self.mechanism {
             Mechanism::ValidLifetime => {

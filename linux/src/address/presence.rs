@@ -97,7 +97,8 @@ impl Presence {
     /// Lets the address be announced, defended and asked from until `until_us`.
     ///
     /// What enforces the lease may not see frames that this process writes itself. A process that
-    /// wakes up late would claim the address once more, and draw traffic away from who has it by then.
+    /// wakes up late would claim the address once more, and draw traffic away from who has it by
+    /// then.
     pub(crate) const fn speak_until(&mut self, until_us: u64) {
         self.until_us = Some(until_us);
     }

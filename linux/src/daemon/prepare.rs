@@ -195,7 +195,8 @@ fn prepare(
     let mut supervisor = match Supervisor::part().map_err(system("start the supervisor"))? {
         Parted::Daemon(supervisor) => supervisor,
         Parted::Supervisor(post) => {
-            // What stays open here would neither close nor leave an epoll set when the daemon closes it.
+            // What stays open here would neither close nor leave an epoll set when the daemon
+            // closes it.
             drop((addresses, links, control, executor, notifier, signals));
             let groups = settings.groups.clone();
             let links = supervisor::ways(&settings, me);

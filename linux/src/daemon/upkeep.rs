@@ -111,7 +111,8 @@ impl Daemon {
                 true
             }
             Err(Error::TooShort { .. }) => {
-                // Too little authority is left to be worth the kernel's while; the next echo brings more.
+                // Too little authority is left to be worth the kernel's while; the next echo brings
+                // more.
                 self.groups.get_mut(at)?.retry = Some(now + Duration::from_millis(1));
                 return None;
             }
@@ -194,7 +195,8 @@ impl Daemon {
                     }
                 }
                 Err(Error::TooShort { .. }) => {}
-                // The kernel was quicker than this thread; authority is there, so the lease is opened anew.
+                // The kernel was quicker than this thread; authority is there, so the lease is
+                // opened anew.
                 Err(_) => self.restore(at, now),
             }
         }

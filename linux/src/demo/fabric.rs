@@ -96,7 +96,8 @@ impl Fabric {
         out
     }
 
-    /// Loses `loss_ppm` of a million frames from the port `from` to the port `to`, in this direction.
+    /// Loses `loss_ppm` of a million frames from the port `from` to the port `to`, in this
+    /// direction.
     ///
     /// Ports that do not exist are ignored.
     pub fn set_loss(&mut self, from: usize, to: usize, loss_ppm: u32) {

@@ -137,7 +137,8 @@ impl Machine {
         self.life.is_some()
     }
 
-    /// Returns the numbers of all processes on the machine but its first, as this process sees them.
+    /// Returns the numbers of all processes on the machine but its first, as this process sees
+    /// them.
     ///
     /// # Errors
     /// What kept the process table from being read.
@@ -270,7 +271,8 @@ pub fn serve_as_first_process() -> io::Result<()> {
     }
 }
 
-/// Plays the part that the environment gives to this process, or returns nothing where it gives none.
+/// Plays the part that the environment gives to this process, or returns nothing where it gives
+/// none.
 ///
 /// # Errors
 /// What kept it from playing.

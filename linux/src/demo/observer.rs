@@ -14,7 +14,8 @@
 
 /// How long a server has to be silent before it is believed that it let the address go.
 ///
-/// The switch asks every [`ROUND_US`], so an address that is held is seen twenty times in this span.
+/// The switch asks every [`ROUND_US`], so an address that is held is seen twenty times in this
+/// span.
 pub const SILENCE_US: u64 = 20_000;
 
 /// The time from one question of the switch to the next: the resolution of what is observed.

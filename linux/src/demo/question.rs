@@ -5,10 +5,10 @@
 //! each server by name, so the answer does not hang on where the network believes the address to
 //! be: a server which lost the address in everybody's tables and still holds it answers too.
 //!
-//! A frame *speaks for* an address when it makes a receiver believe that its sender has it: ARP with
-//! the address as its sender, requests and announcements included (RFC 826); a neighbour
-//! advertisement of the address (RFC 4861); any packet with the address as its source. A probe
-//! in the sense of RFC 5227, whose sender is 0.0.0.0, speaks for nothing.
+//! A frame *speaks for* an address when it makes a receiver believe that its sender has it: ARP
+//! with the address as its sender, requests and announcements included (RFC 826); a neighbour
+//! advertisement of the address (RFC 4861); any packet with the address as its source. A probe in
+//! the sense of RFC 5227, whose sender is 0.0.0.0, speaks for nothing.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -38,7 +38,8 @@ pub const fn asker_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Returns the frames that ask the server at `server` for `address`: for the neighbour, then an echo.
+/// Returns the frames that ask the server at `server` for `address`: for the neighbour, then an
+/// echo.
 ///
 /// The echo needs what the first question taught the server about the asker, so order matters.
 #[must_use]
@@ -85,7 +86,8 @@ pub fn speaks_for(frame: &[u8]) -> [Option<IpAddr>; 2] {
     }
 }
 
-/// Returns the answer that the asker owes to `frame`, if it is a neighbour's question for the asker.
+/// Returns the answer that the asker owes to `frame`, if it is a neighbour's question for the
+/// asker.
 ///
 /// A server checks from time to time whether the neighbour to which it sends is still there.
 #[must_use]
@@ -130,7 +132,8 @@ const BROADCAST: EthernetAddress = [0xff; 6];
 /// The identity in the switch's echo requests.
 const ECHO_IDENTITY: u16 = 0x4c53;
 
-/// Returns the multicast group of a neighbour solicitation and its Ethernet address (RFC 4291, 2464).
+/// Returns the multicast group of a neighbour solicitation and its Ethernet address (RFC 4291,
+/// 2464).
 const fn solicited_node(address: Ipv6Addr) -> (Ipv6Addr, EthernetAddress) {
     let octets = address.octets();
     let low = [octets[13], octets[14], octets[15]];

@@ -141,8 +141,8 @@ impl Switch {
 
     /// Sends every frame from the port `from` once more after `delay_us`, to the port `to` alone.
     ///
-    /// The repetition passes cuts and losses, so a held-back frame is one that is lost and repeated.
-    /// With the same port twice the frame comes back to its sender.
+    /// The repetition passes cuts and losses, so a held-back frame is one that is lost and
+    /// repeated. With the same port twice the frame comes back to its sender.
     pub fn repeat(&self, from: usize, to: usize, delay_us: u64) {
         self.lock().repetitions.push(Repetition { from, to, delay_us });
     }

@@ -288,7 +288,8 @@ mod tests {
         let Ok(map) = map(2).inspect_err(|errno| assert_eq!(*errno, Errno::EPERM)) else { return };
         let words = map_words(&map, 2).unwrap();
         words.store(0, 7);
-        // SAFETY: the child touches atomic words and ends, without allocation, locks or destructors.
+        // SAFETY: the child touches atomic words and ends, without allocation, locks or
+        // destructors.
         let child = match unsafe { fork() }.unwrap() {
             ForkResult::Parent { child } => child,
             ForkResult::Child => {

@@ -1,4 +1,5 @@
-//! The `lifesign` command as these tests build it, so that what they start is what they were built with.
+//! The `lifesign` command as these tests build it, so that what they start is what they were built
+//! with.
 
 use std::process::ExitCode;
 

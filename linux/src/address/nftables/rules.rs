@@ -13,8 +13,8 @@
 //! | arp | input | ARP to it; announcements by another holder pass |
 //! | arp | output | ARP from it |
 //!
-//! No chain belongs to an adapter, so adapters come and go, and an address is closed on all of them.
-//! Packets that are only forwarded between a client and the holder elsewhere pass.
+//! No chain belongs to an adapter, so adapters come and go, and an address is closed on all of
+//! them. Packets that are only forwarded between a client and the holder elsewhere pass.
 
 use std::net::IpAddr;
 

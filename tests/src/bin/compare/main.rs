@@ -1,4 +1,5 @@
-//! Measures lifesign beside keepalived: the same machines, the same wires, the same client, one run.
+//! Measures lifesign beside keepalived: the same machines, the same wires, the same client, one
+//! run.
 //!
 //! For each contender: the outage after the holder crashes with its cables, over several crashes;
 //! the time with two holders, also while the holder is frozen and while the servers are cut off
