@@ -29,9 +29,10 @@ impl Cadence {
         self.news = true;
     }
 
-    /// Brings the next heartbeat forward, so that it carries the echo of a frame that has just been heard: an echo that
-    /// waited for the next beat would make the holder's authority older by that wait. It waits just long enough for
-    /// other nodes' frames of the same moment, and beats never come closer than half an interval.
+    /// Brings the next heartbeat forward, so that it carries the echo of a frame that has just been
+    /// heard: an echo that waited for the next beat would make the holder's authority older by that
+    /// wait. It waits just long enough for other nodes' frames of the same moment, and beats never
+    /// come closer than half an interval.
     pub fn answer(&mut self, now: Instant) {
         let half = Duration::from_micros(self.heartbeat.as_micros() / 2);
         if self.last.is_none_or(|last| now.since(last) >= half) {
@@ -40,8 +41,8 @@ impl Cadence {
         }
     }
 
-    /// Returns whether a frame is due, and takes note that it is sent. The heartbeat keeps its beat; a beat that was
-    /// missed is not made up for.
+    /// Returns whether a frame is due, and takes note that it is sent. The heartbeat keeps its
+    /// beat; a beat that was missed is not made up for.
     pub fn take(&mut self, now: Instant) -> bool {
         if now.has_reached(self.next) {
             let behind = now.since(self.next).as_micros() / self.heartbeat.as_micros().max(1);
