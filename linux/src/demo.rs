@@ -125,17 +125,17 @@ fn start_inner(options: &Options, directory: &Path) -> io::Result<Child> {
 
 /// Waits for the inner process, or kills it when a signal asks for the end.
 fn attend(mut inner: Child, signals: &SigSet) -> io::Result<u8> {
+    let mut otherwise = 1;
     loop {
         let signal = signals.wait()?;
         if signal != Signal::SIGCHLD {
+            // As a shell has it for a process that was ended by a signal.
+            otherwise = u8::try_from(128 + signal as i32).unwrap_or(1);
             inner.kill()?;
         }
-        let Some(status) = inner.try_wait()? else {
-            continue;
-        };
-        let killed = u8::try_from(128 + signal as i32).unwrap_or(1);
-        let otherwise = if signal == Signal::SIGCHLD { 1 } else { killed };
-        return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(otherwise));
+        if let Some(status) = inner.try_wait()? {
+            return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(otherwise));
+        }
     }
 }
 

@@ -5,5 +5,6 @@
 //! restarted. It watches from outside which node answers for each group: the kernel lease is an
 //! actor of its own with its own clock.
 
+pub mod ground;
 pub mod random;
 pub mod world;

@@ -1,0 +1,118 @@
+//! The demonstration as a user starts it: what it prints, and what it leaves behind.
+
+#![expect(clippy::unwrap_used, reason = "what fails here is a test's failure")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// A directory of one test, which the demonstration takes for that of temporary files.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn demo(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_subject"));
+        command.args(["demo", "--unprivileged"]).args(arguments).env("TMPDIR", &self.0);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn entries(&self) -> usize {
+        fs::read_dir(&self.0).unwrap().count()
+    }
+
+    /// Counts the processes that were started with this place in their environment.
+    fn processes(&self) -> usize {
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        entries.filter(|entry| mentions(&entry.path(), &self.0)).count()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What cannot be removed lies in the directory for temporary files.
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+fn mentions(process: &Path, place: &Path) -> bool {
+    let environment = fs::read(process.join("environ")).unwrap_or_default();
+    String::from_utf8_lossy(&environment).contains(place.to_str().unwrap())
+}
+
+fn await_that(what: &str, mut condition: impl FnMut() -> bool) {
+    for _ in 0..4_000 {
+        if condition() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    panic!("waited for: {what}");
+}
+
+/// Starts a demonstration and waits until machines, daemons and the client are there.
+fn started(place: &Place) -> Child {
+    let child = place.demo(&[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // The outer and the inner process, four first processes and three daemons.
+    await_that("everything runs", || place.processes() >= 9);
+    child
+}
+
+#[test]
+fn a_scene_in_json_is_an_array_of_one_outcome() {
+    let place = Place::new("json");
+    let output = place.demo(&["--json", "--scene", "switchover"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let outcomes: Value = serde_json::from_slice(&output.stdout).expect(&said);
+    let [outcome] = &outcomes.as_array().unwrap()[..] else { panic!("{outcomes}") };
+    assert_eq!(outcome["scene"], "switchover");
+    assert_eq!(outcome["two_holders_ms"], 0.0);
+    assert!(outcome["outage_ms"].as_f64().unwrap() > 0.0);
+    assert!(outcome["bound_ms"].as_f64().unwrap() > 0.0);
+    assert_eq!(outcome["kept"].as_bool().unwrap(), output.status.success());
+    assert_eq!((place.entries(), place.processes()), (0, 0));
+}
+
+#[test]
+fn a_signal_ends_everything_and_leaves_nothing() {
+    let place = Place::new("signal");
+    let mut child = started(&place);
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(128 + 15));
+    await_that("no process is left", || place.processes() == 0);
+    assert_eq!(place.entries(), 0);
+}
+
+#[test]
+fn a_kill_of_the_outer_process_ends_everything() {
+    let place = Place::new("kill");
+    let mut child = started(&place);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    await_that("no process is left", || place.processes() == 0);
+    // The directory itself is left, but what was in it was in memory.
+    let left = fs::read_dir(&place.0).unwrap().flatten();
+    assert!(left.flat_map(|entry| fs::read_dir(entry.path()).unwrap()).next().is_none());
+}
+
+#[test]
+fn a_scene_that_is_none_is_refused_with_the_names_of_all() {
+    let place = Place::new("name");
+    let output = place.demo(&["--scene", "flood"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("flood") && said.contains("server-crashed"), "{said}");
+    assert_eq!(place.entries(), 0);
+}
