@@ -8,7 +8,7 @@
 mod grammar;
 
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -23,7 +23,7 @@ use crate::check::{Check, expected};
 use crate::daemon::{self, StartError};
 use crate::demo::{self, DemoError};
 use crate::keygen::{self, Task};
-use crate::operate::{self, Move};
+use crate::operate::{self, Answer, Move};
 use crate::page::Page;
 use crate::settings::witness::WitnessSettings;
 use crate::settings::{LoadError, Settings, said};
@@ -35,7 +35,9 @@ use crate::{status, why};
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run(args),
-        Command::Witness { file, state_dir } => witness(&file, state_dir),
+        Command::Witness { file, state_dir, control } => {
+            witness(witness::Options { file, state_dir, control })
+        }
         Command::Check(args) => check(&args),
         Command::Status(args) => status(&args),
         Command::Why(args) => why(&args),
@@ -69,8 +71,8 @@ fn run(args: RunArgs) -> ExitCode {
     }
 }
 
-fn witness(file: &Path, state_dir: Option<PathBuf>) -> ExitCode {
-    match witness::run(file, state_dir) {
+fn witness(options: witness::Options) -> ExitCode {
+    match witness::run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(WitnessError::Settings(error)) => refuse(&error),
         Err(WitnessError::Refused(why)) => fail(&why),
@@ -191,7 +193,7 @@ fn fail(why: &str) -> ExitCode {
 fn status(args: &StatusArgs) -> ExitCode {
     let page = Page::of(&io::stdout());
     loop {
-        let report = match operate::report(&args.at.control) {
+        let report = match operate::status(&args.at.control) {
             Ok(report) => report,
             Err(error) if !args.watch => return fail(&error),
             Err(error) => {
@@ -203,10 +205,16 @@ fn status(args: &StatusArgs) -> ExitCode {
             }
         };
         if args.json {
-            say_json(&report);
+            match &report {
+                Answer::Node(report) => say_json(report),
+                Answer::Witness(report) => say_json(report),
+            }
             return ExitCode::SUCCESS;
         }
-        let text = status::render(&report, page);
+        let text = match &report {
+            Answer::Node(report) => status::render(report, page),
+            Answer::Witness(report) => status::witness::render(report, page),
+        };
         if !args.watch {
             say(text.trim_end());
             return ExitCode::SUCCESS;

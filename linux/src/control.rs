@@ -19,6 +19,7 @@ pub mod server;
 use serde::{Deserialize, Serialize};
 
 use crate::report::Report;
+use crate::report::witness::WitnessReport;
 
 /// The version of requests and responses.
 pub const VERSION: u32 = 1;
@@ -71,6 +72,11 @@ pub enum Response {
     Report {
         /// How things are.
         report: Box<Report>,
+    },
+    /// To `status` and `watch`, from a quorum server.
+    Witness {
+        /// How things are.
+        report: Box<WitnessReport>,
     },
     /// It will be tried; ask `status` for the outcome.
     Accepted {

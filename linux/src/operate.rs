@@ -8,6 +8,7 @@ use crate::clock;
 use crate::control::client::ask;
 use crate::control::{Command, Request, Response};
 use crate::page::span;
+use crate::report::witness::WitnessReport;
 use crate::report::{GroupReport, GroupRole, Report};
 
 /// How long an answer is waited for.
@@ -33,16 +34,41 @@ pub struct Outcome {
     pub text: String,
 }
 
+/// What answers at a control socket.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The daemon of a node.
+    Node(Box<Report>),
+    /// A quorum server.
+    Witness(Box<WitnessReport>),
+}
+
+/// Returns the report of whatever answers at `control`.
+///
+/// # Errors
+/// Says why there is none.
+pub fn status(control: &Path) -> Result<Answer, String> {
+    let answer = ask(control, &Request::new(Command::Status, None), LIMIT);
+    match answer.map_err(|error| error.to_string())? {
+        Response::Report { report } => Ok(Answer::Node(report)),
+        Response::Witness { report } => Ok(Answer::Witness(report)),
+        Response::Refused { reason } => Err(reason),
+        Response::Accepted { .. } => Err(MISMATCH.to_owned()),
+    }
+}
+
+const MISMATCH: &str = "the daemon has answered something else";
+
 /// Returns the report of the daemon at `control`.
 ///
 /// # Errors
 /// Says why there is none.
 pub fn report(control: &Path) -> Result<Report, String> {
-    let answer = ask(control, &Request::new(Command::Status, None), LIMIT);
-    match answer.map_err(|error| error.to_string())? {
-        Response::Report { report } => Ok(*report),
-        Response::Refused { reason } => Err(reason),
-        Response::Accepted { .. } => Err("the daemon has answered something else".to_owned()),
+    match status(control)? {
+        Answer::Node(report) => Ok(*report),
+        Answer::Witness(_) => {
+            Err(format!("{} is a quorum server, which holds nothing", control.display()))
+        }
     }
 }
 
@@ -66,7 +92,7 @@ pub fn relocate(control: &Path, group: Option<&str>, to: Move) -> Result<Outcome
     let wait = match ask(control, &request, LIMIT).map_err(|error| error.to_string())? {
         Response::Accepted { wait_ms } => Duration::from_millis(wait_ms),
         Response::Refused { reason } => return Err(reason),
-        Response::Report { .. } => return Err("the daemon has answered something else".to_owned()),
+        Response::Report { .. } | Response::Witness { .. } => return Err(MISMATCH.to_owned()),
     };
     let until = start + wait;
     loop {

@@ -5,6 +5,8 @@
 //! Members, links and groups go by their names. Times are milliseconds, with decimals where they
 //! may be short.
 
+pub mod witness;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

@@ -3,6 +3,8 @@
 //! The first line says GOOD, DEGRADED or DOWN, and why. Below it stand the groups with their
 //! holders, the members with a mark for each link, the links, and what is worth a look.
 
+pub mod witness;
+
 use core::fmt::Write;
 
 use crate::page::{Page, Paint, WIDTH, list, span, wrap};

@@ -1,9 +1,12 @@
 //! The quorum server: a voter over UDP for many clusters, asked only in a tie.
 //!
-//! Each cluster has its own [`Witness`], told apart by the cluster id in a frame's header and
+//! Each cluster has its own [`Witness`](lifesign_core::witness::Witness), told apart by the cluster id in a frame's header and
 //! proved by its key. A frame is answered to where it came from: a node's address is taken from its
 //! newest frame that was accepted, or, while the node has no session, from its newest rightly
 //! tagged frame, so that a recorder cannot draw the answers to a live node away.
+
+mod served;
+mod telling;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,27 +16,24 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use lifesign_core::frame::{LinkClass, MAX_FRAME_LEN, peek};
-use lifesign_core::group::Token;
-use lifesign_core::member::Rejected;
-use lifesign_core::node::{BootId, ClusterId, LinkId, NodeId};
-use lifesign_core::peer::Stale;
+use lifesign_core::frame::{MAX_FRAME_LEN, peek};
+use lifesign_core::node::ClusterId;
 use lifesign_core::time::{Duration, Instant};
-use lifesign_core::witness::{Witness, WitnessConfig};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use self::served::Served;
 use crate::clock::{self, Timer};
-use crate::executor::message::{Reply, Request};
+use crate::control::server::Control;
+use crate::executor::message::Reply;
 use crate::executor::{self, Executor};
 use crate::log::{Level, Logger};
 use crate::notify::Notifier;
-use crate::realtime;
-use crate::reservation::Reservation;
+use crate::realtime::{self, Obtained};
 use crate::settings::safety::cluster_id;
-use crate::settings::witness::{WitnessSettings, WitnessedCluster};
+use crate::settings::witness::WitnessSettings;
 use crate::settings::{LoadError, key, said};
 
 /// Why a quorum server does not start. Nothing was touched.
@@ -60,15 +60,25 @@ fn refused(what: impl fmt::Display) -> WitnessError {
     WitnessError::Refused(what.to_string())
 }
 
-/// Runs the quorum server of `file` until it is asked to end.
+/// What the command line says to a quorum server.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The file of settings.
+    pub file: PathBuf,
+    /// In place of the settings' directory for what must outlive the server.
+    pub state_dir: Option<PathBuf>,
+    /// In place of the settings' control socket.
+    pub control: Option<PathBuf>,
+}
+
+/// Runs a quorum server until it is asked to end.
 ///
 /// # Errors
 /// Why it does not start.
-pub fn run(file: &std::path::Path, state_dir: Option<PathBuf>) -> Result<(), WitnessError> {
-    let mut settings = WitnessSettings::load(file).map_err(WitnessError::Settings)?;
-    if let Some(state_dir) = state_dir {
-        settings.state_dir = state_dir;
-    }
+pub fn run(options: Options) -> Result<(), WitnessError> {
+    let mut settings = WitnessSettings::load(&options.file).map_err(WitnessError::Settings)?;
+    settings.state_dir = options.state_dir.unwrap_or(settings.state_dir);
+    settings.control = options.control.unwrap_or(settings.control);
     let mut server = Server::prepare(&settings)?;
     server.run();
     Ok(())
@@ -86,17 +96,10 @@ struct Server {
     notify_at: Instant,
     is_ready: bool,
     strangers: u64,
-}
-
-/// One cluster that is served.
-struct Served {
-    settings: WitnessedCluster,
-    witness: Witness,
-    reservation: Reservation,
-    /// What is being written, and when it is tried again if that failed.
-    reserving: Option<(Token, Option<Instant>)>,
-    /// Over which socket each node is reached, and where.
-    ways: HashMap<NodeId, (usize, SocketAddr)>,
+    control: Control,
+    longest_promise: Duration,
+    started: Instant,
+    obtained: Obtained,
 }
 
 const RETRY: Duration = Duration::from_millis(500);
@@ -124,10 +127,11 @@ impl Server {
         for address in &settings.listen {
             sockets.push(listen(*address)?);
         }
+        let control = Control::bind(&settings.control).map_err(refused)?;
         let started = executor::start("witness").map_err(refused)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(refused)?;
         let timer = Timer::new().map_err(refused)?;
-        let _obtained = realtime::enter(realtime::PRIORITY);
+        let obtained = realtime::enter(realtime::PRIORITY);
         let server = Self {
             sockets,
             clusters,
@@ -140,6 +144,10 @@ impl Server {
             notify_at: now,
             is_ready: false,
             strangers: 0,
+            control,
+            longest_promise: settings.longest_promise,
+            started: now,
+            obtained,
         };
         let event = |number| EpollEvent::new(EpollFlags::EPOLLIN, number);
         let watch =
@@ -147,7 +155,8 @@ impl Server {
         watch(0, server.timer.as_fd())?;
         watch(1, server.signals.as_fd())?;
         watch(2, server.executor.as_fd())?;
-        for (socket, number) in server.sockets.iter().zip(3..) {
+        watch(3, server.control.as_fd())?;
+        for (socket, number) in server.sockets.iter().zip(4..) {
             watch(number, socket.as_fd())?;
         }
         Ok(server)
@@ -164,10 +173,12 @@ impl Server {
                 self.logger.write(Level::Info, format_args!("ends, as asked by a signal"));
                 return;
             }
+            self.handle_requests(now);
             self.attend(now);
             self.tell_manager(now);
             let due = self.clusters.values().map(Served::due).min().unwrap_or(now + RETRY);
             let due = if self.notifier.is_some() { due.min(self.notify_at) } else { due };
+            let due = self.control.poll_timeout().map_or(due, |patience| due.min(patience));
             let timeout = match self.timer.arm(due) {
                 Ok(()) => EpollTimeout::NONE,
                 Err(_) => EpollTimeout::from(1u8),
@@ -284,67 +295,6 @@ impl Server {
             let every = notifier.watchdog().unwrap_or(RETRY.times(20));
             self.notify_at = now + Duration::from_micros(every.as_micros() / 3);
         }
-    }
-}
-
-impl Served {
-    fn new(
-        settings: &WitnessSettings,
-        cluster: &WitnessedCluster,
-        now: Instant,
-    ) -> Result<Self, WitnessError> {
-        let keyring = key::load(&cluster.key_file, &cluster.name).map_err(refused)?;
-        let reservation =
-            Reservation::new(&settings.state_dir, &format!("witness-{}", cluster.name));
-        let reserved = reservation.load().map_err(refused)?;
-        let bits =
-            getrandom::u64().map_err(|error| refused(format!("draw a random boot id: {error}")))?;
-        let config = WitnessConfig {
-            cluster: cluster_id(&cluster.name),
-            me: cluster.witness,
-            class: LinkClass::Udp,
-            longest_promise: settings.longest_promise,
-            heartbeat: cluster.heartbeat,
-            dead: cluster.dead,
-        };
-        Ok(Self {
-            settings: cluster.clone(),
-            witness: Witness::new(&config, keyring, BootId::new(bits), reserved, now),
-            reservation,
-            reserving: None,
-            ways: HashMap::new(),
-        })
-    }
-
-    fn hear(&mut self, bytes: &[u8], way: (usize, SocketAddr), now: Instant) {
-        let Some(link) = LinkId::new(0) else { return };
-        let heard = self.witness.handle_frame(link, bytes, now);
-        let sender = match heard {
-            Ok(heard) => Some(heard.from),
-            Err(Rejected::Stale(Stale::NotFresh)) => peek(bytes).ok().map(|header| header.sender),
-            Err(_) => None,
-        };
-        let Some(sender) = sender else { return };
-        if heard.is_ok() || self.witness.member().peers.session(sender).is_none() {
-            self.ways.insert(sender, way);
-        }
-    }
-
-    fn reserve(&mut self, cluster: ClusterId, executor: &mut Executor, now: Instant) {
-        let again = self.reserving.filter(|(_, due)| due.is_some_and(|due| now.has_reached(due)));
-        let token = match self.witness.poll_reserve() {
-            Some(token) => Some(token),
-            None => again.map(|(token, _)| token),
-        };
-        let Some(token) = token else { return };
-        let (path, contents) = self.reservation.file(token);
-        let is_taken = executor.submit(&Request::Persist { id: cluster.0, path, contents }).is_ok();
-        self.reserving = Some((token, if is_taken { None } else { Some(now + RETRY) }));
-    }
-
-    fn due(&self) -> Instant {
-        let retry = self.reserving.and_then(|(_, due)| due);
-        retry.into_iter().fold(self.witness.poll_timeout(), Instant::min)
     }
 }
 

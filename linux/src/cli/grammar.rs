@@ -40,6 +40,9 @@ pub(super) enum Command {
         /// In place of the settings' directory for what must outlive the server
         #[arg(long, value_name = "DIR")]
         state_dir: Option<PathBuf>,
+        /// In place of the settings' control socket
+        #[arg(long, value_name = "PATH")]
+        control: Option<PathBuf>,
     },
     /// Judge settings: mistakes, the safety inequality with its numbers, worst failover times
     ///

@@ -70,6 +70,7 @@ impl Cluster {
     pub fn start_witness(&mut self, name: &str, settings: &Path) -> io::Result<()> {
         let mut command = Command::new(&self.program);
         command.arg("witness").arg(settings);
+        command.arg("--control").arg(self.control(name));
         self.start(name, command)
     }
 

@@ -1,0 +1,97 @@
+//! What the quorum server tells those who ask at its control socket.
+
+use lifesign_core::group::GroupId;
+use lifesign_core::member::Rejected;
+use lifesign_core::node::{LinkId, NodeId};
+use lifesign_core::peer::Ending;
+use lifesign_core::time::Instant;
+
+use super::Server;
+use super::served::Served;
+use crate::control::{Command, Request, Response};
+use crate::report::witness::{ClusterReport, LivePromise, WitnessReport, WitnessedNode};
+use crate::report::{VERSION, millis};
+
+impl Server {
+    /// Answers what is asked at the control socket.
+    pub(super) fn handle_requests(&mut self, now: Instant) {
+        self.control.handle_ready(now);
+        while let Some((connection, request)) = self.control.poll_request() {
+            let response = self.answer(&request, now);
+            self.control.answer(connection, &response, now);
+        }
+    }
+
+    fn answer(&self, request: &Request, now: Instant) -> Response {
+        match request.command {
+            Command::Status | Command::Watch => {
+                Response::Witness { report: Box::new(self.report(now)) }
+            }
+            Command::Why | Command::Standby | Command::Takeover => {
+                Response::refused("this is a quorum server, which holds nothing")
+            }
+        }
+    }
+
+    fn report(&self, now: Instant) -> WitnessReport {
+        let mut clusters: Vec<ClusterReport> =
+            self.clusters.values().map(|served| served.report(now)).collect();
+        clusters.sort_by(|one, other| one.name.cmp(&other.name));
+        WitnessReport {
+            version: VERSION,
+            uptime_ms: now.since(self.started).as_millis(),
+            longest_promise_ms: self.longest_promise.as_millis(),
+            strangers: self.strangers,
+            scheduling: self.obtained.to_string(),
+            clusters,
+        }
+    }
+}
+
+impl Served {
+    fn report(&self, now: Instant) -> ClusterReport {
+        let member = self.witness.member();
+        let kinds = LinkId::new(0).map(|link| member.counters(link).rejected).unwrap_or_default();
+        let rejected = Rejected::names().into_iter().zip(kinds).filter(|(_, count)| *count > 0);
+        let live = |group| {
+            let promise = member.voter.promise(group, now)?;
+            Some(LivePromise {
+                group: group.number(),
+                node: promise.to.node.number(),
+                token: promise.to.token.0,
+                left_ms: millis(promise.until.since(now).as_micros()),
+            })
+        };
+        ClusterReport {
+            name: self.settings.name.clone(),
+            witness: NodeId::all()
+                .filter(|node| node.is_witness())
+                .zip(1..)
+                .find_map(|(node, number)| (node == self.settings.witness).then_some(number))
+                .unwrap_or_default(),
+            booting_ms: member.voter.ready().since(now).as_millis(),
+            nodes: member.others().iter().filter_map(|node| self.node(node)).collect(),
+            promises: GroupId::all().filter_map(live).collect(),
+            rejected: rejected.map(|(name, count)| (name.to_owned(), count.into())).collect(),
+        }
+    }
+
+    fn node(&self, node: NodeId) -> Option<WitnessedNode> {
+        let (_, address) = self.ways.get(&node)?;
+        let peer = self.witness.member().peers.get(node)?;
+        let state = match (peer.session(), peer.ending()) {
+            (Some(_), _) => "alive",
+            (None, Some(Ending::Lost(_))) => "lost",
+            (None, Some(Ending::Left(_))) => "left",
+            (None, None) => "unproven",
+        };
+        let hears = peer.session().map(|session| session.body.hears()).unwrap_or_default();
+        Some(WitnessedNode {
+            number: node.number(),
+            address: address.to_string(),
+            state: state.to_owned(),
+            is_favoured: self.witness.favoured().contains(node),
+            hears: hears.iter().map(NodeId::number).collect(),
+        })
+    }
+}
