@@ -1,9 +1,10 @@
 //! The quorum server: a voter over UDP for many clusters, asked only in a tie.
 //!
-//! Each cluster has its own [`Witness`](lifesign_core::witness::Witness), told apart by the cluster id in a frame's header and
-//! proved by its key. A frame is answered to where it came from: a node's address is taken from its
-//! newest frame that was accepted, or, while the node has no session, from its newest rightly
-//! tagged frame, so that a recorder cannot draw the answers to a live node away.
+//! Each cluster has its own [`Witness`](lifesign_core::witness::Witness), told apart by the cluster
+//! id in a frame's header and proved by its key. A frame is answered to where it came from: a
+//! node's address is taken from its newest frame that was accepted, or, while the node has no
+//! session, from its newest rightly tagged frame, so that a recorder cannot draw the answers to a
+//! live node away.
 
 mod served;
 mod telling;
