@@ -4,7 +4,10 @@
 //! links that lose, delay, duplicate and reorder, and processes that are killed, paused and
 //! restarted. It watches from outside which node answers for each group: the kernel lease is an
 //! actor of its own with its own clock.
+//!
+//! [`trial`] runs the real daemons on this machine's kernel, each cluster in namespaces of its own,
+//! and watches the wire.
 
-pub mod ground;
 pub mod random;
+pub mod trial;
 pub mod world;

@@ -194,6 +194,15 @@ impl Lab {
         self.switch.record(watched).all.two_holders_us(from_us, to_us)
     }
 
+    /// Returns the switch's port at which the cable with the index `cable` of `name` ends.
+    ///
+    /// # Panics
+    /// If there is no such machine or cable.
+    #[must_use]
+    pub fn port(&self, name: &str, cable: usize) -> usize {
+        self.places[self.index_of(name)].ports[cable]
+    }
+
     /// Returns boot time, the clock of all that the laboratory measures, in microseconds.
     #[must_use]
     pub fn now_us(&self) -> u64 {

@@ -1,0 +1,136 @@
+//! Which servers a trial has, and what they are told.
+
+use std::path::Path;
+
+use lifesign::demo::lab::{MachinePlan, Plan, Role};
+
+use super::WITNESS;
+
+/// What a test is tried with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub(super) nodes: Vec<&'static str>,
+    has_witness: bool,
+    cables: usize,
+    pub(super) groups: Vec<(&'static str, Vec<&'static str>)>,
+    services: String,
+}
+
+impl Setup {
+    /// Returns two servers and a quorum server, with one group that prefers alpha.
+    #[must_use]
+    pub fn pair() -> Self {
+        Self {
+            nodes: vec!["alpha", "beta"],
+            has_witness: true,
+            cables: 1,
+            groups: vec![("www", vec!["alpha", "beta"])],
+            services: String::new(),
+        }
+    }
+
+    /// Returns three servers without a quorum server.
+    #[must_use]
+    pub fn three() -> Self {
+        let nodes = vec!["alpha", "beta", "gamma"];
+        Self {
+            nodes: nodes.clone(),
+            has_witness: false,
+            groups: vec![("www", nodes)],
+            ..Self::pair()
+        }
+    }
+
+    /// Returns the setup with one more group, which prefers `nodes` in this order.
+    #[must_use]
+    pub fn with_group(mut self, name: &'static str, nodes: &[&'static str]) -> Self {
+        self.groups.push((name, nodes.to_vec()));
+        self
+    }
+
+    /// Returns the setup with a second network, over which another link runs.
+    #[must_use]
+    pub const fn with_second_link(mut self) -> Self {
+        self.cables = 2;
+        self
+    }
+
+    /// Returns the setup with `text` appended to the settings, after the last group.
+    #[must_use]
+    pub fn with_services(mut self, text: &str) -> Self {
+        self.services.push_str(text);
+        self
+    }
+
+    pub(super) fn members(&self) -> impl Iterator<Item = (&'static str, u8)> {
+        let witness = self.has_witness.then_some((WITNESS, 9));
+        self.nodes.iter().copied().zip(1..).chain(witness)
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        let mut plan = Plan::new().with_seed(1);
+        for (name, number) in self.members() {
+            let role = if name == WITNESS { Role::Witness } else { Role::Server };
+            let cabled = (0..self.cables).fold(MachinePlan::new(name, role), |machine, cable| {
+                machine.with_cable(cable, &format!("10.{}.0.{number}/24", 77 + cable))
+            });
+            plan = plan.with_machine(cabled);
+        }
+        let client = MachinePlan::new("client", Role::Client).with_cable(0, "10.77.0.50/24");
+        plan = plan.with_machine(client);
+        (0..self.groups.len()).fold(plan, |plan, group| plan.with_watched(0, &service(group)))
+    }
+
+    /// Returns the text of the quorum server's settings, with `directory` for all it has.
+    pub(super) fn witness_text(directory: &Path) -> String {
+        format!(
+            "version = 1\nlisten = [\"0.0.0.0:6940\"]\nlongest_promise = \"300ms\"\n\
+             state_dir = \"{0}\"\ncontrol = \"{0}/quorum.control\"\n\n[[cluster]]\n\
+             name = \"trial\"\nkey_file = \"{0}/key\"\nwitness = 1\n\
+             heartbeat = \"50ms\"\ndead = \"220ms\"\n",
+            directory.display()
+        )
+    }
+
+    /// Returns the text of the settings, with `directory` for the key.
+    pub(super) fn text(&self, directory: &Path) -> String {
+        let mut text = format!(
+            "version = 1\ncluster = \"trial\"\nkey_file = \"{0}/key\"\nstate_dir = \"{0}\"\n\
+             quorum = [\"majority\"{1}]\n\n[timing]\nheartbeat = \"50ms\"\ndead = \"220ms\"\n\
+             promise = \"250ms\"\nsettle = \"600ms\"\n",
+            directory.display(),
+            if self.has_witness { ", \"witness\"" } else { "" },
+        );
+        for name in &self.nodes {
+            text += &format!("\n[[node]]\nname = \"{name}\"\n");
+        }
+        if self.has_witness {
+            text += &format!("\n[[witness]]\nname = \"{WITNESS}\"\n");
+        }
+        for cable in 0..self.cables {
+            let members: Vec<String> = self
+                .members()
+                .map(|(name, number)| format!("{name} = \"10.{}.0.{number}\"", 77 + cable))
+                .collect();
+            text += &format!(
+                "\n[[link]]\nname = \"lan{cable}\"\nkind = \"udp\"\nadapter = \"eth{cable}\"\n\
+                 delivery = \"multicast\"\nmulticast = \"239.255.76.83\"\nport = 6940\n\
+                 members = {{ {} }}\n",
+                members.join(", ")
+            );
+        }
+        for (group, (name, nodes)) in self.groups.iter().enumerate() {
+            text += &format!(
+                "\n[[group]]\nname = \"{name}\"\naddresses = [\"{}/24\"]\nprefer = {nodes:?}\n\
+                 conflict_probe = \"50ms\"\n",
+                service(group)
+            );
+        }
+        text + &self.services
+    }
+}
+
+/// Returns the service address of the group with this index.
+pub(super) fn service(group: usize) -> String {
+    format!("10.77.0.{}", 100 + group)
+}
