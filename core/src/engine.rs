@@ -203,6 +203,7 @@ impl Engine {
         now: Instant,
         buffer: &mut [u8; MAX_FRAME_LEN],
     ) -> Option<Transmit> {
+        self.is_checked &= now <= self.now;
         self.now = self.now.max(now);
         if self.owed.is_empty() {
             if !self.cadence.take(self.now) {
