@@ -42,6 +42,9 @@ pub struct Setup {
     pub failback: Failback,
     /// How long starting and stopping take, in microseconds.
     pub start_us: Micros,
+    /// The budget for stopping where the guard is `stop`, in milliseconds; then a watchdog ends the
+    /// machine.
+    pub stop_ms: u64,
 }
 
 impl Setup {
@@ -60,6 +63,7 @@ impl Setup {
             guard: Guard::Address,
             failback: Failback::Off,
             start_us: 100,
+            stop_ms: 6,
         }
     }
 
@@ -68,13 +72,19 @@ impl Setup {
     pub fn authority(&self) -> Duration {
         let lease = Lease {
             promise: Duration::from_millis(self.promise_ms),
-            stop: Duration::ZERO,
+            stop: self.stop(),
             granularity: Duration::ZERO,
             overshoot: Duration::ZERO,
             holder_error: self.clock_error,
             voter_error: self.clock_error,
         };
         lease.authority().unwrap_or_default()
+    }
+
+    /// Returns how long what is held may stay up after authority has ended.
+    fn stop(&self) -> Duration {
+        let has_to_stop = self.guard == Guard::Stop;
+        if has_to_stop { Duration::from_millis(self.stop_ms) } else { Duration::ZERO }
     }
 
     fn config(&self, me: NodeId) -> Config {
@@ -141,7 +151,8 @@ enum Brain {
     Witness(Box<Witness>),
 }
 
-/// The service addresses of one group on one server, as its kernel answers for them.
+/// What one group has up on one server: addresses for which its kernel answers, or services that
+/// have to be stopped.
 #[derive(Clone, Copy, Debug, Default)]
 struct Answering {
     /// Until when by the server's clock.
@@ -266,6 +277,15 @@ impl World {
     /// # Panics
     /// If the setup is inconsistent.
     pub fn start(&mut self, number: u8) {
+        self.start_with(number, |_| {});
+    }
+
+    /// Starts the process on `number` like [`start`](Self::start), with other settings than the
+    /// rest.
+    ///
+    /// # Panics
+    /// If the settings are inconsistent.
+    pub fn start_with(&mut self, number: u8, change: impl FnOnce(&mut Config)) {
         let boot = BootId::new(self.random.bits());
         let (now, setup) = (self.now, self.setup.clone());
         let Some(host) = self.hosts.get_mut(&number) else { return };
@@ -286,8 +306,10 @@ impl World {
             };
             Brain::Witness(Box::new(Witness::new(&config, keyring(), boot, host.reserved, local)))
         } else {
+            let mut config = setup.config(id);
+            change(&mut config);
             Brain::Server(Box::new(Engine::new(
-                setup.config(id),
+                Config::new(config).expect("a consistent configuration"),
                 keyring(),
                 boot,
                 host.reserved,
@@ -594,14 +616,21 @@ impl World {
         }
     }
 
-    /// Moves the kernel leases of a server to what its engine says now. A group is answered for
-    /// while it is started.
+    /// Moves what a server has up to what its engine says now. A group is answered for while it is
+    /// started; what has to be stopped is up until it has been, or until the watchdog ends the
+    /// machine.
     fn move_leases(&mut self, number: u8) {
         let Some(host) = self.hosts.get_mut(&number) else { return };
         if let Some(Brain::Server(engine)) = &host.brain {
             for (group, lease) in GroupId::all().zip(&mut host.leases) {
-                let up = engine.group(group).is_some_and(|group| group.role().needs_authority());
-                let until = if up { engine.authority_end(group) } else { None };
+                let role = engine.group(group).map_or(Role::Idle, |group| group.role());
+                let until = if role.needs_authority() {
+                    engine.authority_end(group).map(|end| end + self.setup.stop())
+                } else if role.is_up() && self.setup.guard == Guard::Stop {
+                    lease.until
+                } else {
+                    None
+                };
                 if lease.until != until {
                     *lease = Answering::new(until, host.clock);
                 }
@@ -614,13 +643,11 @@ impl World {
             if other == from || to.is_some_and(|to| to != other) {
                 continue;
             }
-            // A witness answers over the first link that is whole.
-            let link = match to {
-                Some(_) => (0..self.setup.links)
-                    .find(|link| !self.network.cuts.contains(&(from, other, *link))),
-                None => Some(link),
-            };
-            let Some(link) = link else { continue };
+            // A witness answers over the first link that is whole, or in vain.
+            let link = to.map_or(link, |_| {
+                let whole = |link: &u8| !self.network.cuts.contains(&(from, other, *link));
+                (0..self.setup.links).find(whole).unwrap_or(0)
+            });
             if self.recording {
                 self.recorded.push((from, other, link, bytes.to_vec()));
             }
@@ -709,6 +736,11 @@ impl Host {
     }
 }
 
-fn keyring() -> Keyring {
+/// Returns the keys that everybody has.
+///
+/// # Panics
+/// Never: there is one key, and it signs.
+#[must_use]
+pub fn keyring() -> Keyring {
     Keyring::new(&[(KeyId(0), Key::new([9; KEY_LEN]))], KeyId(0)).expect("one key that signs")
 }

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lifesign_core::group::Failback;
+use lifesign_core::group::{Failback, Guard};
 use lifesign_core::time::Duration;
 use lifesign_tests::random::Random;
 use lifesign_tests::world::{Setup, World};
@@ -45,10 +45,12 @@ fn setup(random: &mut Random) -> Setup {
         if random.chance(30) { Failback::After(Duration::from_millis(100)) } else { Failback::Off };
     let groups = random.pick(&[1, 2, 3]);
     let start_us = random.pick(&[1, 100, 5000]);
+    let guard = random.pick(&[Guard::Address, Guard::Address, Guard::Stop]);
     Setup {
         groups,
         links: random.pick(&[1, 2]),
         failback,
+        guard,
         start_us,
         ..Setup::fast(nodes, witnesses)
     }

@@ -1,0 +1,280 @@
+//! Copies of the sources, and the tests run on them.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Change, Mutant};
+
+/// Tests that are built and run together, the quickest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// The core's own tests.
+    Units,
+    /// Stories in virtual time.
+    Scenarios,
+    /// Random faults in virtual time, a bounded number of seeds.
+    Swarm,
+}
+
+impl Layer {
+    /// The layers in their order.
+    pub const ALL: [Self; 3] = [Self::Units, Self::Scenarios, Self::Swarm];
+
+    const fn targets(self) -> &'static [&'static str] {
+        match self {
+            Self::Units => &["-p", "lifesign-core", "--lib"],
+            Self::Scenarios => &["-p", "lifesign-tests", "--test", "scenarios", "--test", "rules"],
+            Self::Swarm => &["-p", "lifesign-tests", "--test", "swarm"],
+        }
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Units => "units",
+            Self::Scenarios => "scenarios",
+            Self::Swarm => "swarm",
+        })
+    }
+}
+
+/// How a trial ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every layer passed.
+    Survived,
+    /// A layer failed: which, and the first test in it that did.
+    Caught(Layer, String),
+}
+
+/// Why a trial could not be held.
+#[derive(Debug)]
+pub enum TrialError {
+    /// A file or a program could not be used.
+    Io(String, io::Error),
+    /// The text to change stands this often in the file, and not once.
+    Text(&'static Change, usize),
+    /// The copy does not build; the compiler's last words.
+    Build(String),
+}
+
+impl fmt::Display for TrialError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(what, error) => write!(formatter, "{what}: {error}"),
+            Self::Text(change, count) => {
+                write!(formatter, "{}: found {count} times: {}", change.file, change.find)
+            }
+            Self::Build(words) => write!(formatter, "does not build:\n{words}"),
+        }
+    }
+}
+
+impl std::error::Error for TrialError {}
+
+/// A copy of the core and of the tests that need no more than the core.
+#[derive(Debug)]
+pub struct Copied {
+    sources: PathBuf,
+    copy: PathBuf,
+    target: PathBuf,
+    seeds: u64,
+}
+
+/// The modules of this crate that simulate; the copy has no other.
+const MODULES: [&str; 2] = ["random", "world"];
+/// The tests that are run on the copy.
+const TESTS: [&str; 3] = ["scenarios", "rules", "swarm"];
+/// A test that has not ended after this long never will.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+impl Copied {
+    /// Copies the sources at `sources` to `place`, where they are also built. The swarm runs
+    /// `seeds` seeds.
+    ///
+    /// # Errors
+    /// Says which file could not be read or written.
+    pub fn new(sources: &Path, place: &Path, seeds: u64) -> Result<Self, TrialError> {
+        let (copy, target) = (place.join("copy"), place.join("target"));
+        let copied = Self { sources: sources.into(), copy, target, seeds };
+        copied.write("Cargo.toml", &reduced(&copied.read("Cargo.toml")?))?;
+        copied.write("Cargo.lock", &copied.read("Cargo.lock")?)?;
+        copied.write("core/Cargo.toml", &copied.read("core/Cargo.toml")?)?;
+        copied.write("tests/Cargo.toml", &without_shell(&copied.read("tests/Cargo.toml")?))?;
+        copied.copy_tree(Path::new("core/src"))?;
+        let modules = MODULES.map(|module| format!("pub mod {module};\n")).concat();
+        copied.write("tests/src/lib.rs", &modules)?;
+        for file in MODULES.map(|module| format!("tests/src/{module}.rs")) {
+            copied.write(&file, &copied.read(&file)?)?;
+        }
+        for file in TESTS.map(|test| format!("tests/tests/{test}.rs")) {
+            copied.write(&file, &copied.read(&file)?)?;
+        }
+        Ok(copied)
+    }
+
+    /// Runs the layers on the copy with `mutant`'s changes made, or without any, and puts the copy
+    /// right again.
+    ///
+    /// # Errors
+    /// Says why nothing can be said: a text that is not there once, or a copy that does not build.
+    pub fn judge(&self, mutant: Option<&Mutant>) -> Result<Outcome, TrialError> {
+        let changes = mutant.map_or(&[][..], |mutant| mutant.changes);
+        for change in changes {
+            let path = self.copy.join(change.file);
+            let source = fs::read_to_string(&path).map_err(io_at(&path))?;
+            let changed = change.apply(&source).map_err(|count| TrialError::Text(change, count));
+            if changed.is_err() {
+                self.restore(changes)?;
+            }
+            self.write(change.file, &changed?)?;
+        }
+        let outcome = self.run_layers();
+        self.restore(changes)?;
+        outcome
+    }
+
+    fn restore(&self, changes: &[Change]) -> Result<(), TrialError> {
+        changes.iter().try_for_each(|change| self.write(change.file, &self.read(change.file)?))
+    }
+
+    fn run_layers(&self) -> Result<Outcome, TrialError> {
+        for layer in Layer::ALL {
+            for program in self.build(layer)? {
+                if let Some(test) = self.run(&program)? {
+                    return Ok(Outcome::Caught(layer, test));
+                }
+            }
+        }
+        Ok(Outcome::Survived)
+    }
+
+    /// Builds a layer and returns its programs.
+    fn build(&self, layer: Layer) -> Result<Vec<PathBuf>, TrialError> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let output = Command::new(cargo)
+            .args(["test", "--offline", "--no-run", "--color", "never"])
+            .args(layer.targets())
+            .current_dir(&self.copy)
+            .env("CARGO_TARGET_DIR", &self.target)
+            .env("CARGO_PROFILE_DEV_DEBUG", "false")
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| TrialError::Io("run cargo".into(), error))?;
+        let words = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() {
+            let errors = words.lines().skip_while(|line| !line.starts_with("error")).take(20);
+            return Err(TrialError::Build(errors.collect::<Vec<_>>().join("\n")));
+        }
+        let programs = words.lines().filter_map(|line| {
+            let line = line.trim_start().strip_prefix("Executable ")?;
+            Some(self.copy.join(line.rsplit_once('(')?.1.strip_suffix(')')?))
+        });
+        Ok(programs.collect())
+    }
+
+    /// Runs a test program and returns the first of its tests that failed.
+    fn run(&self, program: &Path) -> Result<Option<String>, TrialError> {
+        let told = self.target.join("told");
+        let out = File::create(&told).map_err(io_at(&told))?;
+        let mut child = Command::new(program)
+            .current_dir(&self.copy)
+            .env("LIFESIGN_SEEDS", self.seeds.to_string())
+            .env_remove("LIFESIGN_SEED")
+            .env("RUST_BACKTRACE", "0")
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(io_at(program))?;
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().map_err(io_at(program))? {
+                break status;
+            }
+            if begun.elapsed() > PATIENCE {
+                child.kill().and_then(|()| child.wait()).map_err(io_at(program))?;
+                return Ok(Some("never ends".into()));
+            }
+            thread::sleep(Duration::from_millis(20));
+        };
+        if status.success() {
+            return Ok(None);
+        }
+        let told = fs::read_to_string(&told).map_err(io_at(&told))?;
+        let failed = told.lines().find_map(|line| {
+            line.strip_prefix("test ")?.strip_suffix(" ... FAILED").map(String::from)
+        });
+        Ok(Some(failed.unwrap_or_else(|| format!("{} ended early: {status}", program.display()))))
+    }
+
+    fn copy_tree(&self, folder: &Path) -> Result<(), TrialError> {
+        let path = self.sources.join(folder);
+        for entry in fs::read_dir(&path).map_err(io_at(&path))? {
+            let entry = entry.map_err(io_at(&path))?;
+            let inner = folder.join(entry.file_name());
+            if entry.path().is_dir() {
+                self.copy_tree(&inner)?;
+            } else {
+                let name = inner.to_string_lossy();
+                self.write(&name, &self.read(&name)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, file: &str) -> Result<String, TrialError> {
+        let path = self.sources.join(file);
+        fs::read_to_string(&path).map_err(io_at(&path))
+    }
+
+    /// Writes a file of the copy, unless it is so already: what has not changed is not built again.
+    fn write(&self, file: &str, text: &str) -> Result<(), TrialError> {
+        let path = self.copy.join(file);
+        if fs::read_to_string(&path).is_ok_and(|present| present == text) {
+            return Ok(());
+        }
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(io_at(folder))?;
+        }
+        fs::write(&path, text).map_err(io_at(&path))
+    }
+}
+
+fn io_at(path: &Path) -> impl FnOnce(io::Error) -> TrialError {
+    let path = path.display().to_string();
+    move |error| TrialError::Io(path, error)
+}
+
+/// Returns the workspace's manifest for the core and the tests alone, without lints: a mutant may
+/// leave a name unused.
+fn reduced(manifest: &str) -> String {
+    let mut kept = String::from("[workspace.lints.rust]\nunused = \"allow\"\n");
+    let mut keep = true;
+    for line in without_shell(manifest).lines() {
+        if line.starts_with('[') {
+            keep = !line.starts_with("[workspace.lints");
+        }
+        let members = line.starts_with("members =") || line.starts_with("default-members =");
+        if keep && !members {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+        if line == "[workspace]" {
+            kept.push_str("members = [\"core\", \"tests\"]\n");
+        }
+    }
+    kept
+}
+
+/// Returns a manifest without the dependency on the daemon.
+fn without_shell(manifest: &str) -> String {
+    let shell = |line: &&str| line.starts_with("lifesign.") || line.starts_with("lifesign =");
+    manifest.lines().filter(|line| !shell(line)).map(|line| format!("{line}\n")).collect()
+}
