@@ -370,3 +370,33 @@ fn of_two_claims_at_one_moment_the_worse_makes_way() {
         assert!(world.outage[0] <= 5 * MS, "{} us{}", world.outage[0], world.told());
     }
 }
+
+#[test]
+fn a_promise_to_an_earlier_claim_that_comes_late_is_no_support() {
+    let mut fresh = 0;
+    for seed in 0..30 {
+        let slow = Setup { heartbeat_ms: 10, dead_ms: 20, promise_ms: 100, ..Setup::fast(2, 1) };
+        let mut world = World::running(slow, seed);
+        world.run_for(seed * 417);
+        world.recording = true;
+        world.network.cuts.extend([(16, 0, 0), (1, 0, 0)]);
+        world.run_for(7 * MS);
+        world.recording = false;
+        world.order(0, |engine, now| engine.handle_failed(group(), now));
+        world.run_for(MS / 2);
+        assert_eq!(role(&world, 0), Role::Idle, "{}", world.told());
+        world.cut(0, 1);
+        world.cut(0, 16);
+        world.order(1, |engine, now| engine.handle_takeover(None, now));
+        expect_holder(&mut world, 24, Some(1));
+        world.order(0, |engine, now| engine.handle_takeover(None, now));
+        for (from, to, on, bytes) in std::mem::take(&mut world.recorded) {
+            if (from, to) == (16, 0) {
+                world.inject(to, on, bytes);
+            }
+        }
+        expect_holder(&mut world, 3, Some(1));
+        fresh += usize::from(hears(&world, 0, 16));
+    }
+    assert!(fresh > 0, "what comes late must not always be too late");
+}

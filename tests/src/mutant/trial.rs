@@ -85,6 +85,8 @@ pub struct Copied {
     copy: PathBuf,
     target: PathBuf,
     seeds: u64,
+    /// Held as long as the copy is used, so that nobody else changes it meanwhile.
+    _lock: File,
 }
 
 /// The modules of this crate that simulate; the copy has no other.
@@ -102,7 +104,11 @@ impl Copied {
     /// Says which file could not be read or written.
     pub fn new(sources: &Path, place: &Path, seeds: u64) -> Result<Self, TrialError> {
         let (copy, target) = (place.join("copy"), place.join("target"));
-        let copied = Self { sources: sources.into(), copy, target, seeds };
+        fs::create_dir_all(place).map_err(io_at(place))?;
+        let lock = place.join("lock");
+        let held = File::create(&lock).map_err(io_at(&lock))?;
+        held.lock().map_err(io_at(&lock))?;
+        let copied = Self { sources: sources.into(), copy, target, seeds, _lock: held };
         copied.write("Cargo.toml", &reduced(&copied.read("Cargo.toml")?))?;
         copied.write("Cargo.lock", &copied.read("Cargo.lock")?)?;
         copied.write("core/Cargo.toml", &copied.read("core/Cargo.toml")?)?;

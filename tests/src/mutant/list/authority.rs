@@ -110,6 +110,38 @@ pub(super) const MUTANTS: &[Mutant] = &[
             },
         ],
     ),
+    Mutant {
+        fate: Fate::Covered {
+            because: "A promise under an earlier token was renewed by a frame before the claim, \
+                      whose echo does not count.",
+            both: "support-of-any-token-and-age",
+        },
+        ..caught(
+            "support-of-any-token",
+            "A promise under another token is no support.",
+            &[Change {
+                file: "core/src/engine/frames.rs",
+                find: "word.to == Some(me) && Some(word.token) == state.role.token()",
+                replace: "word.to == Some(me) && state.role.token().is_some()",
+            }],
+        )
+    },
+    caught(
+        "support-of-any-token-and-age",
+        "A promise under another token is no support, nor is an echo of a frame before the claim.",
+        &[
+            Change {
+                file: "core/src/engine/frames.rs",
+                find: "word.to == Some(me) && Some(word.token) == state.role.token()",
+                replace: "word.to == Some(me) && state.role.token().is_some()",
+            },
+            Change {
+                file: "core/src/engine/frames.rs",
+                find: "if number >= first {",
+                replace: "if number >= first || true {",
+            },
+        ],
+    ),
     caught(
         "support-outlives-claim",
         "Support of an earlier claim does not count for a new one.",
