@@ -1,10 +1,10 @@
 //! Mutants: lifesign with one safety rule taken out, so that it can be shown that a test notices.
 //!
-//! [`list`] names each rule and the text that carries it, [`trial`] builds a copy of the sources
+//! [`list`] names each rule and the text that carries it, [`judge`] builds a copy of the sources
 //! without that text and runs the tests on it. The program `mutants` does both for all.
 
+pub mod judge;
 pub mod list;
-pub mod trial;
 
 /// One rule and how to take it out.
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use lifesign_tests::mutant::trial::{Copied, Outcome, TrialError};
+use lifesign_tests::mutant::judge::{Copied, JudgeError, Outcome};
 use lifesign_tests::mutant::{Fate, Mutant, list};
 
 /// How many seeds the swarm runs on each mutant.
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 }
 
 /// Tries the unchanged sources and then each mutant, and returns whether all went as expected.
-fn try_all(chosen: &[&Mutant]) -> Result<bool, TrialError> {
+fn try_all(chosen: &[&Mutant]) -> Result<bool, JudgeError> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| sources.join("target"), PathBuf::from);
@@ -62,7 +62,7 @@ fn try_all(chosen: &[&Mutant]) -> Result<bool, TrialError> {
         let since = Instant::now();
         let outcome = match copied.judge(Some(mutant)) {
             Ok(outcome) => told(&outcome),
-            Err(error @ TrialError::Io(..)) => return Err(error),
+            Err(error @ JudgeError::Io(..)) => return Err(error),
             Err(error) => error.to_string(),
         };
         let expected = match mutant.fate {

@@ -44,7 +44,7 @@ impl fmt::Display for Layer {
     }
 }
 
-/// How a trial ended.
+/// How a judgement ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Every layer passed.
@@ -53,9 +53,9 @@ pub enum Outcome {
     Caught(Layer, String),
 }
 
-/// Why a trial could not be held.
+/// Why nothing can be said.
 #[derive(Debug)]
-pub enum TrialError {
+pub enum JudgeError {
     /// A file or a program could not be used.
     Io(String, io::Error),
     /// The text to change stands this often in the file, and not once.
@@ -64,7 +64,7 @@ pub enum TrialError {
     Build(String),
 }
 
-impl fmt::Display for TrialError {
+impl fmt::Display for JudgeError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(what, error) => write!(formatter, "{what}: {error}"),
@@ -76,7 +76,7 @@ impl fmt::Display for TrialError {
     }
 }
 
-impl std::error::Error for TrialError {}
+impl std::error::Error for JudgeError {}
 
 /// A copy of the core and of the tests that need no more than the core.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Copied {
     ///
     /// # Errors
     /// Says which file could not be read or written.
-    pub fn new(sources: &Path, place: &Path, seeds: u64) -> Result<Self, TrialError> {
+    pub fn new(sources: &Path, place: &Path, seeds: u64) -> Result<Self, JudgeError> {
         let (copy, target) = (place.join("copy"), place.join("target"));
         fs::create_dir_all(place).map_err(io_at(place))?;
         let lock = place.join("lock");
@@ -130,12 +130,12 @@ impl Copied {
     ///
     /// # Errors
     /// Says why nothing can be said: a text that is not there once, or a copy that does not build.
-    pub fn judge(&self, mutant: Option<&Mutant>) -> Result<Outcome, TrialError> {
+    pub fn judge(&self, mutant: Option<&Mutant>) -> Result<Outcome, JudgeError> {
         let changes = mutant.map_or(&[][..], |mutant| mutant.changes);
         for change in changes {
             let path = self.copy.join(change.file);
             let source = fs::read_to_string(&path).map_err(io_at(&path))?;
-            let changed = change.apply(&source).map_err(|count| TrialError::Text(change, count));
+            let changed = change.apply(&source).map_err(|count| JudgeError::Text(change, count));
             if changed.is_err() {
                 self.restore(changes)?;
             }
@@ -146,11 +146,11 @@ impl Copied {
         outcome
     }
 
-    fn restore(&self, changes: &[Change]) -> Result<(), TrialError> {
+    fn restore(&self, changes: &[Change]) -> Result<(), JudgeError> {
         changes.iter().try_for_each(|change| self.write(change.file, &self.read(change.file)?))
     }
 
-    fn run_layers(&self) -> Result<Outcome, TrialError> {
+    fn run_layers(&self) -> Result<Outcome, JudgeError> {
         for layer in Layer::ALL {
             for program in self.build(layer)? {
                 if let Some(test) = self.run(&program)? {
@@ -162,7 +162,7 @@ impl Copied {
     }
 
     /// Builds a layer and returns its programs.
-    fn build(&self, layer: Layer) -> Result<Vec<PathBuf>, TrialError> {
+    fn build(&self, layer: Layer) -> Result<Vec<PathBuf>, JudgeError> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
             .args(["test", "--offline", "--no-run", "--color", "never"])
@@ -172,11 +172,11 @@ impl Copied {
             .env("CARGO_PROFILE_DEV_DEBUG", "false")
             .stdin(Stdio::null())
             .output()
-            .map_err(|error| TrialError::Io("run cargo".into(), error))?;
+            .map_err(|error| JudgeError::Io("run cargo".into(), error))?;
         let words = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
             let errors = words.lines().skip_while(|line| !line.starts_with("error")).take(20);
-            return Err(TrialError::Build(errors.collect::<Vec<_>>().join("\n")));
+            return Err(JudgeError::Build(errors.collect::<Vec<_>>().join("\n")));
         }
         let programs = words.lines().filter_map(|line| {
             let line = line.trim_start().strip_prefix("Executable ")?;
@@ -186,7 +186,7 @@ impl Copied {
     }
 
     /// Runs a test program and returns the first of its tests that failed.
-    fn run(&self, program: &Path) -> Result<Option<String>, TrialError> {
+    fn run(&self, program: &Path) -> Result<Option<String>, JudgeError> {
         let told = self.target.join("told");
         let out = File::create(&told).map_err(io_at(&told))?;
         let mut child = Command::new(program)
@@ -220,7 +220,7 @@ impl Copied {
         Ok(Some(failed.unwrap_or_else(|| format!("{} ended early: {status}", program.display()))))
     }
 
-    fn copy_tree(&self, folder: &Path) -> Result<(), TrialError> {
+    fn copy_tree(&self, folder: &Path) -> Result<(), JudgeError> {
         let path = self.sources.join(folder);
         for entry in fs::read_dir(&path).map_err(io_at(&path))? {
             let entry = entry.map_err(io_at(&path))?;
@@ -235,13 +235,13 @@ impl Copied {
         Ok(())
     }
 
-    fn read(&self, file: &str) -> Result<String, TrialError> {
+    fn read(&self, file: &str) -> Result<String, JudgeError> {
         let path = self.sources.join(file);
         fs::read_to_string(&path).map_err(io_at(&path))
     }
 
     /// Writes a file of the copy, unless it is so already: what has not changed is not built again.
-    fn write(&self, file: &str, text: &str) -> Result<(), TrialError> {
+    fn write(&self, file: &str, text: &str) -> Result<(), JudgeError> {
         let path = self.copy.join(file);
         if fs::read_to_string(&path).is_ok_and(|present| present == text) {
             return Ok(());
@@ -253,9 +253,9 @@ impl Copied {
     }
 }
 
-fn io_at(path: &Path) -> impl FnOnce(io::Error) -> TrialError {
+fn io_at(path: &Path) -> impl FnOnce(io::Error) -> JudgeError {
     let path = path.display().to_string();
-    move |error| TrialError::Io(path, error)
+    move |error| JudgeError::Io(path, error)
 }
 
 /// Returns the workspace's manifest for the core and the tests alone, without lints: a mutant may
