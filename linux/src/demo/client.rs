@@ -170,13 +170,13 @@ impl Runner {
     fn run(mut self) {
         // Without real-time priority it asks as it can, and the log shows how late that was.
         drop(sys::set_fifo_priority(PRIORITY));
-        let mut number = 0;
+        let mut number: u16 = 0;
         while !self.stop.load(Ordering::Relaxed) {
             let (timer_ready, socket_ready) = self.wait();
             self.stopwatch.calibrate();
             if timer_ready && self.timer.wait().is_ok() {
                 self.ask(number);
-                number += 1;
+                number = number.wrapping_add(1);
             }
             if socket_ready {
                 self.receive();

@@ -12,12 +12,13 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use self::example::{KEY, SETTINGS, WITNESS_SETTINGS};
+use self::example::{CALM, KEY, PACE, SETTINGS, TIMING, WITNESS_SETTINGS};
 use super::client::{Client, Log};
 use super::cluster::{Cluster, ClusterError};
 use super::lab::{Lab, LabError, MachinePlan, Plan, Role};
 use super::picture::{Health, MachineView, View};
 use super::show::Show;
+use crate::sys;
 
 /// The servers, in the order of preference.
 pub const SERVERS: [&str; 2] = ["alpha", "beta"];
@@ -54,6 +55,8 @@ pub struct Stage {
 impl Stage {
     /// Builds the laboratory, starts every daemon and the client.
     ///
+    /// Where daemons get no real-time priority their spans are longer, and so are the promises.
+    ///
     /// `program` is the lifesign program; everything is written to `directory`.
     ///
     /// # Errors
@@ -63,10 +66,15 @@ impl Stage {
         let address: IpAddr = SERVICE.parse().map_err(|_| StageError::Program("address"))?;
         let client = Client::start(lab.machine("client"), address).map_err(StageError::Start)?;
         let begun_us = lab.now_us();
+        // A thread of its own, because the priority stays with the thread that asks.
+        let is_realtime = thread::spawn(|| sys::set_fifo_priority(1).is_ok());
+        let is_realtime = is_realtime.join().unwrap_or(false);
         let cluster = Cluster::new(lab, program.to_owned(), directory.to_owned());
         let place = directory.display().to_string();
+        let [timing, pace] = if is_realtime { [""; 2] } else { CALM };
         let write = |name: &str, text: &str| {
             let text = text.replace("DIRECTORY", &place);
+            let text = text.replace(TIMING, timing).replace(PACE, pace);
             cluster.write(name, &text).map_err(StageError::Start)
         };
         write("key", KEY)?;
@@ -87,6 +95,9 @@ impl Stage {
             judged_us: 0,
             drawn_us: 0,
         };
+        if !is_realtime {
+            stage.announce("no real-time priority here, so the spans are longer");
+        }
         stage.announce("two servers and a witness start");
         stage.start_witness().map_err(StageError::Start)?;
         for name in SERVERS {

@@ -7,12 +7,25 @@ sign = 1
 1 = "6c6966657369676e2064656d6f206b65792c206e6f7420612073656372657421"
 "#;
 
-/// The settings of both servers, with `DIRECTORY` for the place of the key.
+/// Where the servers' table of spans goes.
+pub(super) const TIMING: &str = "TIMING";
+
+/// Where the witness's spans go.
+pub(super) const PACE: &str = "PACE";
+
+/// Spans for daemons that have to wait for a processor like everybody else.
+pub(super) const CALM: [&str; 2] = [
+    "[timing]\nheartbeat = \"20ms\"\ndead = \"200ms\"\npromise = \"250ms\"",
+    "heartbeat = \"20ms\"\ndead = \"200ms\"",
+];
+
+/// The settings of both servers, with `DIRECTORY`, [`TIMING`] and [`PACE`] to fill in.
 pub(super) const SETTINGS: &str = r#"version = 1
 cluster = "demo"
 key_file = "DIRECTORY/key"
 profile = "fast"
 quorum = ["majority", "witness"]
+TIMING
 
 [[node]]
 name = "alpha"
@@ -37,10 +50,10 @@ addresses = ["10.77.0.100/24"]
 prefer = ["alpha", "beta"]
 "#;
 
-/// The settings of the quorum server, with `DIRECTORY` for the place of the key.
+/// The settings of the quorum server, with `DIRECTORY`, [`TIMING`] and [`PACE`] to fill in.
 pub(super) const WITNESS_SETTINGS: &str = r#"version = 1
 listen = ["0.0.0.0:6940"]
-longest_promise = "100ms"
+longest_promise = "400ms"
 state_dir = "DIRECTORY/quorum"
 control = "DIRECTORY/quorum.control"
 
@@ -49,4 +62,5 @@ name = "demo"
 key_file = "DIRECTORY/key"
 witness = 1
 profile = "fast"
+PACE
 "#;

@@ -96,6 +96,9 @@ impl Runner {
     fn ask(&self, since_us: u64) {
         // Reading makes the timer quiet again. It fails only where another read came first.
         let mut refused = u64::from(self.timer.wait().is_err());
+        if !self.lock().asking {
+            return;
+        }
         for (port, frame) in &self.questions {
             let outcome = send(self.sockets[*port].as_raw_fd(), frame, MsgFlags::MSG_DONTWAIT);
             refused += u64::from(outcome.is_err());

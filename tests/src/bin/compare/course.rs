@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use lifesign::address::netlink::Netlink;
-use lifesign::demo::client::Client;
+use lifesign::demo::client::{Client, Log};
 use lifesign::demo::cluster::Cluster;
 use lifesign::demo::lab::{Lab, MachinePlan, Plan, Role};
 use nix::sys::signal::{Signal, kill};
@@ -22,7 +22,7 @@ use crate::cost::Cost;
 pub(crate) struct Course {
     contender: Contender,
     cluster: Cluster,
-    client: Client,
+    client: Option<Client>,
 }
 
 /// The outages of several crashes.
@@ -44,7 +44,7 @@ impl Course {
             contender.start_server(&mut cluster, name)?;
         }
         contender.start_witness(&mut cluster)?;
-        let course = Self { contender, cluster, client };
+        let course = Self { contender, cluster, client: Some(client) };
         course.await_settled(READY_US)?;
         Ok(course)
     }
@@ -61,7 +61,7 @@ impl Course {
             self.await_settled(SETTLED_US)?;
             let now_us = self.cluster.lab().now_us();
             let record = self.cluster.lab().switch().record(0);
-            let outage_us = self.client.log().longest_outage_us(begun_us, now_us);
+            let outage_us = self.log().longest_outage_us(begun_us, now_us);
             crashes.outages_ms.push(milliseconds(outage_us));
             crashes.on_wire_ms += milliseconds(record.on_wire.two_holders_us(begun_us, now_us));
             crashes.all_ms += milliseconds(record.all.two_holders_us(begun_us, now_us));
@@ -87,7 +87,7 @@ impl Course {
         self.cluster.lab().heal();
         self.await_settled(READY_US)?;
         let record = self.cluster.lab().switch().record(0).on_wire;
-        let log = self.client.log();
+        let log = self.log();
         let measure = |from_us, to_us| {
             let two_us = record.two_holders_us(from_us, to_us);
             let outage_us = log.longest_outage_us(from_us, to_us);
@@ -110,9 +110,16 @@ impl Course {
     pub(crate) fn idle(&mut self, seconds: u64) -> Result<String, Box<dyn Error>> {
         let mut text = String::new();
         let holder = self.holder().ok_or("nobody or more than one holds the address")?;
+        // Questions and echo requests would be paid for by whichever process runs meanwhile.
+        self.client = None;
+        self.cluster.lab().switch().set_asking(false);
         let before = self.costs()?;
         thread::sleep(Duration::from_secs(seconds));
         let after = self.costs()?;
+        self.cluster.lab().switch().set_asking(true);
+        let machine = self.cluster.lab_mut().machine("client");
+        self.client = Some(Client::start(machine, ADDRESS.parse()?)?);
+        self.await_settled(READY_US)?;
         for ((name, before), after) in SERVERS.into_iter().zip(before).zip(after) {
             let part = if name == holder { "holder" } else { "standby" };
             let minute = (after.processor_s - before.processor_s) * 60.0 / real(seconds);
@@ -137,7 +144,7 @@ impl Course {
         let holders: Vec<usize> = spans.map(|span| span.server).collect();
         let moves = holders.windows(2).filter(|pair| pair[0] != pair[1]).count();
         let losses = holders.len().saturating_sub(1);
-        let log = self.client.log();
+        let log = self.log();
         Ok(format!(
             "  {BUSY_PROCESSES} busy processes for {seconds} s: {moves} moves, {losses} losses, two \
              holders {:.1} ms, longest outage {:.1} ms (client late by {:.1} ms in all)",
@@ -170,7 +177,8 @@ impl Course {
         let mut since_us = begun_us;
         loop {
             let now_us = self.cluster.lab().now_us();
-            let answered = self.client.last_arrival_us().is_some_and(|at| at + 20_000 >= now_us);
+            let last_us = self.client.as_ref().and_then(Client::last_arrival_us);
+            let answered = last_us.is_some_and(|at| at + 20_000 >= now_us);
             if self.holder().is_none() || !answered {
                 since_us = now_us;
             }
@@ -193,6 +201,10 @@ impl Course {
             return None;
         };
         SERVERS.into_iter().find(|name| lab.index_of(name) == holder)
+    }
+
+    fn log(&self) -> Log {
+        self.client.as_ref().map(Client::log).unwrap_or_default()
     }
 
     fn costs(&mut self) -> Result<[Cost; 2], Box<dyn Error>> {
