@@ -1,5 +1,6 @@
 //! The stage on which the scenes play: two servers, a witness and a client, with real daemons.
 
+mod answer;
 mod example;
 
 use std::fmt;
@@ -10,8 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
 
+pub use self::answer::Bounds;
+use self::answer::{is_complete, read_bounds};
 use self::example::{CALM, KEY, PACE, SETTINGS, TIMING, WITNESS_SETTINGS};
 use super::client::{Client, Log};
 use super::cluster::{Cluster, ClusterError};
@@ -25,17 +27,6 @@ pub const SERVERS: [&str; 2] = ["alpha", "beta"];
 
 /// The quorum server.
 pub const WITNESS: &str = "quorum";
-
-/// What `check` promises, in milliseconds without an answer.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Bounds {
-    /// After an orderly change of the holder.
-    pub switchover_ms: f64,
-    /// After the holder's daemon is killed while its machine lives.
-    pub daemon_killed_ms: f64,
-    /// After the holder or all its links fail, or its daemon freezes.
-    pub crash_ms: f64,
-}
 
 /// Machines, daemons and the client, and what is shown of them.
 #[derive(Debug)]
@@ -349,29 +340,6 @@ fn plan() -> Plan {
         .with_watched(0, SERVICE)
 }
 
-/// Returns the bounds of the first group in what `check --json` wrote.
-fn read_bounds(checked: &Value) -> Option<Bounds> {
-    let bounds = checked.get("groups")?.get(0)?.get("bounds")?;
-    let read = |name: &str| bounds.get(name)?.as_f64();
-    Some(Bounds {
-        switchover_ms: read("switchover_ms")?,
-        daemon_killed_ms: read("daemon_killed_ms")?,
-        crash_ms: read("crash_ms")?,
-    })
-}
-
-/// Returns whether a status says that the node takes part and that all its peers are alive.
-fn is_complete(status: &Value) -> bool {
-    if status.get("state").and_then(Value::as_str) != Some("online") {
-        return false;
-    }
-    let Some(peers) = status.get("peers").and_then(Value::as_array) else {
-        return false;
-    };
-    let alive = |peer: &Value| peer.get("state").and_then(Value::as_str) == Some("alive");
-    !peers.is_empty() && peers.iter().all(alive)
-}
-
 /// Why the stage could not be set.
 #[derive(Debug)]
 pub enum StageError {
@@ -406,30 +374,6 @@ impl core::error::Error for StageError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bounds_are_read_from_the_first_group() {
-        let text = r#"{"groups":[{"name":"www","bounds":
-            {"switchover_ms":2,"daemon_killed_ms":20.5,"crash_ms":60}}]}"#;
-        let bounds = read_bounds(&serde_json::from_str(text).unwrap());
-        let expected = Bounds { switchover_ms: 2.0, daemon_killed_ms: 20.5, crash_ms: 60.0 };
-        assert_eq!(bounds, Some(expected));
-        assert_eq!(read_bounds(&serde_json::json!({"groups": []})), None);
-    }
-
-    #[test]
-    fn a_status_is_complete_when_the_node_is_online_and_each_peer_alive() {
-        let status = |state: &str, peers: &[&str]| {
-            let peers: Vec<Value> =
-                peers.iter().map(|state| serde_json::json!({ "state": state })).collect();
-            serde_json::json!({ "state": state, "peers": peers })
-        };
-        assert!(is_complete(&status("online", &["alive", "alive"])));
-        assert!(!is_complete(&status("booting", &["alive", "alive"])));
-        assert!(!is_complete(&status("online", &["alive", "lost"])));
-        assert!(!is_complete(&status("online", &[])));
-        assert!(!is_complete(&Value::Null));
-    }
 
     #[test]
     fn the_other_server_is_the_other() {

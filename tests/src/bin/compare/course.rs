@@ -75,7 +75,7 @@ impl Course {
     pub(crate) fn split(&mut self) -> Result<String, Box<dyn Error>> {
         let holder = self.holder().ok_or("nobody or more than one holds the address")?;
         let ids = self.cluster.lab_mut().machine(holder).process_ids()?;
-        // Supervisors were started last and are to see nothing of it, so they are the first to stop.
+        // Supervisors were started last and are to see nothing of it: they stop first.
         let send = |signal| ids.iter().rev().try_for_each(|id| kill(Pid::from_raw(*id), signal));
         let frozen_us = self.cluster.lab().now_us();
         send(Signal::SIGSTOP)?;
