@@ -91,7 +91,7 @@ impl Scene {
             Self::DaemonKilled => bounds.daemon_killed_ms,
             Self::DaemonFrozen | Self::ServerCrashed => bounds.crash_ms,
             Self::LinkCut | Self::LinkHealed | Self::WitnessStopped | Self::WitnessBack => {
-                UNAFFECTED_MS
+                bounds.unaffected_ms
             }
         }
     }
@@ -216,9 +216,6 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-/// What a client may see of an event that does not touch the holder, in milliseconds.
-pub const UNAFFECTED_MS: f64 = 5.0;
-
 /// How long a scene is watched before its end is awaited, in milliseconds.
 const OBSERVED_MS: u64 = 1_000;
 
@@ -259,7 +256,7 @@ mod tests {
 
     #[test]
     fn an_outcome_in_json_has_the_agreed_fields() {
-        let outcome = Outcome::new(Scene::LinkCut, [1_250, 0], UNAFFECTED_MS, true);
+        let outcome = Outcome::new(Scene::LinkCut, [1_250, 0], 5.0, true);
         let text = serde_json::to_string(&outcome).unwrap();
         let expected = r#"{"scene":"link-cut","outage_ms":1.25,"two_holders_ms":0.0,"bound_ms":5.0,"kept":true}"#;
         assert_eq!(text, expected);

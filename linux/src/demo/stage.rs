@@ -72,7 +72,8 @@ impl Stage {
         let settings = write("lifesign.toml", SETTINGS)?;
         let witness_settings = write("witness.toml", WITNESS_SETTINGS)?;
         let checked = cluster.check(&settings).map_err(StageError::Settings)?;
-        let bounds = read_bounds(&checked).ok_or(StageError::Program("check --json"))?;
+        let bounds =
+            read_bounds(&checked, is_realtime).ok_or(StageError::Program("check --json"))?;
         let view = View { address: SERVICE.to_owned(), ..View::default() };
         let mut stage = Self {
             cluster,

@@ -11,16 +11,22 @@ pub struct Bounds {
     pub daemon_killed_ms: f64,
     /// After the holder or all its links fail, or its daemon freezes.
     pub crash_ms: f64,
+    /// After what does not touch the holder: what the laboratory itself may hold frames up.
+    pub unaffected_ms: f64,
 }
 
 /// Returns the bounds of the first group in what `check --json` wrote.
-pub(super) fn read_bounds(checked: &Value) -> Option<Bounds> {
+///
+/// What does not touch the holder is bound by the laboratory: a switch and a client that wait for a
+/// processor like everybody else hold frames up for longer than with real-time priority.
+pub(super) fn read_bounds(checked: &Value, is_realtime: bool) -> Option<Bounds> {
     let bounds = checked.get("groups")?.get(0)?.get("bounds")?;
     let read = |name: &str| bounds.get(name)?.as_f64();
     Some(Bounds {
         switchover_ms: read("switchover_ms")?,
         daemon_killed_ms: read("daemon_killed_ms")?,
         crash_ms: read("crash_ms")?,
+        unaffected_ms: if is_realtime { 5.0 } else { 50.0 },
     })
 }
 
@@ -44,10 +50,15 @@ mod tests {
     fn bounds_are_read_from_the_first_group() {
         let text = r#"{"groups":[{"name":"www","bounds":
             {"switchover_ms":2,"daemon_killed_ms":20.5,"crash_ms":60}}]}"#;
-        let bounds = read_bounds(&serde_json::from_str(text).unwrap());
-        let expected = Bounds { switchover_ms: 2.0, daemon_killed_ms: 20.5, crash_ms: 60.0 };
+        let bounds = read_bounds(&serde_json::from_str(text).unwrap(), true);
+        let expected = Bounds {
+            switchover_ms: 2.0,
+            daemon_killed_ms: 20.5,
+            crash_ms: 60.0,
+            unaffected_ms: 5.0,
+        };
         assert_eq!(bounds, Some(expected));
-        assert_eq!(read_bounds(&serde_json::json!({"groups": []})), None);
+        assert_eq!(read_bounds(&serde_json::json!({"groups": []}), true), None);
     }
 
     #[test]
