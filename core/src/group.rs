@@ -217,6 +217,8 @@ pub enum Reason {
     Start,
     /// Nobody has held it since this node started.
     Unheld,
+    /// Nobody holds it since this node let it go.
+    Free,
     /// The holder fell silent on every link.
     HolderLost(NodeId),
     /// The holder gave it up in good order.

@@ -24,6 +24,7 @@ pub fn reason(reason: Reason, name: &dyn Fn(NodeId) -> String) -> String {
     match reason {
         Reason::Start => "nothing has happened since this node started".to_owned(),
         Reason::Unheld => "nobody has held it since this node started".to_owned(),
+        Reason::Free => "nobody has taken it since this node let it go".to_owned(),
         Reason::HolderLost(node) => {
             format!("{}, which held it, fell silent on every link", name(node))
         }

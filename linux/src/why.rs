@@ -106,6 +106,8 @@ fn write_elsewhere(text: &mut String, report: &Report, group: &GroupReport) {
             (crate::report::PeerState::Alive, None) => {
                 "it has not claimed it; ask there".to_owned()
             }
+            (crate::report::PeerState::Left, _) => "it has left in good order".to_owned(),
+            (crate::report::PeerState::Unmet, _) => "it has not been met".to_owned(),
             (state, _) => format!("it is {}", state.word()),
         };
         if core::mem::take(&mut is_first) {

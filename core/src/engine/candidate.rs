@@ -91,6 +91,7 @@ impl Engine {
         }
         let reason = match self.group(group).and_then(|state| state.last_holder) {
             None => Reason::Unheld,
+            Some((holder, _)) if holder == self.config.me => Reason::Free,
             Some((holder, true)) => Reason::Released(holder),
             Some((holder, false)) => match self.holder(group) {
                 Some((holder, _)) => Reason::Released(holder),

@@ -4,6 +4,7 @@ use super::Engine;
 use crate::frame::Phase;
 use crate::group::{Failback, GroupId, Reason, Role, Token};
 use crate::node::NodeId;
+use crate::promise::Supported;
 use crate::time::Instant;
 
 impl Engine {
@@ -12,17 +13,20 @@ impl Engine {
     #[must_use]
     pub fn authority_end(&self, group: GroupId) -> Option<Instant> {
         let (state, settings) = (self.group(group)?, self.settings(group)?);
-        let (me, token) = (self.config.me, state.role.token()?);
         let mut support = state.support.clone();
-        let own = self.member.voter.promise(group, self.now).map(|promise| promise.to);
         // This node's own support is as old as the present moment while its promise to itself
         // lives.
-        if own.is_some_and(|to| {
-            to.node == me && to.token == token && to.boot == self.member.sequence.boot()
-        }) {
-            support.note(me, self.now);
+        if self.supports_itself(group, state.role.token()?) {
+            support.note(self.config.me, self.now);
         }
         support.since(&self.config.quorum).map(|since| since + settings.authority)
+    }
+
+    /// Returns whether this node, as a voter, has promised `group` to its own want under `token`.
+    pub(super) fn supports_itself(&self, group: GroupId, token: Token) -> bool {
+        let boot = self.member.sequence.boot();
+        let own = Supported { node: self.config.me, boot, token };
+        self.member.voter.promise(group, self.now).is_some_and(|promise| promise.to == own)
     }
 
     pub(super) fn has_authority(&self, group: GroupId) -> bool {

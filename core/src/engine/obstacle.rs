@@ -186,7 +186,10 @@ impl Engine {
         let (Some(state), Some(settings)) = (self.group(group), self.settings(group)) else {
             return NodeSet::EMPTY;
         };
-        let supporters = state.support.newer_than(self.now - settings.authority);
+        let mut supporters = state.support.newer_than(self.now - settings.authority);
+        if state.role.token().is_some_and(|token| self.supports_itself(group, token)) {
+            supporters.insert(self.config.me);
+        }
         self.config.quorum.members().difference(supporters)
     }
 

@@ -213,12 +213,14 @@ impl RawTiming {
         let or = |value: &Option<Spanned<Duration>>, default| {
             value.as_ref().map_or(default, |value| *value.get_ref())
         };
+        let beat = or(&heartbeat, profile.heartbeat());
         let raw = Self {
-            heartbeat: or(&heartbeat, profile.heartbeat()),
+            heartbeat: beat,
             promise: or(&promise, profile.promise()),
             clock_error: clock_error.map_or(Profile::CLOCK_ERROR, Spanned::into_inner),
             dead: or(&dead, profile.dead()),
-            settle: or(&settle, profile.settle()),
+            // Long enough to meet everybody, also where only the heartbeat was made longer.
+            settle: or(&settle, profile.settle().max(beat.times(6))),
             dispute: dispute.map(Spanned::into_inner),
             offer: offer.map(Spanned::into_inner),
             longest_promise,
