@@ -296,10 +296,15 @@ impl Addresses {
     }
 
     /// Takes in everything that the descriptor of [`AsFd`] tells of.
-    pub fn handle_readable(&mut self, now: Instant) {
+    ///
+    /// Returns whether the machine's adapters or addresses have changed. Neighbours who speak make
+    /// the descriptor readable as well, as often as they like.
+    pub fn handle_readable(&mut self, now: Instant) -> bool {
+        let mut is_news = false;
         let mut is_stale = false;
         let mut is_suspect = false;
         for change in self.wires.changes(&mut self.counters.failures) {
+            is_news = true;
             match change {
                 Change::Adapter(adapter) => is_stale |= self.handle_adapter(adapter),
                 Change::AdapterGone(adapter) => self.handle_adapter_gone(adapter.index),
@@ -317,6 +322,7 @@ impl Addresses {
             self.look_for_addresses();
         }
         self.hear(now);
+        is_news
     }
 
     /// Sends what is due.

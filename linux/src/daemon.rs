@@ -81,7 +81,7 @@ struct Holding {
     lease_end: Instant,
     /// When a step that failed is tried again.
     retry: Option<Instant>,
-    /// The adapters without which it cannot be served, that are gone or have no carrier now.
+    /// The adapters without which it cannot be served, that have no carrier now.
     impaired: Vec<String>,
     /// How each service is, in a few words.
     services: Vec<String>,

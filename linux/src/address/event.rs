@@ -268,6 +268,12 @@ impl Addresses {
         groups
     }
 
+    /// Returns whether every address of the group with this index has an adapter.
+    #[must_use]
+    pub fn is_placed(&self, group: usize) -> bool {
+        self.slots.iter().all(|slot| slot.group != group || slot.place.is_some())
+    }
+
     /// Whether an address has no adapter now.
     pub(super) fn is_incomplete(&self) -> bool {
         self.slots.iter().any(|slot| slot.place.is_none())

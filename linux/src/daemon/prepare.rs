@@ -181,10 +181,11 @@ fn prepare(
     configure(&settings, me, expected)?;
     let notifier = Notifier::from_environment().map_err(system("reach the service manager"))?;
     let signals = catch_signals().map_err(errno("catch signals"))?;
+    // Before any socket is open: what the executor inherited would never be closed.
+    let started = executor::start(&name).map_err(system("start the executor"))?;
     let links =
         settings.links.iter().map(|link| open_link(link, me)).collect::<Result<Vec<_>, _>>()?;
     let control = Control::bind(&settings.control).map_err(refused)?;
-    let started = executor::start(&name).map_err(system("start the executor"))?;
     let groups: Vec<Vec<ServiceAddress>> =
         settings.groups.iter().map(|group| group.addresses.clone()).collect();
     // From here on the kernel is touched.

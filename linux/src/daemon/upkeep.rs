@@ -245,20 +245,35 @@ impl Daemon {
                 ));
                 self.restore(group, now);
             }
-            AddressEvent::AdapterLost { adapter, groups }
-            | AddressEvent::CarrierLost { adapter, groups } => {
+            AddressEvent::CarrierLost { adapter, groups } => {
                 self.alert(format!("adapter {adapter} carries nothing"));
                 self.set_impaired(&adapter, &groups, true, now);
             }
-            AddressEvent::AdapterBack { adapter, groups }
-            | AddressEvent::CarrierBack { adapter, groups } => {
+            AddressEvent::AdapterLost { adapter, groups } => {
+                self.alert(format!("adapter {adapter} is gone"));
+                // What is gone has no carrier to wait for.
+                self.set_impaired(&adapter, &groups, false, now);
+            }
+            AddressEvent::CarrierBack { adapter, groups } => {
                 self.all_clear(&format!("adapter {adapter} "));
                 self.set_impaired(&adapter, &groups, false, now);
+            }
+            AddressEvent::AdapterBack { adapter, groups } => {
+                self.set_impaired(&adapter, &groups, false, now);
+                // It may have had another name when it went.
+                if (0..self.groups.len()).all(|at| self.is_able(at)) {
+                    self.all_clear("adapter ");
+                }
             }
             AddressEvent::AdapterUnusable { adapter, reason } => {
                 self.alert(format!("adapter {adapter} cannot be used: {reason}"));
             }
             AddressEvent::Renamed { from, to } => {
+                for name in self.groups.iter_mut().flat_map(|holding| &mut holding.impaired) {
+                    if *name == from {
+                        name.clone_from(&to);
+                    }
+                }
                 self.decided(format!("adapter {from} is called {to} from now on"));
             }
             AddressEvent::NeighboursLearned { group, ip, learned } => {
@@ -273,6 +288,12 @@ impl Daemon {
         }
     }
 
+    /// Returns whether each address of a group has an adapter, and each of those a carrier.
+    fn is_able(&self, at: usize) -> bool {
+        let has_carriers = self.groups.get(at).is_some_and(|holding| holding.impaired.is_empty());
+        has_carriers && self.addresses.is_placed(at)
+    }
+
     fn set_impaired(&mut self, adapter: &str, groups: &[usize], is_impaired: bool, now: Instant) {
         for at in groups {
             let (Some(group), Some(holding)) = (GroupId::all().nth(*at), self.groups.get_mut(*at))
@@ -283,8 +304,8 @@ impl Daemon {
             if is_impaired {
                 holding.impaired.push(adapter.to_owned());
             }
-            let is_able = holding.impaired.is_empty();
             let is_up = holding.conduct.has_addresses();
+            let is_able = self.is_able(*at);
             self.engine.handle_able(group, is_able, now);
             if is_able && is_up {
                 self.restore(*at, now);

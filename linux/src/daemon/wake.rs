@@ -100,8 +100,7 @@ impl Daemon {
     }
 
     fn hear(&mut self, ready: Ready, now: Instant) {
-        if ready.has(Source::Addresses) {
-            self.addresses.handle_readable(now);
+        if ready.has(Source::Addresses) && self.addresses.handle_readable(now) {
             self.look_at_links(now);
         }
         if ready.has(Source::Executor) {
