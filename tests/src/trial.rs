@@ -138,6 +138,20 @@ impl Trial {
         self.start(name);
     }
 
+    /// Starts the daemon of `name` until it answers, as often as an init system would.
+    ///
+    /// What a killed one left behind keeps its lock for a moment.
+    pub fn start_again(&mut self, name: &str) {
+        let begun_us = self.lab().now_us();
+        while self.status(name).is_null() {
+            assert!(self.lab().now_us() - begun_us < PATIENCE_US, "{name} does not start");
+            if !self.cluster.is_running(name) {
+                self.start(name);
+            }
+            pause(20);
+        }
+    }
+
     /// Sends a signal to the daemon of `name` and to none of its children.
     pub fn signal(&self, name: &str, signal: Signal) {
         self.cluster.signal(name, signal).expect("a daemon that runs");

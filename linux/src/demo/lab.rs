@@ -23,6 +23,7 @@
 mod plan;
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
@@ -103,6 +104,43 @@ impl Lab {
     pub fn set_carrier(&self, name: &str, cable: usize, up: bool) -> Result<(), LabError> {
         let port = self.places[self.index_of(name)].ports[cable];
         cable::switch(&near_end(port), up).map_err(LabError::Netlink)
+    }
+
+    /// Removes the adapter with the index `cable` from `name`, as if its card were pulled out.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn take_adapter(&mut self, name: &str, cable: usize) -> Result<(), LabError> {
+        let here = File::open("/proc/thread-self/ns/net").map_err(LabError::Switch)?;
+        let (port, index) = (self.port(name, cable), self.index_of(name));
+        let adapter = format!("eth{cable}");
+        let give = || {
+            // Its name is another one here, where others may have the same one.
+            cable::switch(&adapter, false).map_err(io::Error::other)?;
+            cable::rename(&adapter, &far_end(port)).map_err(io::Error::other)?;
+            cable::give(&far_end(port), &here).map_err(io::Error::other)
+        };
+        let given = self.places[index].machine.within(give);
+        given.map_err(|error| LabError::machine(name, error))
+    }
+
+    /// Gives an adapter that was taken back to `name`, with its address there as `IP/prefix`.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn return_adapter(
+        &mut self,
+        name: &str,
+        cable: usize,
+        address: &str,
+    ) -> Result<(), LabError> {
+        let (ip, prefix) = parse(address)?;
+        let (port, index) = (self.port(name, cable), self.index_of(name));
+        let machine = &self.places[index].machine;
+        cable::rename(&far_end(port), FAR_END).map_err(LabError::Netlink)?;
+        cable::give(FAR_END, machine.network()).map_err(LabError::Netlink)?;
+        let set_up = || set_up_end(&format!("eth{cable}"), ip, prefix).map_err(io::Error::other);
+        machine.within(set_up).map_err(|error| LabError::machine(name, error))
     }
 
     /// Plugs all cables of `name` in, or pulls them; the machine keeps its carrier.
@@ -273,6 +311,11 @@ const FAR_END: &str = "far";
 /// Returns the name of the cable's end at a port of the switch.
 fn near_end(port: usize) -> String {
     format!("port{port}")
+}
+
+/// Returns the name of the cable's far end while it is out of its machine.
+fn far_end(port: usize) -> String {
+    format!("card{port}")
 }
 
 /// Names the far end in the calling thread's network `name`, gives it an address and raises it.

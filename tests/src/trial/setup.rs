@@ -55,7 +55,8 @@ impl Setup {
         self
     }
 
-    /// Returns the setup with `text` appended to the settings, after the last group.
+    /// Returns the setup with `text` appended to the settings, after the last group;
+    /// `DIRECTORY` in it stands for where they are.
     #[must_use]
     pub fn with_services(mut self, text: &str) -> Self {
         self.services.push_str(text);
@@ -126,7 +127,7 @@ impl Setup {
                 service(group)
             );
         }
-        text + &self.services
+        text + &self.services.replace("DIRECTORY", &directory.display().to_string())
     }
 }
 
