@@ -35,6 +35,8 @@ impl Reservation {
         let text = match fs::read_to_string(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Token(0)),
+            // What is no text was not written here.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),
             Err(error) => return Err(ReservationError::Read { path: self.path.clone(), error }),
         };
         let token = text.lines().nth(1).and_then(|line| line.strip_prefix("used up to "));
@@ -119,6 +121,10 @@ mod tests {
             damaged[at] ^= 1;
             fs::write(&path, &damaged).unwrap();
             assert!(reservation.load().is_err(), "byte {at}");
+            damaged[at] = 0xff;
+            fs::write(&path, &damaged).unwrap();
+            let said = reservation.load().unwrap_err().to_string();
+            assert!(said.contains("damaged"), "byte {at}: {said}");
             fs::write(&path, &contents[..at]).unwrap();
             assert!(reservation.load().is_err(), "cut at {at}");
         }

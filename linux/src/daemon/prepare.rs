@@ -85,6 +85,7 @@ pub fn run(options: &Options) -> Result<(), StartError> {
     let me = choose_node(&settings, options.node.as_deref())?;
     let keyring = key::load(&settings.key_file, &settings.cluster).map_err(refused)?;
     check_adapters(&settings, me)?;
+    check_rights()?;
     let name = settings.name_of(me);
     let _lock = lock(&settings.state_dir, &name)?;
     let reservation = Reservation::new(&settings.state_dir, &name);
@@ -141,6 +142,28 @@ fn check_adapters(settings: &Settings, me: NodeId) -> Result<(), StartError> {
     }
     Ok(())
 }
+
+/// Whoever runs this must be allowed to change addresses and to speak for them.
+fn check_rights() -> Result<(), StartError> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    // Where the kernel does not tell, what is refused later says so itself.
+    let Some(rights) = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()) else {
+        return Ok(());
+    };
+    let needed = [(CAP_NET_ADMIN, "CAP_NET_ADMIN"), (CAP_NET_RAW, "CAP_NET_RAW")];
+    match needed.into_iter().find(|(number, _)| rights >> number & 1 == 0) {
+        Some((_, name)) => Err(refused(format!(
+            "this user may not change addresses: {name} is missing; run lifesign as root"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The right to change addresses, adapters and packet filters.
+const CAP_NET_ADMIN: u32 = 12;
+/// The right to speak in any protocol.
+const CAP_NET_RAW: u32 = 13;
 
 /// Takes the lock that keeps a second daemon of the same node away.
 fn lock(state_dir: &Path, name: &str) -> Result<Flock<File>, StartError> {
