@@ -94,7 +94,8 @@ impl Setup {
     }
 
     /// Returns the text of the settings, with `directory` for the key.
-    pub(super) fn text(&self, directory: &Path) -> String {
+    #[must_use]
+    pub fn text(&self, directory: &Path) -> String {
         let mut text = format!(
             "version = 1\ncluster = \"trial\"\nkey_file = \"{0}/key\"\nstate_dir = \"{0}\"\n\
              quorum = [\"majority\"{1}]\n\n[timing]\nheartbeat = \"50ms\"\ndead = \"220ms\"\n\
