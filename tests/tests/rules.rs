@@ -400,3 +400,18 @@ fn a_promise_to_an_earlier_claim_that_comes_late_is_no_support() {
     }
     assert!(fresh > 0, "what comes late must not always be too late");
 }
+
+#[test]
+fn in_an_even_split_without_a_witness_nobody_holds() {
+    for nodes in [2, 4] {
+        let mut world = World::running(Setup::fast(nodes, 0), 31);
+        for one in 0..nodes / 2 {
+            for other in nodes / 2..nodes {
+                world.cut(one, other);
+            }
+        }
+        expect_holder(&mut world, 1000, None);
+        world.heal();
+        expect_holder(&mut world, 500, Some(0));
+    }
+}
