@@ -104,6 +104,8 @@ struct Alerts {
     suspicious: u16,
     reported: Vec<(NodeId, u16)>,
     lost_records: u64,
+    /// Which peers were lost within the last minute, and when.
+    losses: Vec<(Instant, NodeId)>,
     looked_at: Instant,
 }
 

@@ -124,12 +124,13 @@ impl Server {
             let served = Served::new(settings, cluster, now)?;
             clusters.insert(cluster_id(&cluster.name), served);
         }
+        // Before the sockets are opened, which it would inherit.
+        let started = executor::start("witness").map_err(refused)?;
         let mut sockets = Vec::new();
         for address in &settings.listen {
             sockets.push(listen(*address)?);
         }
         let control = Control::bind(&settings.control).map_err(refused)?;
-        let started = executor::start("witness").map_err(refused)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(refused)?;
         let timer = Timer::new().map_err(refused)?;
         let obtained = realtime::enter(realtime::PRIORITY);

@@ -11,6 +11,9 @@ use crate::explain;
 
 /// How often counters are looked at for alerts.
 const LOOK: Duration = Duration::from_millis(1000);
+const MINUTE: Duration = Duration::from_millis(60_000);
+/// How often a peer may be lost within a minute before that is worth a word.
+const MANY_LOSSES: usize = 5;
 
 impl Daemon {
     /// Tells people what the engine has decided.
@@ -49,6 +52,9 @@ impl Daemon {
                     Condition::Lost(_) => format!("{name} is lost: silent on every link"),
                     Condition::Left(_) => format!("{name} has left in good order"),
                 });
+                if matches!(condition, Condition::Lost(_)) {
+                    self.note_loss(*node);
+                }
             }
             Event::FenceNeeded { group, node, .. } => {
                 let (group, node) = (self.group_name(group.index()), self.settings.name_of(*node));
@@ -71,6 +77,21 @@ impl Daemon {
         if lost > self.alerts.lost_records {
             self.alerts.lost_records = lost;
             self.alert("log records were lost: the log cannot keep up".to_owned());
+        }
+    }
+
+    /// A peer that comes and goes has a bad link, or speaks too seldom for this cluster.
+    fn note_loss(&mut self, node: NodeId) {
+        let now = self.engine.now();
+        self.alerts.losses.retain(|(at, _)| now.since(*at) < MINUTE);
+        self.alerts.losses.push((now, node));
+        let count = self.alerts.losses.iter().filter(|(_, other)| *other == node).count();
+        if count >= MANY_LOSSES {
+            let name = self.settings.name_of(node);
+            self.alert(format!(
+                "{name} comes and goes: its links lose frames, or its heartbeat is slower than this \
+                 cluster's"
+            ));
         }
     }
 
@@ -118,6 +139,14 @@ impl Daemon {
                 self.alert(format!("{text}: neither supports a new claim of the other"));
             } else {
                 self.all_clear(&text);
+            }
+        }
+        let now = self.engine.now();
+        self.alerts.losses.retain(|(at, _)| now.since(*at) < MINUTE);
+        for (node, _) in self.engine.member().peers.sessions() {
+            if !self.alerts.losses.iter().any(|(_, other)| *other == node) {
+                let text = format!("{} comes and goes", self.settings.name_of(node));
+                self.alerts.list.retain(|(_, known)| !known.starts_with(&text));
             }
         }
         let one_way = self.one_way_links();

@@ -178,10 +178,24 @@ fn lock(state_dir: &Path, name: &str) -> Result<Flock<File>, StartError> {
     let path = state_dir.join(format!("{name}.lock"));
     let file = File::options().create(true).write(true).truncate(false).open(&path);
     let file = file.map_err(|error| fails(error, &path))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, _)| {
-        refused(format!("lock {}: another lifesign is running as {name}", path.display()))
-    })
+    // A daemon that was killed is being cleaned up behind, by children that share its lock.
+    let until = clock::now() + LOCK_PATIENCE;
+    let mut file = file;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((again, _)) if !clock::now().has_reached(until) => file = again,
+            Err(_) => {
+                let path = path.display();
+                return Err(refused(format!("lock {path}: another lifesign is running as {name}")));
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
 }
+
+/// How long the lock is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_millis(2000);
 
 fn prepare(
     settings: Settings,

@@ -283,7 +283,10 @@ impl Daemon {
                     learned.answered,
                     learned.asked
                 );
-                self.decided(text);
+                // Told once; when claims of others make it say so again and again, that is no news.
+                if !self.decisions.iter().any(|(_, known)| *known == text) {
+                    self.decided(text);
+                }
             }
         }
     }
