@@ -412,6 +412,8 @@ fn in_an_even_split_without_a_witness_nobody_holds() {
         }
         expect_holder(&mut world, 1000, None);
         world.heal();
-        expect_holder(&mut world, 500, Some(0));
+        world.run_for(500 * MS);
+        safe(&world);
+        assert!(world.holder(0).is_some(), "{}", world.told());
     }
 }
