@@ -65,8 +65,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "A node's own support counts only while its promise to itself lives.",
         &[Change {
             file: "core/src/engine/holder.rs",
-            find: "if own.is_some_and(|to| {",
-            replace: "if own.is_none_or(|to| {\n            to.node != me ||",
+            find: "is_some_and(|promise| promise.to == own)",
+            replace: "is_none_or(|promise| promise.to.node != own.node || promise.to == own)",
         }],
     ),
     caught(
