@@ -269,12 +269,7 @@ impl Daemon {
                 self.alert(format!("adapter {adapter} cannot be used: {reason}"));
             }
             AddressEvent::Renamed { from, to } => {
-                for name in self.groups.iter_mut().flat_map(|holding| &mut holding.impaired) {
-                    if *name == from {
-                        name.clone_from(&to);
-                    }
-                }
-                self.decided(format!("adapter {from} is called {to} from now on"));
+                self.handle_rename(&from, &to);
             }
             AddressEvent::NeighboursLearned { group, ip, learned } => {
                 let text = format!(
@@ -289,6 +284,15 @@ impl Daemon {
                 }
             }
         }
+    }
+
+    fn handle_rename(&mut self, from: &str, to: &str) {
+        for name in self.groups.iter_mut().flat_map(|holding| &mut holding.impaired) {
+            if name == from {
+                to.clone_into(name);
+            }
+        }
+        self.decided(format!("adapter {from} is called {to} from now on"));
     }
 
     /// Returns whether each address of a group has an adapter, and each of those a carrier.
