@@ -259,11 +259,7 @@ impl Daemon {
                 self.set_impaired(&adapter, &groups, false, now);
             }
             AddressEvent::AdapterBack { adapter, groups } => {
-                self.set_impaired(&adapter, &groups, false, now);
-                // It may have had another name when it went.
-                if (0..self.groups.len()).all(|at| self.is_able(at)) {
-                    self.all_clear("adapter ");
-                }
+                self.handle_adapter_back(&adapter, &groups, now);
             }
             AddressEvent::AdapterUnusable { adapter, reason } => {
                 self.alert(format!("adapter {adapter} cannot be used: {reason}"));
@@ -283,6 +279,14 @@ impl Daemon {
                     self.decided(text);
                 }
             }
+        }
+    }
+
+    fn handle_adapter_back(&mut self, adapter: &str, groups: &[usize], now: Instant) {
+        self.set_impaired(adapter, groups, false, now);
+        // It may have had another name when it went.
+        if (0..self.groups.len()).all(|at| self.is_able(at)) {
+            self.all_clear("adapter ");
         }
     }
 
