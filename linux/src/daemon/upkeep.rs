@@ -1,10 +1,13 @@
 //! What the shell does for groups: their addresses, and the leases under which they answer.
 
+use std::net::IpAddr;
+
 use lifesign_core::group::{GroupId, Role};
 use lifesign_core::time::{Duration, Instant};
 
 use super::conduct::{Progress, Step};
 use super::{Daemon, RETRY};
+use crate::address::Learned;
 use crate::address::error::Error;
 use crate::address::event::AddressEvent;
 use crate::clock;
@@ -268,17 +271,18 @@ impl Daemon {
                 self.handle_rename(&from, &to);
             }
             AddressEvent::NeighboursLearned { group, ip, learned } => {
-                let text = format!(
-                    "{}: {} of {} neighbours have learned {ip}",
-                    self.group_name(group),
-                    learned.answered,
-                    learned.asked
-                );
-                // Told once; when claims of others make it say so again and again, that is no news.
-                if !self.decisions.iter().any(|(_, known)| *known == text) {
-                    self.decided(text);
-                }
+                self.tell_learned(group, ip, learned);
             }
+        }
+    }
+
+    /// Tells once how many neighbours have learned an address; when the claims of others make it be
+    /// announced again and again, that is no news.
+    fn tell_learned(&mut self, group: usize, ip: IpAddr, learned: Learned) {
+        let (name, Learned { answered, asked, .. }) = (self.group_name(group), learned);
+        let text = format!("{name}: {answered} of {asked} neighbours have learned {ip}");
+        if !self.decisions.iter().any(|(_, known)| *known == text) {
+            self.decided(text);
         }
     }
 
