@@ -75,6 +75,8 @@ pub struct Addresses {
     adapters: Vec<Adapter>,
     slots: Vec<Slot>,
     groups: Vec<Vec<usize>>,
+    /// The adapters on which the lease is in force: those of the addresses, and their siblings.
+    guarded: Vec<u32>,
     events: VecDeque<AddressEvent>,
     counters: Counters,
 }
@@ -145,12 +147,16 @@ impl Addresses {
         indices.dedup();
         let is_ethernet =
             slots.iter().filter_map(|slot| slot.place.as_ref()).all(Place::is_ethernet);
-        let lease = Lease::open(&services, &indices, is_ethernet, choice)?;
+        let mut guarded = place::siblings(&services, &adapters, &installed);
+        guarded.extend(&indices);
+        guarded.sort_unstable();
+        guarded.dedup();
+        let lease = Lease::open(&services, &guarded, is_ethernet, choice)?;
         let counters = Counters::default();
         let events = VecDeque::new();
         let groups = members;
         let mut addresses =
-            Self { netlink, lease, wires, adapters, slots, groups, events, counters };
+            Self { netlink, lease, wires, adapters, slots, groups, guarded, events, counters };
         for index in indices {
             addresses.wires.connect(index, &services)?;
         }
@@ -291,8 +297,7 @@ impl Addresses {
         for group in 0..self.groups.len() {
             self.release(group)?;
         }
-        let indices: Vec<u32> = self.slots.iter().filter_map(Slot::index).collect();
-        self.lease.remove(&indices)
+        self.lease.remove(&self.guarded)
     }
 
     /// Takes in everything that the descriptor of [`AsFd`] tells of.
@@ -308,7 +313,9 @@ impl Addresses {
             match change {
                 Change::Adapter(adapter) => is_stale |= self.handle_adapter(adapter),
                 Change::AdapterGone(adapter) => self.handle_adapter_gone(adapter.index),
-                Change::Address(_) => is_stale |= self.is_incomplete(),
+                Change::Address(address) => {
+                    is_stale |= self.is_incomplete() || !self.guarded.contains(&address.index);
+                }
                 Change::AddressGone(address) => {
                     is_suspect |= self.slots.iter().any(|slot| slot.is_at(address));
                 }

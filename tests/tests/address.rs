@@ -93,6 +93,34 @@ fn nothing_leaves_after_the_deadline_either() {
     }
 }
 
+/// By the weak host model Linux answers for its addresses on every adapter.
+#[test]
+fn an_adapter_in_the_same_subnet_falls_silent_too() {
+    let Some(_) = enter("an_adapter_in_the_same_subnet_falls_silent_too") else { return };
+    for enforcer in enforcers() {
+        let world = World::build();
+        cable::lay("a1", "b1").unwrap();
+        cable::give("b1", &world.client).unwrap();
+        world.client.run(|| settle("b1", 4));
+        settle("a1", 3);
+        let mut addresses = open(enforcer);
+        let deadline = clock::now() + LEASE;
+        addresses.acquire(0, deadline, clock::now()).unwrap();
+        let answered =
+            std::iter::from_fn(|| Some(world.probe_over("b1"))).take(10).flatten().next();
+        assert!(answered.is_some(), "{enforcer}: it answers while the lease is open");
+        let end = deadline + Duration::from_micros(enforcer.overshoot_us());
+        while !clock::now().has_reached(end) {
+            thread::sleep(std::time::Duration::from_millis(1));
+        }
+        for _ in 0..3 {
+            assert_eq!(world.probe_over("b1"), None, "{enforcer}: it answers over a1");
+        }
+        addresses.close().unwrap();
+        cable::remove("a1").unwrap();
+    }
+}
+
 #[test]
 fn a_holder_that_is_killed_is_silent_in_time() {
     let name = "a_holder_that_is_killed_is_silent_in_time";
@@ -477,8 +505,16 @@ impl World {
 
     /// Asks by ARP and neighbour discovery who has the addresses; `None` where nobody does.
     fn probe(&self) -> Option<[u8; 6]> {
-        self.client.run(|| {
-            let mut prober = open(Enforcer::ValidLifetime);
+        self.probe_over("b0")
+    }
+
+    /// The same over one of the client's adapters.
+    fn probe_over(&self, adapter: &'static str) -> Option<[u8; 6]> {
+        self.client.run(move || {
+            let near = |ip| ServiceAddress { ip, prefix: 24, adapter: adapter.to_owned() };
+            let group = vec![services().into_iter().map(near).collect()];
+            let choice = EnforcerChoice::Only(Enforcer::ValidLifetime);
+            let mut prober = Addresses::open(&group, choice).unwrap();
             prober.probe(0, Duration::from_millis(60), clock::now()).unwrap();
             let mut holder = None;
             until(&mut prober, |event| match event {

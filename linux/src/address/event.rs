@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use lifesign_core::time::Instant;
 
 use super::netlink::{Adapter, Installed, Netlink};
-use super::place::{Place, ServiceAddress};
+use super::place::{self, Place, ServiceAddress};
 use super::presence::{Learned, Outcome, Presence};
 use super::wire::Wires;
 use super::{Addresses, Counters, Error, Slot};
@@ -126,6 +126,7 @@ impl Addresses {
     /// Forgets an adapter that went.
     pub(super) fn handle_adapter_gone(&mut self, index: u32) {
         let groups = self.groups_on(index);
+        self.guarded.retain(|guarded| *guarded != index);
         self.wires.disconnect(index);
         let gone = self.adapters.extract_if(.., |adapter| adapter.index == index).last();
         for slot in self.slots.iter_mut().filter(|slot| slot.index() == Some(index)) {
@@ -169,13 +170,26 @@ impl Addresses {
         for place in found {
             self.use_adapter(&place, &services);
         }
+        for index in place::siblings(&services, &self.adapters, &installed) {
+            if !self.guarded.contains(&index) && self.guard(index, true).is_err() {
+                self.counters.failures += 1;
+            }
+        }
+    }
+
+    /// Puts the lease in force on an adapter.
+    fn guard(&mut self, index: u32, is_ethernet: bool) -> Result<(), Error> {
+        self.lease.guard_adapter(index, is_ethernet)?;
+        if !self.guarded.contains(&index) {
+            self.guarded.push(index);
+        }
+        Ok(())
     }
 
     /// Guards an adapter and listens on it; leaves its addresses without a place where that fails.
     fn use_adapter(&mut self, place: &Place, services: &[IpAddr]) {
         let outcome = self
-            .lease
-            .guard_adapter(place.index, place.is_ethernet())
+            .guard(place.index, place.is_ethernet())
             .and_then(|()| self.wires.connect(place.index, services));
         let groups = self.groups_on(place.index);
         let adapter = place.name.clone();

@@ -67,6 +67,24 @@ impl Place {
     }
 }
 
+/// Returns the other adapters with an address in the subnet of one of `services`: by the weak host
+/// model the kernel answers for a service address there too.
+pub(crate) fn siblings(
+    services: &[IpAddr],
+    adapters: &[Adapter],
+    installed: &[Installed],
+) -> Vec<u32> {
+    let is_near = |address: &&Installed| {
+        let is_other = !services.contains(&address.ip);
+        is_other && services.iter().any(|ip| same_subnet(*ip, address.ip, address.prefix))
+    };
+    let indices = installed.iter().filter(is_near).map(|address| address.index);
+    let is_ethernet = |index: &u32| {
+        adapters.iter().any(|adapter| adapter.index == *index && adapter.mac.is_some())
+    };
+    indices.filter(is_ethernet).collect()
+}
+
 /// Whether the first `prefix` bits of both addresses are the same.
 fn same_subnet(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
     match (a, b) {
@@ -127,6 +145,21 @@ mod tests {
     #[test]
     fn a_leftover_service_address_does_not_find_its_adapter() {
         assert_eq!(find(&service("10.3.0.100", ""), &[installed(2, "10.3.0.100", 24)]), None);
+    }
+
+    #[test]
+    fn siblings_are_the_adapters_in_the_same_subnet() {
+        let adapters =
+            [adapter(1, "lo"), adapter(2, "eth0"), adapter(3, "eth1"), adapter(4, "eth2")];
+        let known = [
+            installed(1, "10.3.0.9", 24),
+            installed(2, "10.3.0.1", 24),
+            installed(2, "10.3.0.100", 24),
+            installed(3, "10.3.0.2", 16),
+            installed(4, "10.4.0.2", 24),
+        ];
+        let services = ["10.3.0.100".parse().unwrap()];
+        assert_eq!(siblings(&services, &adapters, &known), [2, 3]);
     }
 
     #[test]
