@@ -27,6 +27,7 @@
 //! # Ok::<(), lifesign::address::error::Error>(())
 //! ```
 
+mod account;
 mod arp;
 mod attach;
 mod bpf;
@@ -50,6 +51,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use lifesign_core::time::{Duration, Instant};
 
+pub use self::account::{Counters, Taken};
 pub use self::place::ServiceAddress;
 pub use self::presence::Learned;
 pub use self::take_down::TakeDown;
@@ -93,28 +95,6 @@ struct Slot {
     presence: Presence,
 }
 
-/// How long each step of taking a group's addresses took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
-    /// Opening the lease.
-    pub lease: Duration,
-    /// Installing the addresses.
-    pub install: Duration,
-    /// Sending the first announcements.
-    pub announce: Duration,
-}
-
-/// What went wrong without anyone to return it to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Frames that an adapter did not take.
-    pub frames_unsent: u64,
-    /// Questions to the kernel that failed while events were handled.
-    pub failures: u64,
-    /// Events which nobody took before there were too many.
-    pub events_lost: u64,
-}
-
 impl Addresses {
     /// Finds the adapters of all addresses and puts the lease in place, every address closed.
     ///
@@ -147,10 +127,7 @@ impl Addresses {
         indices.dedup();
         let is_ethernet =
             slots.iter().filter_map(|slot| slot.place.as_ref()).all(Place::is_ethernet);
-        let mut guarded = place::siblings(&services, &adapters, &installed);
-        guarded.extend(&indices);
-        guarded.sort_unstable();
-        guarded.dedup();
+        let guarded = place::guarded(&indices, &services, &adapters, &installed);
         let lease = Lease::open(&services, &guarded, is_ethernet, choice)?;
         let counters = Counters::default();
         let events = VecDeque::new();

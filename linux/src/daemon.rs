@@ -14,6 +14,7 @@ mod upkeep;
 
 mod prepare;
 mod telling;
+mod voter;
 mod wake;
 
 use std::collections::VecDeque;

@@ -89,7 +89,7 @@ fn settings_that_are_wrong_are_refused() {
         ),
         ("10.77.0.100/24", "10.77.0.2/24", 2, "10.77.0.2"),
         ("adapter = \"eth0\"", "adapter = \"eth7\"", 1, "no adapter \"eth7\" of link \"lan0\""),
-        ("promise = \"250ms\"", "promise = \"90ms\"", 1, "promise 90 ms is too short"),
+        ("promise = \"600ms\"", "promise = \"190ms\"", 1, "promise 190 ms is too short"),
         ("/key\"", "/nowhere\"", 1, "nowhere: no such file or directory"),
         ("version = 1", "version = 2", 2, "version 2 is unknown"),
     ];

@@ -184,7 +184,7 @@ fn keys_are_changed_without_a_gap() {
 #[test]
 fn two_nodes_have_different_settings() {
     with("two_nodes_have_different_settings", Setup::pair(), |trial| {
-        let settings = trial.write_changed("beta.toml", "\"250ms\"", "\"251ms\"");
+        let settings = trial.write_changed("beta.toml", "\"600ms\"", "\"601ms\"");
         trial.start("alpha");
         trial.start_with("beta", &settings);
         trial.start(WITNESS);
@@ -209,8 +209,8 @@ fn nobody_claims_where_no_majority_has_the_same_settings() {
     let name = "nobody_claims_where_no_majority_has_the_same_settings";
     with(name, Setup::three(), |trial| {
         trial.start("alpha");
-        for (name, promise) in [("beta", "\"251ms\""), ("gamma", "\"252ms\"")] {
-            let settings = trial.write_changed(&format!("{name}.toml"), "\"250ms\"", promise);
+        for (name, promise) in [("beta", "\"601ms\""), ("gamma", "\"602ms\"")] {
+            let settings = trial.write_changed(&format!("{name}.toml"), "\"600ms\"", promise);
             trial.start_with(name, &settings);
         }
         for name in ["alpha", "beta", "gamma"] {

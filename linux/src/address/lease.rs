@@ -15,8 +15,8 @@
 //! open and refuses one whose deadline has passed, so a renewal that comes late opens nothing. What
 //! the kernel holds stays when every process is killed, and runs out there.
 //!
-//! The BPF enforcer guards the adapter an address belongs to and its siblings, which have an address
-//! in the same subnet; nftables guards every adapter.
+//! The BPF enforcer guards the adapter an address belongs to and its siblings, which have an
+//! address in the same subnet; nftables guards every adapter.
 
 use std::fmt;
 use std::net::IpAddr;

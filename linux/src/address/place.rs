@@ -85,6 +85,20 @@ pub(crate) fn siblings(
     indices.filter(is_ethernet).collect()
 }
 
+/// Returns the adapters `own` and their siblings, each once.
+pub(crate) fn guarded(
+    own: &[u32],
+    services: &[IpAddr],
+    adapters: &[Adapter],
+    installed: &[Installed],
+) -> Vec<u32> {
+    let mut indices = siblings(services, adapters, installed);
+    indices.extend(own);
+    indices.sort_unstable();
+    indices.dedup();
+    indices
+}
+
 /// Whether the first `prefix` bits of both addresses are the same.
 fn same_subnet(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
     match (a, b) {

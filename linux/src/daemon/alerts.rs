@@ -149,12 +149,32 @@ impl Daemon {
                 self.alerts.list.retain(|(_, known)| !known.starts_with(&text));
             }
         }
+        self.look_at_short_promises();
         let one_way = self.one_way_links();
         self.alerts
             .list
             .retain(|(_, text)| !text.starts_with("one way: ") || one_way.contains(text));
         for text in one_way {
             self.alert(text);
+        }
+    }
+
+    /// A voter that promises less than groups ask for promises nothing at all.
+    fn look_at_short_promises(&mut self) {
+        let longest = self.settings.groups.iter().map(|group| group.promise.as_millis()).max();
+        let Some(longest) = longest else { return };
+        let short: Vec<(NodeId, u64)> = {
+            let sessions = self.engine.member().peers.sessions();
+            let promises = sessions.map(|(node, session)| (node, session.body.longest_promise_ms));
+            let promises = promises.map(|(node, most)| (node, u64::from(most)));
+            promises.filter(|(_, most)| *most < longest).collect()
+        };
+        for (node, most) in short {
+            let name = self.settings.name_of(node);
+            self.alert(format!(
+                "{name} promises at most {most} ms, and a group asks for {longest} ms: raise \
+                 longest_promise there"
+            ));
         }
     }
 

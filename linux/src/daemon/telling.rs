@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use lifesign_core::engine::{Condition, Group as State, Obstacle};
-use lifesign_core::frame::Flags;
 use lifesign_core::group::{GroupId, Guard, Role};
 use lifesign_core::member::Rejected;
 use lifesign_core::node::{BootId, LinkId, NodeId};
@@ -17,7 +16,7 @@ use crate::explain;
 use crate::report::{
     Alert, Decision, EnforcerReport, GroupReport, GroupRole, LinkReport, ModuleReport, NodeState,
     PeerKind, PeerLinkReport, PeerReport, PeerState, QuorumReport, Report, ServiceReport, VERSION,
-    VoterReport, millis,
+    millis,
 };
 use crate::settings::{Group, Link};
 
@@ -259,57 +258,6 @@ impl Daemon {
             body.want(group).is_some_and(|want| want.phase.is_held())
         };
         sessions.find_map(|(node, session)| holds(&session.body).then_some(node))
-    }
-
-    fn voters(&self, group: GroupId, state: &State, now: Instant) -> Vec<VoterReport> {
-        let authority = self
-            .engine
-            .config()
-            .groups
-            .get(group.index())
-            .map(|group| group.authority)
-            .unwrap_or_default();
-        let wants = state.role().token().is_some();
-        self.settings
-            .members()
-            .map(|(node, name)| {
-                let sent = if node == self.me { Some(now) } else { state.support().of(node) };
-                let age = sent.filter(|_| wants).map(|sent| now.since(sent));
-                let supports = age.is_some_and(|age| age < authority);
-                VoterReport {
-                    name: name.to_owned(),
-                    supports,
-                    age_ms: age.map(|age| millis(age.as_micros())),
-                    why_not: if supports { None } else { Some(self.why_not(group, node, wants)) },
-                }
-            })
-            .collect()
-    }
-
-    fn why_not(&self, group: GroupId, node: NodeId, wants: bool) -> String {
-        let Some(session) = self.engine.member().peers.session(node) else {
-            return if node == self.me {
-                "this node wants nothing".to_owned()
-            } else {
-                "it is not heard".to_owned()
-            };
-        };
-        if !wants {
-            return "this node wants nothing".to_owned();
-        }
-        if session.body.flags.has(Flags::BOOTING) {
-            return "it has just started and promises nothing yet".to_owned();
-        }
-        if node.is_witness() && !session.body.favours.contains(self.me) {
-            return "it favours the other side".to_owned();
-        }
-        match session.body.word(group).and_then(|word| word.to) {
-            Some(to) if to != self.me => {
-                format!("it has promised it to {}", self.settings.name_of(to))
-            }
-            Some(_) => "its promise is too old".to_owned(),
-            None => "it has not promised it".to_owned(),
-        }
     }
 
     fn peer_report(&self, node: NodeId, now: Instant) -> PeerReport {

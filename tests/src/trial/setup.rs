@@ -85,10 +85,10 @@ impl Setup {
     /// Returns the text of the quorum server's settings, with `directory` for all it has.
     pub(super) fn witness_text(directory: &Path) -> String {
         format!(
-            "version = 1\nlisten = [\"0.0.0.0:6940\"]\nlongest_promise = \"300ms\"\n\
+            "version = 1\nlisten = [\"0.0.0.0:6940\"]\nlongest_promise = \"1s\"\n\
              state_dir = \"{0}\"\ncontrol = \"{0}/quorum.control\"\n\n[[cluster]]\n\
              name = \"trial\"\nkey_file = \"{0}/key\"\nwitness = 1\n\
-             heartbeat = \"50ms\"\ndead = \"220ms\"\n",
+             heartbeat = \"100ms\"\ndead = \"500ms\"\n",
             directory.display()
         )
     }
@@ -98,8 +98,8 @@ impl Setup {
     pub fn text(&self, directory: &Path) -> String {
         let mut text = format!(
             "version = 1\ncluster = \"trial\"\nkey_file = \"{0}/key\"\nstate_dir = \"{0}\"\n\
-             quorum = [\"majority\"{1}]\n\n[timing]\nheartbeat = \"50ms\"\ndead = \"220ms\"\n\
-             promise = \"250ms\"\nsettle = \"600ms\"\n",
+             quorum = [\"majority\"{1}]\n\n[timing]\nheartbeat = \"100ms\"\ndead = \"500ms\"\n\
+             promise = \"600ms\"\nsettle = \"1200ms\"\n",
             directory.display(),
             if self.has_witness { ", \"witness\"" } else { "" },
         );
