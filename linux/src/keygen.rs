@@ -56,16 +56,16 @@ pub fn run(path: &Path, task: Task) -> Result<String, KeygenError> {
             let (id, sign) = change(&|file| file.add(secret))?;
             Ok(format!(
                 "{shown}: key {id} is added and accepted; key {sign} signs as before.\n\
-                 1. Copy the file to every node and witness; restart lifesign on each in turn.\n\
-                 2. lifesign keygen --sign {id} {shown}, copy and restart again.\n\
-                 3. lifesign keygen --remove {sign} {shown}, copy and restart again."
+                 1. Copy the file to every node and witness; reload lifesign on each (SIGHUP).\n\
+                 2. lifesign keygen --sign {id} {shown}, copy and reload again.\n\
+                 3. lifesign keygen --remove {sign} {shown}, copy and reload again."
             ))
         }
         Task::Sign(id) => {
             change(&|file| file.sign_with(id).map(|()| id))?;
             Ok(format!(
                 "{shown}: key {id} signs.\n\
-                 Copy the file to every node and witness, restart lifesign on each in turn; \
+                 Copy the file to every node and witness, reload lifesign on each (SIGHUP); \
                  each must know key {id} already.\n\
                  When all sign with it, remove the old key with `lifesign keygen --remove`."
             ))
@@ -74,7 +74,7 @@ pub fn run(path: &Path, task: Task) -> Result<String, KeygenError> {
             change(&|file| file.remove(id).map(|()| id))?;
             Ok(format!(
                 "{shown}: key {id} is gone, and what it signs is refused.\n\
-                 Copy the file to every node and witness, restart lifesign on each in turn."
+                 Copy the file to every node and witness, reload lifesign on each (SIGHUP)."
             ))
         }
     }

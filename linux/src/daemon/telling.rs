@@ -83,6 +83,11 @@ impl Daemon {
         if self.engine.is_leaving() {
             return Response::refused("this node is leaving");
         }
+        if group.is_some() && self.engine.is_standby() {
+            return Response::refused(
+                "this node is in standby as a whole; `lifesign takeover` without a group ends that",
+            );
+        }
         let what =
             group.map_or_else(|| "everything".to_owned(), |group| self.group_name(group.index()));
         self.decided(format!("takes over {what}, as the operator asks"));
