@@ -25,8 +25,7 @@ use crate::address::{Addresses, ServiceAddress};
 use crate::clock::{self, Timer};
 use crate::control::server::Control;
 use crate::executor;
-use crate::link::udp::UdpSpec;
-use crate::link::{Link, LinkSpec, Specification};
+use crate::link::Link;
 use crate::notify::Notifier;
 use crate::realtime;
 use crate::reservation::Reservation;
@@ -334,15 +333,7 @@ fn catch_signals() -> Result<SignalFd, nix::errno::Errno> {
 fn open_link(link: &settings::Link, me: NodeId) -> Result<Link, StartError> {
     let missing =
         || refused(format!("link \"{}\" has no address or adapter for this node", link.name));
-    let spec = UdpSpec {
-        adapter: link.adapter(me).ok_or_else(missing)?.to_owned(),
-        delivery: link.delivery,
-        port: link.port,
-        own: link.address(me).ok_or_else(missing)?,
-        peers: link.peers(me).map(|(_, address)| address).collect(),
-        witnesses: link.witnesses().map(|(_, address)| address).collect(),
-    };
-    let spec = LinkSpec { name: link.name.clone(), kind: Specification::Udp(spec) };
+    let spec = link.spec(me).ok_or_else(missing)?;
     Link::open(&spec).map_err(|error| refused(format!("link \"{}\": {error}", link.name)))
 }
 

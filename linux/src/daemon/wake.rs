@@ -121,20 +121,18 @@ impl Daemon {
         }
     }
 
-    /// Carries out what the engine has decided, until it has nothing more to say.
+    /// Carries out what was decided here and what happened to addresses, until nobody has more to
+    /// say.
     fn carry_out(&mut self, now: Instant) {
-        while let Some(event) = self.engine.poll_event() {
-            self.tell(&event);
-            match event {
-                Event::Group { group, role, .. } => self.play(group, role, now),
-                Event::Reserve(token) => self.reserve(token),
-                _ => {}
-            }
-        }
+        self.carry_out_decisions(now);
         while let Some(event) = self.addresses.poll_event() {
             self.handle_address(event, now);
         }
         // Answers to the engine may have led to further decisions.
+        self.carry_out_decisions(now);
+    }
+
+    fn carry_out_decisions(&mut self, now: Instant) {
         while let Some(event) = self.engine.poll_event() {
             self.tell(&event);
             match event {
