@@ -125,9 +125,7 @@ fn check_adapters(settings: &Settings, me: NodeId) -> Result<(), StartError> {
         named.map(move |adapter| (adapter, of.clone()))
     });
     for (adapter, of) in linked.chain(serving) {
-        if !Path::new("/sys/class/net").join(adapter).exists()
-            && nix::net::if_::if_nametoindex(adapter).is_err()
-        {
+        if nix::net::if_::if_nametoindex(adapter).is_err() {
             let there = nix::net::if_::if_nameindex().map(|list| {
                 let names: Vec<String> =
                     list.iter().map(|one| one.name().to_string_lossy().into_owned()).collect();
