@@ -15,6 +15,7 @@
 //! | [`quorum`] | votes, and the chain of modules that counts them |
 //! | [`seal`] | keys and tags |
 //! | [`frame`] | one authenticated message: its layout, encoding and decoding |
+//! | [`stream`] | messages on a serial line: where one begins and ends |
 //! | [`deadline`] | how late is late |
 //! | [`peer`] | who is alive, by frames that prove to be recent |
 //! | [`promise`] | a voter's word, and until when it holds |
@@ -53,5 +54,6 @@ pub mod promise;
 pub mod quorum;
 pub mod seal;
 pub mod side;
+pub mod stream;
 pub mod time;
 pub mod witness;
