@@ -16,6 +16,7 @@
 //! | [`seal`] | keys and tags |
 //! | [`frame`] | one authenticated message: its layout, encoding and decoding |
 //! | [`stream`] | messages on a serial line: where one begins and ends |
+//! | [`relay`] | passing frames on between serial ports |
 //! | [`deadline`] | how late is late |
 //! | [`peer`] | who is alive, by frames that prove to be recent |
 //! | [`promise`] | a voter's word, and until when it holds |
@@ -52,6 +53,7 @@ pub mod node;
 pub mod peer;
 pub mod promise;
 pub mod quorum;
+pub mod relay;
 pub mod seal;
 pub mod side;
 pub mod stream;

@@ -315,7 +315,8 @@ impl Peer {
     fn retire_predecessor(&mut self, boot: BootId) {
         if let Some(ending) = self.ending.filter(|ending| ending.boot() != boot) {
             if self.retired.is_full() {
-                self.retired.remove(0);
+                let mut is_oldest = true;
+                self.retired.retain(|_| !core::mem::take(&mut is_oldest));
             }
             // There is room: one was taken out if there was none.
             let _room = self.retired.push(ending.boot());
