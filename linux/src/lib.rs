@@ -26,6 +26,7 @@
 //! | [`operate`] | standby and takeover, until they are done |
 //! | [`demo`] | machines in namespaces, a switch that watches, and the scenes |
 //! | [`namespace`] | a process alone with its network, for the demo and for tests |
+//! | [`wire`] | a null-modem cable with the speed and the faults of a real one, for both |
 //! | `sys` | every call without a safe wrapper; the only unsafe code |
 
 pub mod address;
@@ -52,4 +53,6 @@ pub mod status;
 pub mod supervisor;
 mod sys;
 pub mod why;
+
+pub mod wire;
 pub mod witness;
