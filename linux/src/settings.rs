@@ -13,7 +13,8 @@
 //! | [`value`] | spans, percentages, addresses, names |
 //! | [`profile`] | spans that fit together, to begin with |
 //! | `document` | the top level of the file, and its timing |
-//! | `members` | nodes, witnesses and links |
+//! | `members` | nodes and witnesses |
+//! | `link` | links, and below it each kind of them |
 //! | `resources` | groups and services |
 //! | [`safety`] | the inequality, the cluster's id and the digest |
 //! | [`key`] | the key file |
@@ -21,6 +22,7 @@
 
 mod document;
 pub mod key;
+mod link;
 mod members;
 pub mod mistake;
 pub mod profile;
@@ -45,8 +47,10 @@ use self::mistake::Mistakes;
 use self::profile::Profile;
 use crate::address::ServiceAddress;
 use crate::address::lease::EnforcerChoice;
-use crate::link::udp::{Delivery, UdpSpec};
-use crate::link::{LinkSpec, Specification};
+
+pub use self::link::serial::{MAX_PORTS, SerialLinkSettings};
+pub use self::link::udp::UdpLinkSettings;
+pub use self::link::{Link, LinkKind};
 
 /// The settings of a cluster, without a contradiction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +79,8 @@ pub struct Settings {
     pub witnesses: Vec<String>,
     /// The links, by id: 1 to 8.
     pub links: Vec<Link>,
+    /// Machines beyond the cluster that answer to echo requests while this network works.
+    pub ping: Vec<IpAddr>,
     /// The groups, by id: 0 to 32.
     pub groups: Vec<Group>,
 }
@@ -86,62 +92,6 @@ pub struct Node {
     pub name: String,
     /// How many votes it has.
     pub votes: u8,
-}
-
-/// A way to reach peers: UDP on one adapter of each node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
-    /// Its name.
-    pub name: String,
-    /// The adapter on each node, by the node's id.
-    pub adapters: Vec<String>,
-    /// How a frame reaches the other nodes; witnesses are always sent to by unicast.
-    pub delivery: Delivery,
-    /// The UDP port of everybody on this link.
-    pub port: u16,
-    /// The address of each node, and of each witness on this link. All of one family.
-    pub members: Vec<(NodeId, IpAddr)>,
-}
-
-impl Link {
-    /// Returns the address of `member` on this link.
-    #[must_use]
-    pub fn address(&self, member: NodeId) -> Option<IpAddr> {
-        self.members.iter().find(|(other, _)| *other == member).map(|(_, address)| *address)
-    }
-
-    /// Returns the adapter of this link on `node`.
-    #[must_use]
-    pub fn adapter(&self, node: NodeId) -> Option<&str> {
-        self.adapters.get(node.index()).map(String::as_str)
-    }
-
-    /// Returns what to open on node `me`, or `None` if it is not on this link.
-    #[must_use]
-    pub fn spec(&self, me: NodeId) -> Option<LinkSpec> {
-        let udp = UdpSpec {
-            adapter: self.adapter(me)?.to_owned(),
-            delivery: self.delivery,
-            port: self.port,
-            own: self.address(me)?,
-            peers: self.peers(me).map(|(_, address)| address).collect(),
-            witnesses: self.witnesses().map(|(_, address)| address).collect(),
-        };
-        Some(LinkSpec { name: self.name.clone(), kind: Specification::Udp(udp) })
-    }
-
-    /// Returns the addresses of the other nodes, without witnesses.
-    pub fn peers(&self, me: NodeId) -> impl Iterator<Item = (NodeId, IpAddr)> {
-        self.members
-            .iter()
-            .copied()
-            .filter(move |(member, _)| *member != me && !member.is_witness())
-    }
-
-    /// Returns the addresses of the witnesses on this link.
-    pub fn witnesses(&self) -> impl Iterator<Item = (NodeId, IpAddr)> {
-        self.members.iter().copied().filter(|(member, _)| member.is_witness())
-    }
 }
 
 /// Resources that move together: the addresses first, then the services, in order.

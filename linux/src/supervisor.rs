@@ -285,10 +285,12 @@ pub fn ways(
     me: lifesign_core::node::NodeId,
 ) -> Vec<Vec<(SocketAddr, SocketAddr)>> {
     let of = |link: &crate::settings::Link| {
-        let Some(own) = link.address(me) else { return Vec::new() };
-        let others = link.members.iter().filter(|(member, _)| *member != me);
+        // Over a serial line nobody but the daemon speaks: its device is not shared.
+        let Some(udp) = link.udp() else { return Vec::new() };
+        let Some(own) = udp.address(me) else { return Vec::new() };
+        let others = udp.members.iter().filter(|(member, _)| *member != me);
         others
-            .map(|(_, address)| (SocketAddr::new(own, 0), SocketAddr::new(*address, link.port)))
+            .map(|(_, address)| (SocketAddr::new(own, 0), SocketAddr::new(*address, udp.port)))
             .collect()
     };
     settings.links.iter().map(of).collect()

@@ -328,7 +328,7 @@ impl Daemon {
         LinkReport {
             name: settings.name.clone(),
             state,
-            adapter: settings.adapter(self.me).unwrap_or_default().to_owned(),
+            adapter: settings.place(self.me),
             sent: statistics.sent,
             received: statistics.received,
             bytes: statistics.bytes_sent + statistics.bytes_received,

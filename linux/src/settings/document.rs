@@ -1,5 +1,6 @@
 //! The top level of the file, and its timing.
 
+use core::net::IpAddr;
 use core::ops::Range;
 use std::path::PathBuf;
 
@@ -13,7 +14,7 @@ use super::members::Members;
 use super::mistake::{Mistakes, did_you_mean};
 use super::profile::Profile;
 use super::table::{Misfit, Table};
-use super::{Settings, members, resources, value};
+use super::{Group, Settings, members, resources, value};
 use crate::address::lease::{Enforcer, EnforcerChoice};
 
 /// Reads a whole file.
@@ -49,6 +50,7 @@ fn read_top(mut top: Table<'_>, mistakes: &mut Mistakes) -> Option<Settings> {
     let groups = resources::read(&mut top, &members, base, &timing, mistakes);
     let longest = groups.iter().map(|group| group.promise).max().unwrap_or(timing.promise);
     let complete = timing.complete(longest, mistakes);
+    let ping = read_ping(&mut top, &members, &groups, mistakes);
     top.finish(mistakes);
     Some(Settings {
         cluster: cluster?.into_inner(),
@@ -61,11 +63,57 @@ fn read_top(mut top: Table<'_>, mistakes: &mut Mistakes) -> Option<Settings> {
         clock_error: timing.clock_error,
         timing: complete,
         links: members.links,
+        ping,
         nodes: members.nodes,
         witnesses: members.witnesses,
         groups,
     })
 }
+
+/// Reads the addresses that are asked whether this network works.
+fn read_ping(
+    top: &mut Table<'_>,
+    members: &Members,
+    groups: &[Group],
+    mistakes: &mut Mistakes,
+) -> Vec<IpAddr> {
+    let Some(texts) = top.texts("ping", mistakes) else { return Vec::new() };
+    if let Some(text) = texts.get_ref().get(MOST_PINGED) {
+        mistakes
+            .add(text.span(), "too many addresses to ping")
+            .label(format!("there can be {MOST_PINGED}"));
+    }
+    let mut targets: Vec<Spanned<IpAddr>> = Vec::new();
+    for text in texts.get_ref().iter().take(MOST_PINGED) {
+        let parsed = super::table::parsed_of(text, "ping", mistakes, value::ping_target);
+        let Some(target) = parsed else { continue };
+        let ip = *target.get_ref();
+        let mut served = groups.iter().flat_map(|group| &group.addresses);
+        if let Some(first) = targets.iter().find(|other| *other.get_ref() == ip) {
+            mistakes
+                .add(target.span(), format!("{ip} is there twice"))
+                .label("the second")
+                .other(first.span(), "the first");
+        } else if let Some(member) = members.addresses.iter().find(|other| *other.get_ref() == ip) {
+            mistakes
+                .add(target.span(), format!("{ip} is a member's address"))
+                .label("it says nothing of the network beyond the cluster")
+                .other(member.span(), "there")
+                .hint("name a router or a name server");
+        } else if served.any(|address| address.ip == ip) {
+            mistakes
+                .add(target.span(), format!("{ip} is a group's address"))
+                .label("whoever holds it would answer itself")
+                .hint("name a router or a name server");
+        } else {
+            targets.push(target);
+        }
+    }
+    targets.into_iter().map(Spanned::into_inner).collect()
+}
+
+/// The most addresses that are pinged.
+const MOST_PINGED: usize = 8;
 
 const STATE_DIR: &str = "/var/lib/lifesign";
 const CONTROL: &str = "/run/lifesign/control";
@@ -121,7 +169,7 @@ struct Chain {
 
 impl Chain {
     fn read(top: &mut Table<'_>, mistakes: &mut Mistakes) -> Self {
-        let accepts_split_brain = top.boolean("accept_split_brain", mistakes);
+        let accepts_split_brain = top.boolean("accept_split_brain", false, mistakes);
         let Some(texts) = top.texts("quorum", mistakes) else {
             let is_absent = top.value("quorum").is_none();
             let modules = is_absent.then(|| vec![Module::Majority]);

@@ -6,14 +6,13 @@ use core::fmt::Write;
 
 use heapless::Vec as Fixed;
 use lifesign_core::config::{Config, ConfigError, Lease};
-use lifesign_core::frame::LinkClass;
 use lifesign_core::group::{Failback, GroupConfig, Guard};
 use lifesign_core::node::{ClusterId, NodeId};
 use lifesign_core::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::document::RawTiming;
-use super::{Group, Service, Settings};
+use super::{Group, Link, LinkKind, Service, Settings};
 
 /// K of `valid_lft`; from this on, no absolute deadline in the kernel is assumed.
 const VALID_LFT_OVERSHOOT: Duration = Duration::from_millis(1000);
@@ -133,7 +132,7 @@ impl Settings {
             cluster: cluster_id(&self.cluster),
             me,
             quorum: self.quorum.clone(),
-            links: self.links.iter().map(|_| LinkClass::Udp).collect(),
+            links: self.links.iter().map(Link::class).collect(),
             timing: self.timing,
             groups,
             digest: self.digest(),
@@ -149,8 +148,9 @@ impl Settings {
     }
 
     /// Returns everything on which safety depends, as text: cluster, votes, witnesses, quorum,
-    /// timing, the order of the links, and of each group the addresses, guard, order, promise and
-    /// failback. Adapters, paths and commands may differ.
+    /// timing, the order and kinds of the links, which witness is a dongle and whom it can reset,
+    /// and of each group the addresses, guard, order, promise and failback. Adapters, devices and
+    /// their speed, paths and commands may differ.
     #[must_use]
     pub fn agreement(&self) -> String {
         let mut text = format!("lifesign 1\ncluster {}\n", self.cluster);
@@ -173,7 +173,14 @@ impl Settings {
         let _ = writeln!(text, "quorum {:?}", self.quorum.modules());
         let _ = writeln!(text, "timing {spans:?} {}", self.clock_error);
         for link in &self.links {
-            let _ = writeln!(text, "link {}", link.name);
+            let _ = match &link.kind {
+                LinkKind::Udp(_) => writeln!(text, "link {} udp", link.name),
+                LinkKind::Serial(serial) => {
+                    let witness = serial.witness.map(NodeId::number);
+                    let resets: Vec<u8> = serial.resets.iter().map(NodeId::number).collect();
+                    writeln!(text, "link {} serial {witness:?} {resets:?}", link.name)
+                }
+            };
         }
         for group in &self.groups {
             let failback = match group.failback {

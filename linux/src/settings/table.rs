@@ -30,6 +30,7 @@ pub(super) struct Table<'t> {
     span: Range<usize>,
     what: String,
     known: Vec<&'static str>,
+    refused: Vec<&'static str>,
 }
 
 impl<'t> Table<'t> {
@@ -39,12 +40,35 @@ impl<'t> Table<'t> {
         span: Range<usize>,
         what: impl Into<String>,
     ) -> Self {
-        Self { entries, span, what: what.into(), known: Vec::new() }
+        Self { entries, span, what: what.into(), known: Vec::new(), refused: Vec::new() }
     }
 
     /// Returns where the table begins.
     pub(super) fn span(&self) -> Range<usize> {
         self.span.clone()
+    }
+
+    /// Returns whether `key` is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Notes if `key` is there, because it belongs to another kind of table than `what`; `hint`
+    /// says what to do.
+    pub(super) fn refuse(
+        &mut self,
+        key: &'static str,
+        what: &str,
+        hint: &str,
+        mistakes: &mut Mistakes,
+    ) {
+        if let Some((place, _)) = self.entries.iter().find(|(other, _)| other.get_ref() == key) {
+            self.refused.push(key);
+            mistakes
+                .add(place.span(), format!("`{key}` does not belong here"))
+                .label(format!("not a key of {what}"))
+                .hint(hint);
+        }
     }
 
     /// Returns the value of `key`, if it is there.
@@ -116,16 +140,21 @@ impl<'t> Table<'t> {
         }
     }
 
-    /// Returns the truth of `key`, false if it is not there.
-    pub(super) fn boolean(&mut self, key: &'static str, mistakes: &mut Mistakes) -> bool {
+    /// Returns the truth of `key`, or `default` if it is not there.
+    pub(super) fn boolean(
+        &mut self,
+        key: &'static str,
+        default: bool,
+        mistakes: &mut Mistakes,
+    ) -> bool {
         match self.value(key) {
-            None => false,
+            None => default,
             Some(value) => {
                 if let DeValue::Boolean(truth) = value.get_ref() {
                     *truth
                 } else {
                     wrong_kind(value, key, "true or false", mistakes);
-                    false
+                    default
                 }
             }
         }
@@ -194,12 +223,20 @@ impl<'t> Table<'t> {
         &self,
         mistakes: &mut Mistakes,
     ) -> Vec<(Spanned<&'t str>, Spanned<&'t str>)> {
-        let mut named = Vec::new();
-        for (key, value) in self.entries.iter() {
-            if let Some(text) = text_of(value, key.get_ref(), mistakes) {
-                named.push((Spanned::new(key.span(), &**key.get_ref()), text));
-            }
-        }
+        let text = |(key, value): (Spanned<&'t str>, &'t Spanned<DeValue<'t>>)| {
+            let text = text_of(value, key.get_ref(), mistakes)?;
+            Some((key, text))
+        };
+        self.named_values().into_iter().filter_map(text).collect()
+    }
+
+    /// Returns all keys with their values, for a table whose keys are names and not words of the
+    /// format.
+    pub(super) fn named_values(&self) -> Vec<(Spanned<&'t str>, &'t Spanned<DeValue<'t>>)> {
+        let entries = self.entries.iter();
+        let mut named: Vec<_> = entries
+            .map(|(key, value)| (Spanned::new(key.span(), &**key.get_ref()), value))
+            .collect();
         // The parser sorts by name; mistakes and defaults go by place.
         named.sort_by_key(|(key, _)| key.span().start);
         named
@@ -216,7 +253,7 @@ impl<'t> Table<'t> {
     pub(super) fn finish(self, mistakes: &mut Mistakes) {
         for (key, _) in self.entries.iter() {
             let name: &str = key.get_ref();
-            if !self.known.contains(&name) {
+            if !self.known.contains(&name) && !self.refused.contains(&name) {
                 // In a file of another kind every key is unknown, and nothing was meant.
                 let is_ours = mistakes.list().len() < 100;
                 let hint =
@@ -249,7 +286,8 @@ pub(super) fn parsed_of<T>(
     }
 }
 
-fn text_of<'t>(
+/// Returns the text that `value` is, or notes that it is none.
+pub(super) fn text_of<'t>(
     value: &'t Spanned<DeValue<'t>>,
     key: &str,
     mistakes: &mut Mistakes,
@@ -285,7 +323,8 @@ const SPANS: [&str; 12] = [
     "monitor_limit",
 ];
 
-fn wrong_kind<'m>(
+/// Notes that the value of `key` is not what is `wanted`.
+pub(super) fn wrong_kind<'m>(
     value: &Spanned<DeValue<'_>>,
     key: &str,
     wanted: &str,

@@ -1,6 +1,8 @@
 //! Wrong files with what is said of them, and files that nobody would write.
 
 use super::*;
+use lifesign_core::frame::LinkClass;
+use lifesign_core::node::NodeSet;
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -37,6 +39,39 @@ failback = "off"
 name = "nginx"
 start = ["/usr/sbin/service", "nginx", "start"]
 stop = ["/usr/sbin/service", "nginx", "stop"]
+"#;
+
+/// Two servers with a cable between their serial ports and a dongle at two others.
+pub(crate) const SERIAL: &str = r#"version = 1
+cluster = "web"
+key_file = "/etc/lifesign/key"
+quorum = ["majority", "witness"]
+ping = ["10.77.0.254", "fd00::254"]
+
+[[node]]
+name = "alpha"
+[[node]]
+name = "beta"
+[[witness]]
+name = "dongle"
+
+[[link]]
+name = "cable"
+kind = "serial"
+device = "/dev/ttyS0"
+speed = 9600
+low_latency = false
+
+[[link]]
+name = "wire"
+kind = "serial"
+device = { alpha = "/dev/serial/by-id/usb-1", beta = ["/dev/ttyUSB0", "/dev/ttyUSB1"] }
+witness = "dongle"
+resets = ["alpha", "beta"]
+
+[[group]]
+name = "www"
+addresses = ["10.77.0.100/24"]
 "#;
 
 /// Returns the settings of [`EXAMPLE`].
@@ -140,7 +175,9 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(spans.map(Duration::as_millis), [5, 22, 25, 200, 66, 1000]);
     assert_eq!(settings.state_dir, Path::new("/var/lib/lifesign"));
     assert_eq!(settings.control, Path::new("/run/lifesign/control"));
-    assert_eq!(settings.links[0].port, 6940);
+    assert_eq!(settings.links[0].udp().unwrap().port, 6940);
+    assert_eq!(settings.links[0].class(), LinkClass::Udp);
+    assert!(settings.ping.is_empty());
     let group = &settings.groups[0];
     assert_eq!(group.conflict_probe, Duration::from_millis(50));
     assert_eq!(group.failback, Failback::Off);
@@ -155,6 +192,41 @@ fn defaults_are_the_documented_ones() {
     let members: Vec<_> = settings.members().map(|(id, name)| (id.number(), name)).collect();
     assert_eq!(members, [(0, "alpha"), (1, "beta"), (16, "quorum")]);
     assert_eq!(settings.name_of(NodeId::witness(0).unwrap()), "quorum");
+}
+
+#[test]
+fn serial_links_alone_make_a_cluster() {
+    let settings = Settings::parse("test.toml", SERIAL).unwrap();
+    let [alpha, beta] = ["alpha", "beta"].map(|name| settings.node(name).unwrap());
+    let dongle = NodeId::witness(0).unwrap();
+    let [cable, wire] = [0, 1].map(|at| settings.links[at].serial().unwrap());
+    assert_eq!((cable.speed, cable.low_latency, cable.witness), (9600, false, None));
+    assert_eq!((wire.speed, wire.low_latency, wire.witness), (115_200, true, Some(dongle)));
+    assert_eq!(cable.devices(beta), [PathBuf::from("/dev/ttyS0")]);
+    assert_eq!(wire.devices(beta).len(), 2);
+    assert_eq!(wire.resets, NodeSet::EMPTY.with(alpha).with(beta));
+    assert!(settings.links[1].reaches(dongle) && !settings.links[0].reaches(dongle));
+    assert_eq!(settings.links[1].place(beta), "/dev/ttyUSB0, /dev/ttyUSB1");
+    assert_eq!(settings.links[1].adapter(beta), None);
+    assert_eq!(settings.ping.len(), 2);
+    let config = settings.engine_config(beta, Duration::from_millis(8)).unwrap();
+    assert_eq!(config.links, [LinkClass::Serial, LinkClass::Serial]);
+}
+
+#[test]
+fn nodes_agree_on_the_dongle_and_not_on_its_devices() {
+    let digest = Settings::parse("test.toml", SERIAL).unwrap().digest();
+    for (from, to, is_same) in [
+        ("/dev/ttyS0", "/dev/ttyS1", true),
+        ("9600", "19200", true),
+        ("10.77.0.254", "10.77.0.253", true),
+        ("resets = [\"alpha\", \"beta\"]", "resets = [\"alpha\"]", false),
+        ("resets = [\"alpha\", \"beta\"]\n", "", false),
+    ] {
+        assert!(SERIAL.contains(from), "{from} is in the example");
+        let settings = Settings::parse("test.toml", &SERIAL.replace(from, to)).unwrap();
+        assert_eq!(settings.digest() == digest, is_same, "{from} to {to}");
+    }
 }
 
 #[test]

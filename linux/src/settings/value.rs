@@ -102,6 +102,38 @@ pub(super) fn path(text: &str) -> Result<PathBuf, Misfit> {
     }
 }
 
+/// Returns `text` as the path of a serial device.
+pub(super) fn device(text: &str) -> Result<PathBuf, Misfit> {
+    if text.contains(char::is_control) {
+        return Err(Misfit { why: "a device's path has no such letters".to_owned(), hint: None });
+    }
+    if !text.starts_with('/') {
+        let hint = match text {
+            "" => "write \"/dev/ttyS0\" or \"/dev/serial/by-id/..\"".to_owned(),
+            text => format!("write \"/dev/{text}\" if it is there"),
+        };
+        return Err(Misfit::new("not an absolute path", hint));
+    }
+    if text.ends_with('/') {
+        return Err(Misfit::new("this is a folder", "see `ls /dev/serial/by-id/`"));
+    }
+    path(text)
+}
+
+/// Returns `text` as the address of a machine beyond the cluster that is asked whether it is there.
+pub(super) fn ping_target(text: &str) -> Result<IpAddr, Misfit> {
+    let ip = host(text)?;
+    if ip.is_loopback() {
+        return Err(Misfit::new("this machine itself", "name a router or a name server"));
+    }
+    match ip {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => {
+            Err(Misfit::new("every adapter has such a network", "name an address beyond the link"))
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => Ok(ip),
+    }
+}
+
 /// Returns `text` as the path of a Unix socket, which is short.
 pub(super) fn socket(text: &str) -> Result<PathBuf, Misfit> {
     const LONGEST: usize = 107; // sun_path of unix(7), less its NUL
