@@ -39,18 +39,34 @@ pub const MIN_FRAME_LEN: usize = HEADER_LEN + TAG_LEN;
 /// The longest frame at the largest configuration, in bytes.
 pub const MAX_FRAME_LEN: usize = 1024;
 
+/// The most echoes in a frame: one of every other member.
+pub const MAX_ECHOES: usize = MAX_MEMBERS - 1;
+
 /// A varint holds 7 bits a byte.
 const MAX_VARINT_U32: usize = 5;
 const MAX_VARINT_U64: usize = 10;
 const MAX_BODY_LEN: usize = {
     let scalars = 1 + 4 + MAX_VARINT_U32 + 3 + MAX_VARINT_U32;
-    let echoes = 1 + (MAX_MEMBERS - 1) * (1 + 8 + MAX_VARINT_U64 + 1);
+    let echoes = 1 + MAX_ECHOES * (1 + 8 + MAX_VARINT_U64 + 1);
     let wants = 1 + MAX_GROUPS * (1 + 1 + MAX_VARINT_U32 + 3);
     let promises = 1 + MAX_GROUPS * (1 + 2 + MAX_VARINT_U32);
     scalars + echoes + wants + promises
 };
 const _: () =
     assert!(MIN_FRAME_LEN + MAX_BODY_LEN <= MAX_FRAME_LEN, "the largest body must fit a frame");
+
+/// Returns the length of the longest frame that a member of a cluster of `members` (servers and
+/// witnesses) with `groups` sends before its sequence number needs six bytes: at 200 frames a
+/// second, within its first five years.
+#[must_use]
+pub const fn longest(members: usize, groups: usize) -> usize {
+    const SEQUENCE: usize = 5;
+    let scalars = 1 + 4 + MAX_VARINT_U32 + 3 + 3;
+    let echoes = 1 + members.saturating_sub(1) * (1 + 8 + SEQUENCE + 1);
+    let wants = 1 + groups * (1 + 1 + MAX_VARINT_U32 + 3);
+    let promises = 1 + groups * (1 + 2 + MAX_VARINT_U32);
+    MIN_FRAME_LEN + scalars + echoes + wants + promises
+}
 
 /// The kind of a link; it is under the tag, so a frame of one kind is void on another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -186,8 +202,11 @@ pub struct Word {
 }
 
 /// Everything a node has to say, in version 1.
+///
+/// `ECHOES` and `GROUPS` are what a reader has room for; a body with more is refused by it. They do
+/// not change what is on the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Body {
+pub struct Body<const ECHOES: usize = MAX_ECHOES, const GROUPS: usize = MAX_GROUPS> {
     /// What the node says of itself.
     pub flags: Flags,
     /// A digest of the settings that must agree, zero from a witness.
@@ -199,14 +218,14 @@ pub struct Body {
     /// The nodes a witness would promise to; empty from a server.
     pub favours: NodeSet,
     /// Whom it hears.
-    pub echoes: Vec<Echo, { MAX_MEMBERS - 1 }>,
+    pub echoes: Vec<Echo, ECHOES>,
     /// What it holds or asks for.
-    pub wants: Vec<Want, MAX_GROUPS>,
+    pub wants: Vec<Want, GROUPS>,
     /// What it has promised.
-    pub words: Vec<Word, MAX_GROUPS>,
+    pub words: Vec<Word, GROUPS>,
 }
 
-impl Body {
+impl<const ECHOES: usize, const GROUPS: usize> Body<ECHOES, GROUPS> {
     /// Returns the sender's proof that it heard `node`.
     #[must_use]
     pub fn echo_of(&self, node: NodeId) -> Option<Echo> {
@@ -235,9 +254,9 @@ impl Body {
 /// Writes a frame into `buffer` and returns its length.
 ///
 /// The header's key id is replaced by that of the key that signs.
-pub fn encode(
+pub fn encode<const ECHOES: usize, const GROUPS: usize>(
     header: &Header,
-    body: &Body,
+    body: &Body<ECHOES, GROUPS>,
     keyring: &Keyring,
     buffer: &mut [u8; MAX_FRAME_LEN],
 ) -> usize {
@@ -295,11 +314,11 @@ fn head(header: &Header, key: KeyId) -> [u8; HEADER_LEN] {
 ///
 /// # Errors
 /// Says why the bytes are not a frame of this cluster. Nothing is changed.
-pub fn decode(
+pub fn decode<const ECHOES: usize, const GROUPS: usize>(
     bytes: &[u8],
     cluster: ClusterId,
     keyring: &Keyring,
-) -> Result<(Header, Body), FrameError> {
+) -> Result<(Header, Body<ECHOES, GROUPS>), FrameError> {
     if bytes.len() > MAX_FRAME_LEN {
         return Err(FrameError::Length);
     }
@@ -314,7 +333,8 @@ pub fn decode(
         Some(false) => return Err(FrameError::Tag),
         Some(true) => {}
     }
-    let (body, rest) = postcard::take_from_bytes::<Body>(body).map_err(|_| FrameError::Body)?;
+    let (body, rest) =
+        postcard::take_from_bytes::<Body<ECHOES, GROUPS>>(body).map_err(|_| FrameError::Body)?;
     if !rest.is_empty() || repeats(&body) {
         return Err(FrameError::Body);
     }
@@ -376,7 +396,7 @@ fn header(head: &[u8; HEADER_LEN]) -> Result<Header, FrameError> {
 }
 
 /// A body that says two things about one node or one group is nobody's honest word.
-fn repeats(body: &Body) -> bool {
+fn repeats<const ECHOES: usize, const GROUPS: usize>(body: &Body<ECHOES, GROUPS>) -> bool {
     let groups = |mut ids: &mut dyn Iterator<Item = GroupId>| {
         let mut seen = 0u32;
         (&mut ids).any(|group| {
@@ -416,6 +436,14 @@ mod tests {
     use super::*;
     use crate::seal::{KEY_LEN, Key};
     use proptest::prelude::*;
+
+    fn decode(
+        bytes: &[u8],
+        cluster: ClusterId,
+        keyring: &Keyring,
+    ) -> Result<(Header, Body), FrameError> {
+        super::decode(bytes, cluster, keyring)
+    }
 
     fn keyring() -> Keyring {
         Keyring::new(&[(KeyId(1), Key::new([0x5a; KEY_LEN]))], KeyId(1)).unwrap()
@@ -497,7 +525,17 @@ mod tests {
     fn the_largest_frame_fits_and_a_small_cluster_s_is_small() {
         assert!(round_trip(&largest()) <= MAX_FRAME_LEN);
         assert!(round_trip(&two_nodes_two_groups()) <= 96);
-        assert_eq!(round_trip(&Body::default()), MIN_FRAME_LEN + 11);
+        assert_eq!(round_trip(&<Body>::default()), MIN_FRAME_LEN + 11);
+    }
+
+    #[test]
+    fn no_frame_is_longer_than_foretold() {
+        let mut body = largest();
+        for echo in &mut body.echoes {
+            echo.sequence = (1 << 35) - 1;
+        }
+        assert_eq!(round_trip(&body), longest(MAX_MEMBERS, MAX_GROUPS));
+        assert!(round_trip(&two_nodes_two_groups()) <= longest(2, 2));
     }
 
     #[test]
@@ -539,7 +577,7 @@ mod tests {
     #[test]
     fn strangers_are_told_apart() {
         let mut buffer = [0; MAX_FRAME_LEN];
-        let len = encode(&header(), &Body::default(), &keyring(), &mut buffer);
+        let len = encode(&header(), &<Body>::default(), &keyring(), &mut buffer);
         assert_eq!(decode(&buffer[..len], ClusterId(9), &keyring()), Err(FrameError::Cluster));
         let other = Keyring::new(&[(KeyId(2), Key::new([1; KEY_LEN]))], KeyId(2)).unwrap();
         assert_eq!(decode(&buffer[..len], header().cluster, &other), Err(FrameError::Key));

@@ -25,6 +25,8 @@
 //! | [`member`] | what a server and a witness have in common |
 //! | [`side`] | a witness's choice of side |
 //! | [`witness`] | a voter that holds nothing, asked only in a tie |
+//! | [`reset`] | resetting a dead server in two steps |
+//! | [`dongle`] | messages between a dongle and whoever is on its line |
 //! | [`engine`] | one server: the only file that knows all the others |
 //!
 //! # The path of a frame
@@ -45,6 +47,7 @@ pub mod authority;
 pub mod cadence;
 pub mod config;
 pub mod deadline;
+pub mod dongle;
 pub mod engine;
 pub mod frame;
 pub mod group;
@@ -54,6 +57,7 @@ pub mod peer;
 pub mod promise;
 pub mod quorum;
 pub mod relay;
+pub mod reset;
 pub mod seal;
 pub mod side;
 pub mod stream;

@@ -1,9 +1,11 @@
 //! What a server and a witness have in common: they hear frames, keep sessions and promises, and
 //! number their own frames.
 
-use crate::frame::{self, Body, Flags, FrameError, Header, LinkClass, MAX_FRAME_LEN, Want, Word};
-use crate::group::GroupId;
-use crate::node::{ClusterId, LinkId, MAX_LINKS, NodeId, NodeSet};
+use crate::frame::{
+    self, Body, Flags, FrameError, Header, LinkClass, MAX_ECHOES, MAX_FRAME_LEN, Want, Word,
+};
+use crate::group::{GroupId, MAX_GROUPS};
+use crate::node::{ClusterId, LinkId, MAX_LINKS, MAX_MEMBERS, NodeId, NodeSet};
 use crate::peer::{Accepted, Peers, Sequence, Session, Stale};
 use crate::promise::{Claimant, Promise, Supported, Voter};
 use crate::seal::Keyring;
@@ -53,6 +55,17 @@ impl Rejected {
         }
     }
 
+    /// Returns whether the frame has a right tag of this cluster, so that it may be passed on to
+    /// others although it means nothing here.
+    #[must_use]
+    pub const fn is_authentic(self) -> bool {
+        match self {
+            Self::Frame(error) => matches!(error, FrameError::Body),
+            Self::WrongLink => false,
+            Self::Stale(_) | Self::Loop | Self::OwnId | Self::Stranger => true,
+        }
+    }
+
     /// Returns the names of all kinds, in the order of their places.
     #[must_use]
     pub const fn names() -> [&'static str; Self::KINDS] {
@@ -96,9 +109,14 @@ pub struct Heard {
     pub promised: bool,
 }
 
-/// The common part of a server and a witness.
+/// The common part of a server and a witness, with room for the first `MEMBERS` ids.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Member {
+pub struct Member<
+    const MEMBERS: usize = MAX_MEMBERS,
+    const ECHOES: usize = MAX_ECHOES,
+    const GROUPS: usize = MAX_GROUPS,
+    const LINKS: usize = MAX_LINKS,
+> {
     cluster: ClusterId,
     me: NodeId,
     others: NodeSet,
@@ -108,10 +126,10 @@ pub struct Member {
     /// This start's own frames.
     pub sequence: Sequence,
     /// Everybody else.
-    pub peers: Peers,
+    pub peers: Peers<MEMBERS, ECHOES, GROUPS, LINKS>,
     /// What this voter has promised.
-    pub voter: Voter,
-    counters: [Counters; MAX_LINKS],
+    pub voter: Voter<GROUPS>,
+    counters: [Counters; LINKS],
     suspicious: u16,
 }
 
@@ -126,7 +144,9 @@ pub struct Identity {
     pub others: NodeSet,
 }
 
-impl Member {
+impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS: usize>
+    Member<MEMBERS, ECHOES, GROUPS, LINKS>
+{
     /// Makes a member that has just started, has met nobody, and has promised nothing that it
     /// remembers.
     #[must_use]
@@ -134,11 +154,11 @@ impl Member {
         identity: Identity,
         keyring: Keyring,
         sequence: Sequence,
-        peers: Peers,
-        voter: Voter,
+        peers: Peers<MEMBERS, ECHOES, GROUPS, LINKS>,
+        voter: Voter<GROUPS>,
     ) -> Self {
         let Identity { cluster, me, others } = identity;
-        let counters = [Counters::default(); MAX_LINKS];
+        let counters = [Counters::default(); LINKS];
         let any_link = me.is_witness();
         Self {
             cluster,
@@ -164,7 +184,7 @@ impl Member {
         link: LinkId,
         class: LinkClass,
         bytes: &[u8],
-        admits: impl Fn(&Body, NodeId, &Want) -> bool,
+        admits: impl Fn(&Body<ECHOES, GROUPS>, NodeId, &Want) -> bool,
         now: Instant,
     ) -> Result<Heard, Rejected> {
         let result = self.receive(link, class, bytes, admits, now);
@@ -189,7 +209,7 @@ impl Member {
         link: LinkId,
         class: LinkClass,
         bytes: &[u8],
-        admits: impl Fn(&Body, NodeId, &Want) -> bool,
+        admits: impl Fn(&Body<ECHOES, GROUPS>, NodeId, &Want) -> bool,
         now: Instant,
     ) -> Result<Heard, Rejected> {
         let (header, body) =
@@ -228,11 +248,11 @@ impl Member {
         &mut self,
         node: NodeId,
         accepted: Accepted,
-        admits: impl Fn(&Body, NodeId, &Want) -> bool,
+        admits: impl Fn(&Body<ECHOES, GROUPS>, NodeId, &Want) -> bool,
         now: Instant,
     ) -> bool {
         let Some(session) = self.peers.session(node) else {
-            let left = self.peers.get(node).and_then(super::peer::Peer::ending);
+            let left = self.peers.get(node).and_then(crate::peer::Peer::ending);
             return left.is_some_and(|ending| self.voter.left(node, ending.boot()));
         };
         if accepted == Accepted::Copy {
@@ -260,7 +280,7 @@ impl Member {
     pub fn reconsider(
         &mut self,
         group: GroupId,
-        rank: impl Fn(&Body, NodeId, &Want) -> Option<usize>,
+        rank: impl Fn(&Body<ECHOES, GROUPS>, NodeId, &Want) -> Option<usize>,
         now: Instant,
     ) -> bool {
         if self.voter.promise(group, now).is_some() {
@@ -281,7 +301,7 @@ impl Member {
         link: LinkId,
         class: LinkClass,
         sequence: u64,
-        body: &Body,
+        body: &Body<ECHOES, GROUPS>,
         buffer: &mut [u8; MAX_FRAME_LEN],
     ) -> usize {
         let (cluster, boot, key) = (self.cluster, self.sequence.boot(), self.keyring.signer());
@@ -294,7 +314,7 @@ impl Member {
     /// A promise is told only if the very frame that is echoed has renewed it: to its holder an
     /// echo beside a promise means that the promise counts from that frame.
     #[must_use]
-    pub fn body(&self, now: Instant) -> Body {
+    pub fn body(&self, now: Instant) -> Body<ECHOES, GROUPS> {
         let booting = !now.has_reached(self.voter.ready());
         let mut body = Body {
             flags: if booting { Flags::BOOTING } else { Flags::default() },
@@ -318,8 +338,9 @@ impl Member {
     fn word(&self, group: GroupId, now: Instant) -> Word {
         let told = |promise: &Promise| {
             let (node, boot) = (promise.to.node, promise.to.boot);
-            let proven =
-                |session: &Session| session.boot == boot && session.newest == promise.renewed_by;
+            let proven = |session: &Session<ECHOES, GROUPS>| {
+                session.boot == boot && session.newest == promise.renewed_by
+            };
             node == self.me || self.peers.session(node).is_some_and(proven)
         };
         match self.voter.promise(group, now).filter(told).map(|promise| promise.to) {

@@ -220,7 +220,7 @@ impl<'de> Deserialize<'de> for BootId {
 }
 
 /// A cluster, told from every other on the same wire and under the same key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ClusterId(pub u32);
 
 /// One way to reach peers, by its place in the settings, 0 to 7. The same number names the same

@@ -10,7 +10,8 @@
 use heapless::Vec;
 
 use crate::deadline::Expectation;
-use crate::frame::{Body, Echo, Flags, Header};
+use crate::frame::{Body, Echo, Flags, Header, MAX_ECHOES};
+use crate::group::MAX_GROUPS;
 use crate::node::{BootId, LinkId, LinkSet, MAX_LINKS, MAX_MEMBERS, NodeId, NodeSet};
 use crate::time::{Duration, Instant};
 
@@ -77,7 +78,7 @@ impl Sequence {
 
 /// One start of a peer that has proved to be alive.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Session {
+pub struct Session<const ECHOES: usize = MAX_ECHOES, const GROUPS: usize = MAX_GROUPS> {
     /// Which start.
     pub boot: BootId,
     /// The number of its newest fresh frame.
@@ -87,7 +88,7 @@ pub struct Session {
     /// When the session was opened.
     pub since: Instant,
     /// What its newest fresh frame said.
-    pub body: Body,
+    pub body: Body<ECHOES, GROUPS>,
 }
 
 /// How the last session of a peer ended.
@@ -144,13 +145,31 @@ impl Window {
 }
 
 /// One peer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Peer {
-    session: Option<Session>,
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Peer<
+    const ECHOES: usize = MAX_ECHOES,
+    const GROUPS: usize = MAX_GROUPS,
+    const LINKS: usize = MAX_LINKS,
+> {
+    session: Option<Session<ECHOES, GROUPS>>,
     stranger: Option<Echo>,
     ending: Option<Ending>,
     retired: Vec<BootId, RETIRED>,
-    links: [PeerLink; MAX_LINKS],
+    links: [PeerLink; LINKS],
+}
+
+impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Default
+    for Peer<ECHOES, GROUPS, LINKS>
+{
+    fn default() -> Self {
+        Self {
+            session: None,
+            stranger: None,
+            ending: None,
+            retired: Vec::new(),
+            links: [PeerLink::default(); LINKS],
+        }
+    }
 }
 
 /// Why a rightly tagged frame is not taken as life. No variant changes more than counters and what
@@ -181,7 +200,7 @@ pub enum Accepted {
     Farewell,
 }
 
-impl Peer {
+impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Peer<ECHOES, GROUPS, LINKS> {
     /// Takes in a rightly tagged frame that came over `link`. Silence is judged by
     /// [`lapse`](Self::lapse) alone, so that frames which waited while this process could not run
     /// are heard before their sender is given up.
@@ -191,7 +210,7 @@ impl Peer {
     pub fn accept(
         &mut self,
         header: &Header,
-        body: Body,
+        body: Body<ECHOES, GROUPS>,
         link: LinkId,
         fresh: bool,
         heartbeat: Duration,
@@ -244,7 +263,7 @@ impl Peer {
 
     /// Returns the living session.
     #[must_use]
-    pub const fn session(&self) -> Option<&Session> {
+    pub const fn session(&self) -> Option<&Session<ECHOES, GROUPS>> {
         self.session.as_ref()
     }
 
@@ -285,7 +304,7 @@ impl Peer {
         }
     }
 
-    fn apply(&mut self, header: &Header, body: Body, now: Instant) -> Accepted {
+    fn apply(&mut self, header: &Header, body: Body<ECHOES, GROUPS>, now: Instant) -> Accepted {
         match &mut self.session {
             Some(session) if header.sequence > session.newest => {
                 session.newest = header.sequence;
@@ -345,16 +364,24 @@ impl Peer {
     }
 }
 
-/// All peers of a participant, servers and witnesses.
+/// All peers of a participant, servers and witnesses, with room for the first `MEMBERS` ids; others
+/// are not heard.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Peers {
-    table: [Peer; MAX_MEMBERS],
+pub struct Peers<
+    const MEMBERS: usize = MAX_MEMBERS,
+    const ECHOES: usize = MAX_ECHOES,
+    const GROUPS: usize = MAX_GROUPS,
+    const LINKS: usize = MAX_LINKS,
+> {
+    table: [Peer<ECHOES, GROUPS, LINKS>; MEMBERS],
     /// A peer silent on every link for this long is lost.
     dead: Duration,
     heartbeat: Duration,
 }
 
-impl Peers {
+impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS: usize>
+    Peers<MEMBERS, ECHOES, GROUPS, LINKS>
+{
     /// Makes a table in which nobody has been met.
     #[must_use]
     pub fn new(heartbeat: Duration, dead: Duration) -> Self {
@@ -368,7 +395,7 @@ impl Peers {
     pub fn accept(
         &mut self,
         header: &Header,
-        body: Body,
+        body: Body<ECHOES, GROUPS>,
         link: LinkId,
         fresh: bool,
         now: Instant,
@@ -383,24 +410,24 @@ impl Peers {
     /// Ends the sessions that have been silent too long, and returns whose have ended now.
     pub fn lapse(&mut self, now: Instant) -> NodeSet {
         let dead = self.dead;
-        let ended = |(node, peer): (NodeId, &mut Peer)| peer.lapse(dead, now).then_some(node);
-        NodeId::all().zip(&mut self.table).filter_map(ended).collect()
+        let table = NodeId::all().zip(&mut self.table);
+        table.filter_map(|(node, peer)| peer.lapse(dead, now).then_some(node)).collect()
     }
 
     /// Returns one peer.
     #[must_use]
-    pub fn get(&self, node: NodeId) -> Option<&Peer> {
+    pub fn get(&self, node: NodeId) -> Option<&Peer<ECHOES, GROUPS, LINKS>> {
         self.table.get(node.index())
     }
 
     /// Returns the living session of `node`.
     #[must_use]
-    pub fn session(&self, node: NodeId) -> Option<&Session> {
+    pub fn session(&self, node: NodeId) -> Option<&Session<ECHOES, GROUPS>> {
         self.get(node).and_then(Peer::session)
     }
 
     /// Returns the living sessions.
-    pub fn sessions(&self) -> impl Iterator<Item = (NodeId, &Session)> {
+    pub fn sessions(&self) -> impl Iterator<Item = (NodeId, &Session<ECHOES, GROUPS>)> {
         NodeId::all().zip(&self.table).filter_map(|(node, peer)| Some((node, peer.session()?)))
     }
 
@@ -503,7 +530,7 @@ mod tests {
 
     #[test]
     fn a_session_opens_by_a_fresh_frame_alone() {
-        let mut peer = Peer::default();
+        let mut peer = <Peer>::default();
         assert_eq!(frame(&mut peer, 1, 1, false, 0), Err(Stale::NotFresh));
         assert!(peer.session().is_none());
         assert_eq!(
@@ -517,7 +544,7 @@ mod tests {
 
     #[test]
     fn stale_frames_neither_feed_nor_advance_a_session() {
-        let mut peer = Peer::default();
+        let mut peer = <Peer>::default();
         frame(&mut peer, 1, 1, true, 0).unwrap();
         assert_eq!(frame(&mut peer, 1, 2, false, 20), Err(Stale::NotFresh));
         assert_eq!(echoed(&peer, 20), Some((1, 1)), "an echo is proof of a frame that was fresh");
@@ -527,7 +554,7 @@ mod tests {
 
     #[test]
     fn a_frame_counts_once_a_link() {
-        let mut peer = Peer::default();
+        let mut peer = <Peer>::default();
         frame(&mut peer, 1, 5, true, 0).unwrap();
         assert_eq!(frame(&mut peer, 1, 5, true, 1), Err(Stale::Replayed));
         assert_eq!(frame(&mut peer, 1, 4, true, 1), Ok(Accepted::Copy), "overtaken");
@@ -554,7 +581,7 @@ mod tests {
 
     #[test]
     fn another_start_waits_until_the_session_has_ended() {
-        let mut peer = Peer::default();
+        let mut peer = <Peer>::default();
         frame(&mut peer, 1, 9, true, 0).unwrap();
         for fresh in [false, true] {
             assert_eq!(frame(&mut peer, 2, 1, fresh, 10), Err(Stale::OtherStart));
@@ -574,7 +601,7 @@ mod tests {
 
     #[test]
     fn the_same_start_returns_after_a_cut() {
-        let mut peer = Peer::default();
+        let mut peer = <Peer>::default();
         frame(&mut peer, 1, 9, true, 0).unwrap();
         assert!(peer.lapse(DEAD, at(50)));
         assert_eq!(frame(&mut peer, 1, 12, false, 50), Err(Stale::NotFresh));
@@ -584,13 +611,13 @@ mod tests {
 
     #[test]
     fn a_farewell_ends_a_start_for_good() {
-        let mut peer = Peer::default();
+        let mut peer = <Peer>::default();
         assert_eq!(
             farewell(&mut peer, 1, 0),
             Err(Stale::NotFresh),
             "a stranger's farewell is no news"
         );
-        let mut peer = Peer::default();
+        let mut peer = <Peer>::default();
         frame(&mut peer, 1, 9, true, 0).unwrap();
         assert_eq!(farewell(&mut peer, 2, 1), Err(Stale::OtherStart));
         assert_eq!(farewell(&mut peer, 1, 2), Ok(Accepted::Farewell));

@@ -60,17 +60,19 @@ pub enum Refusal {
     TooLong,
     /// The claim's token is beyond those that are saved as used.
     Unsaved,
+    /// This voter has no room for promises of this group.
+    NoRoom,
 }
 
-/// One voter's promises.
+/// One voter's promises, for groups below `GROUPS`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Voter {
+pub struct Voter<const GROUPS: usize = MAX_GROUPS> {
     ready: Instant,
     longest: Duration,
     saved: Token,
     asked: Token,
     seen: Token,
-    groups: [Slot; MAX_GROUPS],
+    groups: [Slot; GROUPS],
 }
 
 /// How many tokens are saved ahead, so that a claim waits for no disk.
@@ -82,7 +84,7 @@ struct Slot {
     largest: Token,
 }
 
-impl Voter {
+impl<const GROUPS: usize> Voter<GROUPS> {
     /// Makes a voter that has started `now`, forgets nothing from now on, and makes no promise
     /// longer than `longest`. Tokens up to `saved` may have been used before.
     #[must_use]
@@ -94,7 +96,7 @@ impl Voter {
             saved,
             asked: saved,
             seen: saved,
-            groups: [slot; MAX_GROUPS],
+            groups: [slot; GROUPS],
         }
     }
 
@@ -117,9 +119,7 @@ impl Voter {
         if want.token > self.saved {
             return Err(Refusal::Unsaved);
         }
-        let Some(slot) = self.groups.get_mut(want.group.index()) else {
-            return Ok(());
-        };
+        let slot = self.groups.get_mut(want.group.index()).ok_or(Refusal::NoRoom)?;
         let same =
             slot.promise.filter(|promise| promise.to.node == node && promise.to.boot == boot);
         if let Some(promise) =
@@ -262,7 +262,7 @@ mod tests {
     }
 
     fn voter(millis: u64) -> Voter {
-        let mut voter = Voter::new(Duration::from_millis(L.into()), Token(0), at(millis));
+        let mut voter = <Voter>::new(Duration::from_millis(L.into()), Token(0), at(millis));
         voter.reserved(Token(50));
         voter
     }
@@ -363,7 +363,7 @@ mod tests {
     fn tokens_of_an_earlier_start_are_not_promised_under_again() {
         let (node, boot) = who(0);
         let from = Claimant { node, boot, sequence: 1 };
-        let mut voter = Voter::new(Duration::from_millis(L.into()), Token(7), at(0));
+        let mut voter = <Voter>::new(Duration::from_millis(L.into()), Token(7), at(0));
         assert_eq!(
             voter.consider(&want(Phase::Claiming, 7), from, at(500)),
             Err(Refusal::OldToken(Token(7)))

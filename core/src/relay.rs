@@ -414,7 +414,7 @@ mod tests {
             sequence,
         };
         let mut buffer = [0; MAX_FRAME_LEN];
-        let len = frame::encode(&header, &Body::default(), &keyring, &mut buffer);
+        let len = frame::encode(&header, &<Body>::default(), &keyring, &mut buffer);
         buffer[..len].to_vec()
     }
 

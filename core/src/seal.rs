@@ -7,6 +7,7 @@
 
 use heapless::Vec;
 use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 /// The length of a tag, in bytes.
@@ -19,7 +20,7 @@ pub const MAX_KEYS: usize = 4;
 const BLOCK_LEN: usize = 64;
 
 /// A number that says which key of a keyring made a tag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KeyId(pub u8);
 
 /// A secret of 32 bytes. It is never printed.
@@ -82,6 +83,18 @@ impl Keyring {
             return Err(KeyringError::NoSigner);
         }
         Ok(Self { keys, signer })
+    }
+
+    /// Returns the same keys, each derived for `purpose`.
+    #[must_use]
+    pub fn derive(&self, purpose: &[u8]) -> Self {
+        let keys = self.keys.iter().map(|(id, key)| (*id, key.derive(purpose))).collect();
+        Self { keys, signer: self.signer }
+    }
+
+    /// Returns the keys themselves, for the store of a dongle.
+    pub fn secrets(&self) -> impl Iterator<Item = (KeyId, &[u8; KEY_LEN])> {
+        self.keys.iter().map(|(id, key)| (*id, &key.0))
     }
 
     /// Returns which key signs.

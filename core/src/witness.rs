@@ -7,12 +7,13 @@
 //! [`poll_timeout`](Witness::poll_timeout).
 
 use crate::cadence::Cadence;
-use crate::frame::{Body, LinkClass, MAX_FRAME_LEN, Want};
-use crate::group::{GroupId, Token};
+use crate::frame::{Body, LinkClass, MAX_ECHOES, MAX_FRAME_LEN, Want};
+use crate::group::{GroupId, MAX_GROUPS, Token};
 use crate::member::{Heard, Identity, Member, Rejected};
-use crate::node::{BootId, ClusterId, LinkId, MAX_MEMBERS, NodeId, NodeSet};
-use crate::peer::{Accepted, Peers, Sequence};
-use crate::promise::Voter;
+use crate::node::{BootId, ClusterId, LinkId, MAX_LINKS, MAX_MEMBERS, NodeId, NodeSet};
+use crate::peer::{Accepted, Ending, Peers, Sequence};
+use crate::promise::{Supported, Voter};
+use crate::reset::{Arm, Refusal};
 use crate::seal::Keyring;
 use crate::side::Side;
 use crate::time::{Duration, Instant};
@@ -41,10 +42,16 @@ const FIRST_LINK: LinkId = match LinkId::new(0) {
     None => panic!("there is a first link"),
 };
 
-/// A witness of one cluster.
+/// A witness of one cluster, with room for the first `MEMBERS` ids and `GROUPS` groups; it hears no
+/// others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Witness {
-    member: Member,
+pub struct Witness<
+    const MEMBERS: usize = MAX_MEMBERS,
+    const ECHOES: usize = MAX_ECHOES,
+    const GROUPS: usize = MAX_GROUPS,
+    const LINKS: usize = MAX_LINKS,
+> {
+    member: Member<MEMBERS, ECHOES, GROUPS, LINKS>,
     side: Side,
     cadence: Cadence,
     class: LinkClass,
@@ -63,7 +70,9 @@ pub struct Answer {
     pub len: usize,
 }
 
-impl Witness {
+impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS: usize>
+    Witness<MEMBERS, ECHOES, GROUPS, LINKS>
+{
     /// Starts a witness. `boot` must be drawn at random at each start; tokens up to `reserved` may
     /// have been promised under by earlier starts.
     #[must_use]
@@ -102,7 +111,7 @@ impl Witness {
     ) -> Result<Heard, Rejected> {
         self.advance(now);
         let favoured = self.side.favoured();
-        let admits = |_: &Body, node, _: &Want| favoured.contains(node);
+        let admits = |_: &Body<ECHOES, GROUPS>, node, _: &Want| favoured.contains(node);
         let result = self.member.hear(link, self.class, bytes, admits, self.now);
         let favoured_anew = self.choose();
         let news = result.is_ok_and(|heard| heard.promised || heard.accepted == Accepted::Opened);
@@ -154,6 +163,47 @@ impl Witness {
         Some(Answer { to, len })
     }
 
+    /// Writes the next frame into `buffer` and returns its length, or `None` if none is due: one for
+    /// all nodes at once, for a dongle, whose lines carry everything to everybody.
+    #[must_use]
+    pub fn poll_broadcast(
+        &mut self,
+        now: Instant,
+        buffer: &mut [u8; MAX_FRAME_LEN],
+    ) -> Option<usize> {
+        let answer = self.poll_transmit(now, buffer)?;
+        self.owed = NodeSet::EMPTY;
+        Some(answer.len)
+    }
+
+    /// Judges a request for a reset by what this witness knows itself; call
+    /// [`handle_timeout`](Self::handle_timeout) first, so that it knows who is silent.
+    ///
+    /// # Errors
+    /// Says why the target is not to be reset.
+    pub fn allows(&self, arm: &Arm) -> Result<(), Refusal> {
+        let to = Supported { node: arm.id.asker, boot: arm.id.boot, token: arm.token };
+        let promised = self.member.voter.promise(arm.group, self.now);
+        let is_favoured = self.side.favoured().contains(arm.id.asker);
+        if !is_favoured || promised.is_none_or(|promise| promise.to != to) {
+            return Err(Refusal::NotPromised);
+        }
+        let Some(peer) = self.member.peers.get(arm.target) else { return Ok(()) };
+        if peer.session().is_some() || arm.target == arm.id.asker {
+            return Err(Refusal::Alive);
+        }
+        // A start that has yet to prove itself is one all the same: the target may be coming back.
+        let stranger = peer.echo(arm.target, self.member.peers.dead(), self.now);
+        let heard = stranger.map(|echo| echo.boot).or_else(|| peer.ending().map(Ending::boot));
+        if let Some(Ending::Left(_)) = peer.ending() {
+            return Err(Refusal::Left);
+        }
+        if heard.is_some() && heard != arm.target_boot {
+            return Err(Refusal::OtherStart);
+        }
+        Ok(())
+    }
+
     /// Returns when [`handle_timeout`](Self::handle_timeout) next has work; ask again after every
     /// call.
     #[must_use]
@@ -184,7 +234,7 @@ impl Witness {
 
     /// Returns the common part: sessions, promises and counters.
     #[must_use]
-    pub const fn member(&self) -> &Member {
+    pub const fn member(&self) -> &Member<MEMBERS, ECHOES, GROUPS, LINKS> {
         &self.member
     }
 

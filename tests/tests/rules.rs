@@ -63,7 +63,7 @@ fn forge(world: &World, to: u8, sender: u8, on: u8, wants: &[Want]) -> Vec<u8> {
     let header = Header { class, link, sender: node(sender), key, cluster, boot, sequence };
     let links = LinkSet::first(1);
     let echo = Echo { node: node(to), boot: own.boot(), sequence: own.newest(), links };
-    let body = Body {
+    let body: Body = Body {
         digest: 1u32.to_le_bytes(),
         echoes: [echo].into_iter().collect(),
         wants: wants.iter().copied().collect(),

@@ -1,6 +1,6 @@
 //! What the engine tells its caller.
 
-use super::Engine;
+use super::{Engine, Obstacle};
 use crate::group::{GroupId, Reason, Role, Token};
 use crate::node::{BootId, NodeId, NodeSet};
 use crate::peer::Ending;
@@ -96,7 +96,8 @@ impl Engine {
 
     fn poll_fence(&mut self) -> Option<Event> {
         for group in GroupId::all().take(self.groups.len()) {
-            if !matches!(self.group(group)?.role, Role::Claiming(_)) {
+            // Nobody is fenced for a claim that has no quorum, or that a living node objects to.
+            if !matches!(self.obstacle(group), Some(Obstacle::Unfenced(_))) {
                 self.with(group, |state| state.fence_asked = NodeSet::EMPTY);
                 continue;
             }
