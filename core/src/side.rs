@@ -1,8 +1,9 @@
 //! A witness's choice of side.
 //!
 //! Where servers have lost each other, a witness supports one *side*: a set of nodes that hear one
-//! another. It chooses the larger side, and of equal ones the side that holds groups. A node comes into favour only when no promise to a
-//! node outside the chosen side is live any more, so a witness never supports two sides at once.
+//! another. It chooses the larger side, and of equal ones the side that holds groups. A node comes
+//! into favour only when no promise to a node outside the chosen side is live any more, so a
+//! witness never supports two sides at once.
 
 use crate::node::{NodeId, NodeSet};
 
@@ -34,8 +35,9 @@ impl Side {
             let side = component(first, alive, &hears);
             rest = rest.difference(side);
             let held: usize = side.iter().map(&promised).sum();
-            // A smaller side has no quorum with the witness either, and must not keep it from a larger
-            // one by asking on. Earlier sides win a draw: they have the node with the lowest number.
+            // A smaller side has no quorum with the witness either, and must not keep it from a
+            // larger one by asking on. Earlier sides win a draw: they have the node with the
+            // lowest number.
             let merit = (side.len(), held, side.intersection(self.favoured).len());
             if best.is_none_or(|best| merit > best) {
                 (best, chosen) = (Some(merit), side);

@@ -163,8 +163,8 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         Some(Answer { to, len })
     }
 
-    /// Writes the next frame into `buffer` and returns its length, or `None` if none is due: one for
-    /// all nodes at once, for a dongle, whose lines carry everything to everybody.
+    /// Writes the next frame into `buffer` and returns its length, or `None` if none is due. It is
+    /// for all nodes at once: a dongle's lines carry everything to everybody.
     #[must_use]
     pub fn poll_broadcast(
         &mut self,
