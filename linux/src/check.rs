@@ -4,9 +4,10 @@
 //! Every bound is a sum of named terms, so that a reader can doubt each on its own. Bounds are for
 //! one failure at a time, on machines whose daemon runs when it is due.
 
+mod advice;
+pub mod line;
+mod page;
 pub mod witness;
-
-use core::fmt;
 
 use lifesign_core::config::Lease;
 use lifesign_core::group::Guard;
@@ -16,9 +17,9 @@ use lifesign_core::time::Duration;
 use nix::net::if_::if_nametoindex;
 use serde::Serialize;
 
+use self::line::LineCheck;
 use crate::address::lease::{Enforcer, EnforcerChoice};
-use crate::settings::safety::ROUND_TRIP;
-use crate::settings::{Group, Settings, key};
+use crate::settings::{Group, Link, Settings, key};
 
 /// Everything that can be said of settings before anything starts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -41,6 +42,10 @@ pub struct Check {
     pub digest: String,
     /// The groups.
     pub groups: Vec<GroupCheck>,
+    /// The serial links.
+    pub lines: Vec<LineCheck>,
+    /// What must be true of machines that cannot be asked from here.
+    pub assumptions: Vec<String>,
     /// What is allowed and not wise.
     pub warnings: Vec<String>,
     /// Why these settings may not be run.
@@ -119,9 +124,6 @@ const START: Duration = Duration::from_millis(10);
 const CLEANUP: Duration = Duration::from_millis(20);
 /// What handing over may take besides the claim: addresses down on one node and up on the other.
 const HANDOVER: Duration = Duration::from_millis(5);
-/// Below this, in millionths, no clock is honest: NTP alone may slew by 500 (adjtimex(2)), and
-/// quartz adds 100.
-const HONEST_CLOCK_ERROR: u32 = 600;
 
 impl Check {
     /// Judges `settings` for machines whose kernel lease is `enforcement`.
@@ -134,6 +136,7 @@ impl Check {
             .iter()
             .map(|group| GroupCheck::new(settings, group, overshoot, &mut errors))
             .collect();
+        let lines = LineCheck::all(settings, &mut errors);
         if errors.is_empty() {
             // Every node has the same file, so what the engine finds broken, it finds for the
             // first.
@@ -150,7 +153,9 @@ impl Check {
             dead_ms: millis(settings.timing.dead),
             digest: format!("{:08x}", settings.digest()),
             groups,
-            warnings: warnings(settings),
+            lines,
+            assumptions: advice::assumptions(settings),
+            warnings: advice::warnings(settings),
             errors,
             heading: heading(settings),
         }
@@ -162,6 +167,11 @@ impl Check {
         let name = settings.name_of(me);
         for adapter in missing_adapters(settings, me) {
             self.warnings.push(format!("this machine, as {name}, has no adapter {adapter}"));
+        }
+        let serial = settings.links.iter().filter_map(Link::serial);
+        for device in serial.flat_map(|serial| serial.devices(me)).filter(|path| !path.exists()) {
+            let device = device.display();
+            self.warnings.push(format!("this machine, as {name}, has no device {device}"));
         }
         if let Err(error) = key::load(&settings.key_file, &settings.cluster) {
             self.warnings.push(error.to_string());
@@ -208,7 +218,7 @@ impl GroupCheck {
             errors.push(shortfall.to_string());
             shortfall.authority
         });
-        let (heartbeat, dead) = (settings.timing.heartbeat, settings.timing.dead);
+        let dead = settings.timing.dead;
         Self {
             name: group.name.clone(),
             guard: word(group.guard),
@@ -225,8 +235,8 @@ impl GroupCheck {
             // A peer is silent for one heartbeat when nothing is lost. An echo may wait a heartbeat
             // for its frame, so support is up to two heartbeats old when nothing is lost.
             survives: Survives {
-                dead: lost_in_a_row(dead, heartbeat, 1),
-                authority: lost_in_a_row(authority, heartbeat, 2),
+                dead: lost_in_a_row(settings, dead, 1),
+                authority: lost_in_a_row(settings, authority, 2),
             },
             bounds,
         }
@@ -234,8 +244,9 @@ impl GroupCheck {
 }
 
 /// Returns how many heartbeats more than `always` fit `span`, with a round trip.
-fn lost_in_a_row(span: Duration, heartbeat: Duration, always: u64) -> u64 {
-    let room = span.checked_sub(ROUND_TRIP).unwrap_or_default();
+fn lost_in_a_row(settings: &Settings, span: Duration, always: u64) -> u64 {
+    let heartbeat = settings.timing.heartbeat;
+    let room = span.checked_sub(settings.round_trip()).unwrap_or_default();
     (room.as_micros() / heartbeat.as_micros().max(1)).saturating_sub(always)
 }
 
@@ -253,7 +264,7 @@ impl Bounds {
             ("silence", silence),
             ("back-off", back_off),
             ("claim", claim),
-            ("round trip", ROUND_TRIP),
+            ("round trip", settings.round_trip()),
             ("start", START),
         ];
         let crash = terms.iter().fold(Duration::ZERO, |sum, (_, term)| sum + *term);
@@ -282,35 +293,6 @@ const fn word(guard: Guard) -> &'static str {
         Guard::Stop => "stop",
         Guard::Fence => "fence",
     }
-}
-
-fn warnings(settings: &Settings) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let mut warn = |text: &str| warnings.push(text.to_owned());
-    let (modules, votes) = (settings.quorum.modules(), settings.quorum.total());
-    if modules.contains(&Module::TwoNodes) {
-        warn("two-nodes: nodes that lose each other both hold every address until they meet");
-    } else if votes.is_multiple_of(2) && settings.witnesses.is_empty() {
-        warn("no witness: when half of the votes lose the other half, neither half may serve");
-    }
-    if votes % 2 == 1 && !settings.witnesses.is_empty() {
-        warn("an odd number of votes cannot tie, so the witness is never asked");
-    }
-    if settings.links.len() == 1 && settings.nodes.len() > 1 {
-        warn("one link: its switch or cable is a single point of failure");
-    }
-    if settings.clock_error < HONEST_CLOCK_ERROR {
-        warn(
-            "clock_error below 0.06 %: NTP may slew a clock by 0.05 %, and quartz drifts by 0.01 %",
-        );
-    }
-    if settings.nodes.len() == 1 {
-        warn("one node: nothing can take over");
-    }
-    for group in settings.groups.iter().filter(|group| group.prefer.len() == 1) {
-        warn(&format!("group {} may run on one node alone", group.name));
-    }
-    warnings
 }
 
 fn heading(settings: &Settings) -> String {
@@ -343,253 +325,5 @@ fn millis(span: Duration) -> f64 {
     span.as_micros() as f64 / 1000.0
 }
 
-impl fmt::Display for Check {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "{}, digest {}", self.heading, self.digest)?;
-        for group in &self.groups {
-            writeln!(formatter)?;
-            group.write(formatter, &self.enforcer)?;
-        }
-        if !self.warnings.is_empty() {
-            writeln!(formatter)?;
-        }
-        for warning in &self.warnings {
-            writeln!(formatter, "warning: {warning}")?;
-        }
-        for error in &self.errors {
-            writeln!(formatter, "error: {error}")?;
-        }
-        writeln!(formatter)?;
-        formatter.write_str(match (self.accepted, self.safe) {
-            (true, true) => "SAFE: no two nodes can answer for one address",
-            (true, false) => "NOT SAFE, by your consent: two nodes can answer for one address",
-            (false, _) => "REFUSED: these settings are not run",
-        })
-    }
-}
-
-impl GroupCheck {
-    fn write(&self, formatter: &mut fmt::Formatter<'_>, enforcer: &str) -> fmt::Result {
-        let terms = &self.terms;
-        writeln!(
-            formatter,
-            "group {}, guard {}, on {}",
-            self.name,
-            self.guard,
-            self.nodes.join(", ")
-        )?;
-        let rho = f64::from(terms.clock_error_ppm) / 10_000.0;
-        let stop = if self.guard == "address" {
-            "the kernel silences the addresses"
-        } else {
-            "stop limits and margins"
-        };
-        let granularity = if terms.granularity_ms == 0.0 {
-            "the kernel holds the deadline"
-        } else {
-            "one heartbeat"
-        };
-        for (letter, name, value, unit, why) in [
-            ("L", "promise", terms.promise_ms, "ms", "on a voter's clock"),
-            ("rho", "clock error", rho, "% ", "of every clock"),
-            ("S", "stop budget", terms.stop_ms, "ms", stop),
-            ("g", "daemon's lateness", terms.granularity_ms, "ms", granularity),
-            ("K", "kernel's overshoot", terms.overshoot_ms, "ms", enforcer),
-            ("D", "authority", terms.authority_ms, "ms", "what is left"),
-        ] {
-            writeln!(formatter, "  {letter:<3}  {name:<20} {value:>11.3} {unit}  {why}")?;
-        }
-        let sum = terms.authority_ms + terms.stop_ms + terms.granularity_ms + terms.overshoot_ms;
-        let relation = if self.bounds.is_some() { "<=" } else { "is too little of" };
-        writeln!(
-            formatter,
-            "  D + S + g + K = {:.3} ms {relation} L * (1 - rho) / (1 + rho) = {:.3} ms",
-            sum, terms.secured_ms
-        )?;
-        self.bounds.as_ref().map_or(Ok(()), |bounds| self.write_bounds(formatter, bounds))
-    }
-
-    fn write_bounds(&self, formatter: &mut fmt::Formatter<'_>, bounds: &Bounds) -> fmt::Result {
-        writeln!(
-            formatter,
-            "  survives {} lost in a row before a peer is taken for dead, {} before it lets go",
-            heartbeats(self.survives.dead),
-            self.survives.authority,
-        )?;
-        writeln!(formatter, "  worst time without an answer")?;
-        let sum: Vec<String> = bounds
-            .crash_terms
-            .iter()
-            .filter(|(_, term)| *term > 0.0)
-            .map(|(name, term)| format!("{term:.1} {name}"))
-            .collect();
-        for (what, value) in [
-            ("crash of the holder", bounds.crash_ms),
-            ("daemon killed", bounds.daemon_killed_ms),
-            ("orderly switchover", bounds.switchover_ms),
-        ] {
-            writeln!(formatter, "    {what:<23} {value:>11.1} ms")?;
-        }
-        writeln!(formatter, "    a crash is {}", sum.join(" + "))?;
-        if self.guard == "fence" {
-            writeln!(formatter, "    and the time that fencing takes")?;
-        }
-        if bounds.services_start_ms > 0.0 {
-            let start = bounds.services_start_ms;
-            writeln!(formatter, "    its services may then take {start} ms to start")?;
-        }
-        writeln!(
-            formatter,
-            "  an isolated holder is silent {:.1} ms after its last answered heartbeat",
-            bounds.isolated_silent_ms
-        )
-    }
-}
-
-fn heartbeats(count: u64) -> String {
-    if count == 1 { "1 heartbeat".to_owned() } else { format!("{count} heartbeats") }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::settings::tests::{EXAMPLE, example};
-
-    fn checked(source: &str, enforcement: Enforcer) -> Check {
-        Check::new(&Settings::parse("test.toml", source).unwrap(), enforcement)
-    }
-
-    #[test]
-    fn the_page_shows_every_term() {
-        let check = checked(EXAMPLE, Enforcer::Bpf);
-        let digest = format!("{:08x}", example().digest());
-        let page = "\
-cluster web: 2 nodes, 1 witness, 1 link, 1 group
-heartbeat 5 ms, dead 22 ms, settle 200 ms, dispute 66 ms, longest promise 25 ms, digest DIGEST
-
-group www, guard address, on alpha, beta
-  L    promise                   25.000 ms  on a voter's clock
-  rho  clock error                1.000 %   of every clock
-  S    stop budget                0.000 ms  the kernel silences the addresses
-  g    daemon's lateness          0.000 ms  the kernel holds the deadline
-  K    kernel's overshoot         0.100 ms  bpf
-  D    authority                 24.404 ms  what is left
-  D + S + g + K = 24.504 ms <= L * (1 - rho) / (1 + rho) = 24.504 ms
-  survives 3 heartbeats lost in a row before a peer is taken for dead, 2 before it lets go
-  worst time without an answer
-    crash of the holder            46.3 ms
-    daemon killed                  30.0 ms
-    orderly switchover             15.0 ms
-    a crash is 25.3 silence + 10.0 claim + 1.0 round trip + 10.0 start
-    its services may then take 10000 ms to start
-  an isolated holder is silent 24.5 ms after its last answered heartbeat
-
-warning: one link: its switch or cable is a single point of failure
-
-SAFE: no two nodes can answer for one address";
-        assert_eq!(check.to_string(), page.replace("DIGEST", &digest));
-    }
-
-    #[test]
-    fn the_numbers_are_the_sum_of_their_terms() {
-        let check = checked(EXAMPLE, Enforcer::Bpf);
-        let group = &check.groups[0];
-        let terms = &group.terms;
-        assert!((terms.authority_ms - 24.404).abs() < 1e-9, "{terms:?}");
-        assert!((terms.secured_ms - 24.504).abs() < 1e-9, "{terms:?}");
-        assert_eq!(group.survives, Survives { dead: 3, authority: 2 });
-        let bounds = group.bounds.as_ref().unwrap();
-        // 25 ms on a clock that is 1 % slow, two heartbeats, 1 ms and 10 ms.
-        assert!((bounds.crash_ms - 46.252).abs() < 1e-9, "{bounds:?}");
-        assert!((bounds.daemon_killed_ms - 30.0).abs() < 1e-9);
-        assert!((bounds.switchover_ms - 15.0).abs() < 1e-9);
-        assert!((bounds.isolated_silent_ms - 24.504).abs() < 1e-9);
-        let sum: f64 = bounds.crash_terms.iter().map(|(_, term)| term).sum();
-        assert!((sum - bounds.crash_ms).abs() < 1e-9);
-    }
-
-    #[test]
-    fn the_slower_profiles_survive_more() {
-        for (profile, expected) in [
-            ("standard", Survives { dead: 5, authority: 7 }),
-            ("slow", Survives { dead: 6, authority: 9 }),
-        ] {
-            let source = EXAMPLE.replace("\"fast\"", &format!("{profile:?}"));
-            let check = checked(&source, Enforcer::Bpf);
-            assert_eq!(check.groups[0].survives, expected, "{profile}");
-        }
-    }
-
-    #[test]
-    fn what_is_unsafe_is_refused_and_has_no_bounds() {
-        let check = checked(EXAMPLE, Enforcer::ValidLifetime);
-        assert!(!check.accepted && !check.safe && check.groups[0].bounds.is_none());
-        assert_eq!(
-            check.errors,
-            ["group www: authority would be 0 ms, shorter than 2 heartbeats and a round trip \
-                 (11 ms): promise 25 ms is too short for heartbeat 5 ms with an overshoot of \
-                 1000 ms: raise promise to at least 1037 ms"]
-        );
-        assert!(check.to_string().ends_with("REFUSED: these settings are not run"));
-    }
-
-    #[test]
-    fn what_is_not_wise_is_said() {
-        let warned = |from: &str, to: &str, expected: &str| {
-            let source = EXAMPLE.replace(from, to);
-            assert_ne!(source, EXAMPLE);
-            let check = checked(&source, Enforcer::Bpf);
-            assert!(
-                check.warnings.iter().any(|warning| warning.contains(expected)),
-                "{:?}",
-                check.warnings
-            );
-        };
-        assert_eq!(checked(EXAMPLE, Enforcer::Bpf).warnings.len(), 1, "one link");
-        warned("votes = 1", "votes = 2", "cannot tie");
-        warned("[[witness]]", "[timing]\nclock_error = \"0.01%\"\n[[witness]]", "clock_error");
-        warned("prefer = [\"alpha\", \"beta\"]", "prefer = [\"beta\"]", "one node alone");
-        let no_witness = EXAMPLE
-            .replace("[[witness]]\nname = \"quorum\"\n", "")
-            .replace(", quorum = \"10.77.0.9\"", "");
-        let majority = no_witness.replace(", \"witness\"]", "]");
-        let check = checked(&majority, Enforcer::Bpf);
-        assert!(check.warnings[0].starts_with("no witness"), "{:?}", check.warnings);
-        let two =
-            no_witness.replace(", \"witness\"]", ", \"two-nodes\"]\naccept_split_brain = true");
-        let check = checked(&two, Enforcer::Bpf);
-        assert!(check.warnings[0].starts_with("two-nodes"), "{:?}", check.warnings);
-        assert!(check.accepted && !check.safe && check.to_string().contains("NOT SAFE"));
-    }
-
-    #[test]
-    fn the_answer_for_machines_has_the_promised_keys() {
-        let value = serde_json::to_value(checked(EXAMPLE, Enforcer::Bpf)).unwrap();
-        assert_eq!(value["version"], 1);
-        assert_eq!(value["safe"], true);
-        let group = &value["groups"][0];
-        assert_eq!(group["name"], "www");
-        for key in ["crash_ms", "daemon_killed_ms", "switchover_ms"] {
-            assert!(group["bounds"][key].as_f64().is_some_and(|bound| bound > 0.0), "{key}");
-        }
-        assert_eq!(group["terms"]["promise_ms"], 25.0);
-    }
-
-    #[test]
-    fn a_missing_adapter_and_key_are_warnings() {
-        let source = EXAMPLE
-            .replace("\"eth0\"", "\"lifesign-none0\"")
-            .replace("/etc/lifesign/key", "/nonexistent/key");
-        let settings = Settings::parse("test.toml", &source).unwrap();
-        let me = settings.node("alpha").unwrap();
-        let check = Check::new(&settings, Enforcer::Bpf).on_this_machine(&settings, me);
-        assert!(check.accepted && check.safe);
-        assert_eq!(
-            check.warnings[1..],
-            [
-                "this machine, as alpha, has no adapter lifesign-none0".to_owned(),
-                "open key file /nonexistent/key: no such file or directory".to_owned()
-            ]
-        );
-    }
-}
+mod tests;

@@ -16,12 +16,14 @@
 //! | `members` | nodes and witnesses |
 //! | `link` | links, and below it each kind of them |
 //! | `resources` | groups and services |
+//! | [`line`] | what serial lines have to carry |
 //! | [`safety`] | the inequality, the cluster's id and the digest |
 //! | [`key`] | the key file |
 //! | [`witness`] | the file of the quorum server |
 
 mod document;
 pub mod key;
+pub mod line;
 mod link;
 mod members;
 pub mod mistake;

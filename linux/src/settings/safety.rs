@@ -12,6 +12,7 @@ use lifesign_core::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::document::RawTiming;
+use super::line::Overload;
 use super::{Group, Link, LinkKind, Service, Settings};
 
 /// K of `valid_lft`; from this on, no absolute deadline in the kernel is assumed.
@@ -90,7 +91,7 @@ impl Settings {
     /// a round trip: a holder would lose it without losing a single frame.
     pub fn authority(&self, group: &Group, overshoot: Duration) -> Result<Duration, Shortfall> {
         let lease = self.lease(group, overshoot);
-        let needed = self.timing.heartbeat.times(2) + ROUND_TRIP;
+        let needed = self.timing.heartbeat.times(2) + self.round_trip();
         match lease.authority() {
             Some(authority) if authority >= needed => Ok(authority),
             authority => {
@@ -98,6 +99,7 @@ impl Settings {
                 Err(Shortfall {
                     group: group.name.clone(),
                     authority: authority.unwrap_or(Duration::ZERO),
+                    needed,
                     heartbeat: self.timing.heartbeat,
                     lease,
                     sufficient: promise_for(spent, self.clock_error),
@@ -113,9 +115,10 @@ impl Settings {
     /// same everywhere.
     ///
     /// # Errors
-    /// Says which group's promise is too short for this machine, or which rule the engine finds
-    /// broken.
+    /// Says which group's promise is too short for this machine, which serial line cannot carry the
+    /// heartbeats, or which rule the engine finds broken.
     pub fn engine_config(&self, me: NodeId, overshoot: Duration) -> Result<Config, UnsafeError> {
+        self.check_lines().map_err(UnsafeError::Line)?;
         let mut groups = Fixed::new();
         for group in &self.groups {
             let config = GroupConfig {
@@ -220,6 +223,8 @@ pub struct Shortfall {
     pub group: String,
     /// What is left of the promise.
     pub authority: Duration,
+    /// Two heartbeats and a round trip.
+    pub needed: Duration,
     /// How often a heartbeat is sent.
     pub heartbeat: Duration,
     /// The terms.
@@ -241,11 +246,7 @@ impl fmt::Display for Shortfall {
             formatter,
             "group {}: authority would be {}, shorter than 2 heartbeats and a round trip ({}): \
              promise {} is too short for heartbeat {}",
-            self.group,
-            self.authority,
-            self.heartbeat.times(2) + ROUND_TRIP,
-            lease.promise,
-            self.heartbeat,
+            self.group, self.authority, self.needed, lease.promise, self.heartbeat,
         )?;
         if let Some((name, span)) = largest.filter(|(_, span)| *span > Duration::ZERO) {
             write!(formatter, " with {name} of {span}")?;
@@ -262,6 +263,8 @@ impl core::error::Error for Shortfall {}
 pub enum UnsafeError {
     /// A promise is too short.
     Shortfall(Shortfall),
+    /// A serial line is too slow.
+    Line(Overload),
     /// The engine finds a rule broken.
     Config(ConfigError),
     /// There are more groups than the engine holds.
@@ -272,6 +275,7 @@ impl fmt::Display for UnsafeError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Shortfall(shortfall) => shortfall.fmt(formatter),
+            Self::Line(overload) => overload.fmt(formatter),
             Self::Config(error) => error.fmt(formatter),
             Self::TooManyGroups => formatter.write_str("more groups than a cluster can have"),
         }

@@ -59,7 +59,7 @@ name = "dongle"
 name = "cable"
 kind = "serial"
 device = "/dev/ttyS0"
-speed = 9600
+speed = 38400
 low_latency = false
 
 [[link]]
@@ -200,7 +200,7 @@ fn serial_links_alone_make_a_cluster() {
     let [alpha, beta] = ["alpha", "beta"].map(|name| settings.node(name).unwrap());
     let dongle = NodeId::witness(0).unwrap();
     let [cable, wire] = [0, 1].map(|at| settings.links[at].serial().unwrap());
-    assert_eq!((cable.speed, cable.low_latency, cable.witness), (9600, false, None));
+    assert_eq!((cable.speed, cable.low_latency, cable.witness), (38_400, false, None));
     assert_eq!((wire.speed, wire.low_latency, wire.witness), (115_200, true, Some(dongle)));
     assert_eq!(cable.devices(beta), [PathBuf::from("/dev/ttyS0")]);
     assert_eq!(wire.devices(beta).len(), 2);
@@ -209,6 +209,8 @@ fn serial_links_alone_make_a_cluster() {
     assert_eq!(settings.links[1].place(beta), "/dev/ttyUSB0, /dev/ttyUSB1");
     assert_eq!(settings.links[1].adapter(beta), None);
     assert_eq!(settings.ping.len(), 2);
+    let slow = Settings::parse("test.toml", &SERIAL.replace("38400", "9600")).unwrap();
+    assert!(slow.engine_config(beta, Duration::from_millis(8)).is_err());
     let config = settings.engine_config(beta, Duration::from_millis(8)).unwrap();
     assert_eq!(config.links, [LinkClass::Serial, LinkClass::Serial]);
 }
@@ -218,7 +220,7 @@ fn nodes_agree_on_the_dongle_and_not_on_its_devices() {
     let digest = Settings::parse("test.toml", SERIAL).unwrap().digest();
     for (from, to, is_same) in [
         ("/dev/ttyS0", "/dev/ttyS1", true),
-        ("9600", "19200", true),
+        ("38400", "57600", true),
         ("10.77.0.254", "10.77.0.253", true),
         ("resets = [\"alpha\", \"beta\"]", "resets = [\"alpha\"]", false),
         ("resets = [\"alpha\", \"beta\"]\n", "", false),

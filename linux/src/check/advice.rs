@@ -1,0 +1,98 @@
+//! What is allowed and not wise, and what is taken for granted.
+
+use lifesign_core::frame::LinkClass;
+use lifesign_core::group::Guard;
+use lifesign_core::node::NodeSet;
+use lifesign_core::quorum::Module;
+
+use super::line::LineCheck;
+use crate::page::list;
+use crate::settings::{Link, Settings};
+
+/// Below this, in millionths, no clock is honest: NTP alone may slew by 500 (adjtimex(2)), and
+/// quartz adds 100.
+const HONEST_CLOCK_ERROR: u32 = 600;
+
+/// Returns what is allowed and not wise.
+pub(super) fn warnings(settings: &Settings) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut warn = |text: &str| warnings.push(text.to_owned());
+    let (modules, votes) = (settings.quorum.modules(), settings.quorum.total());
+    if modules.contains(&Module::TwoNodes) {
+        warn("two-nodes: nodes that lose each other both hold every address until they meet");
+    } else if votes.is_multiple_of(2) && settings.witnesses.is_empty() {
+        warn("no witness: when half of the votes lose the other half, neither half may serve");
+    }
+    if votes % 2 == 1 && !settings.witnesses.is_empty() {
+        warn("an odd number of votes cannot tie, so the witness is never asked");
+    }
+    if settings.links.len() == 1 && settings.nodes.len() > 1 {
+        warn("one link: its switch or cable is a single point of failure");
+    }
+    if settings.clock_error < HONEST_CLOCK_ERROR {
+        warn(
+            "clock_error below 0.06 %: NTP may slew a clock by 0.05 %, and quartz drifts by 0.01 %",
+        );
+    }
+    if settings.nodes.len() == 1 {
+        warn("one node: nothing can take over");
+    }
+    for group in settings.groups.iter().filter(|group| group.prefer.len() == 1) {
+        warn(&format!("group {} may run on one node alone", group.name));
+    }
+    warnings.extend(unfenced(settings));
+    warnings.extend(LineCheck::warnings(settings));
+    warnings.extend(idle_pings(settings));
+    warnings
+}
+
+/// Says which nodes nothing can fence, if a group waits for that.
+fn unfenced(settings: &Settings) -> Vec<String> {
+    let resets = settings.links.iter().filter_map(Link::serial);
+    let resets = resets.fold(NodeSet::EMPTY, |all, serial| all.union(serial.resets));
+    let nodes = settings.members().filter(|(node, _)| !node.is_witness());
+    let missing: Vec<&str> =
+        nodes.filter(|(node, _)| !resets.contains(*node)).map(|(_, name)| name).collect();
+    let groups = settings.groups.iter().filter(|group| group.guard == Guard::Fence);
+    let groups = groups.filter(|_| !missing.is_empty() && settings.nodes.len() > 1);
+    let said = groups.map(|group| {
+        format!(
+            "group {}: nothing can fence {}: after a crash of such a node the group waits until it \
+             is back; give a serial link a dongle as `witness`, and `resets`",
+            group.name,
+            list(&missing)
+        )
+    });
+    said.collect()
+}
+
+/// Says when addresses to ping are there in vain.
+fn idle_pings(settings: &Settings) -> Option<String> {
+    let has = |class| settings.links.iter().any(|link| link.class() == class);
+    let missing = match (has(LinkClass::Udp), has(LinkClass::Serial)) {
+        _ if settings.ping.is_empty() => None,
+        (false, _) => Some("udp"),
+        (_, false) => Some("serial"),
+        (true, true) => None,
+    };
+    missing.map(|kind| format!("ping: nobody is asked, because there is no link of kind {kind}"))
+}
+
+/// Returns what must be true of dongles, which nobody can ask before they are connected.
+pub(super) fn assumptions(settings: &Settings) -> Vec<String> {
+    let serial = settings.links.iter().filter_map(Link::serial);
+    let dongles = serial.filter_map(|serial| serial.witness).map(|id| settings.name_of(id));
+    let said = dongles.flat_map(|dongle| {
+        [
+            format!(
+                "the clock of {dongle} is right to {:.2} %, like every other: quartz is; an RC \
+                 oscillator may be 3 % off, and needs clock_error = \"3%\"",
+                f64::from(settings.clock_error) / 10_000.0
+            ),
+            format!(
+                "{dongle} has power of its own or from every server: powered by one, it dies with it"
+            ),
+        ]
+    });
+    said.collect()
+}
