@@ -28,6 +28,7 @@
 //! | [`reset`] | resetting a dead server in two steps |
 //! | [`dongle`] | messages between a dongle and whoever is on its line |
 //! | [`engine`] | one server: the only file that knows all the others |
+//! | [`vectors`] | what every build must answer alike, on any machine |
 //!
 //! # The path of a frame
 //!
@@ -62,4 +63,5 @@ pub mod seal;
 pub mod side;
 pub mod stream;
 pub mod time;
+pub mod vectors;
 pub mod witness;
