@@ -45,27 +45,32 @@ pub const MAX_ECHOES: usize = MAX_MEMBERS - 1;
 /// A varint holds 7 bits a byte.
 const MAX_VARINT_U32: usize = 5;
 const MAX_VARINT_U64: usize = 10;
-const MAX_BODY_LEN: usize = {
-    let scalars = 1 + 4 + MAX_VARINT_U32 + 3 + MAX_VARINT_U32;
-    let echoes = 1 + MAX_ECHOES * (1 + 8 + MAX_VARINT_U64 + 1);
-    let wants = 1 + MAX_GROUPS * (1 + 1 + MAX_VARINT_U32 + 3);
-    let promises = 1 + MAX_GROUPS * (1 + 2 + MAX_VARINT_U32);
-    scalars + echoes + wants + promises
-};
-const _: () =
-    assert!(MIN_FRAME_LEN + MAX_BODY_LEN <= MAX_FRAME_LEN, "the largest body must fit a frame");
+const MAX_VARINT_FAVOURS: usize = MAX_MEMBERS.div_ceil(7);
+const _: () = assert!(
+    frame_len_max(MAX_ECHOES, MAX_GROUPS) <= MAX_FRAME_LEN,
+    "the largest body must fit a frame"
+);
+
+/// Returns the length of the longest frame with so many echoes and groups.
+#[must_use]
+pub const fn frame_len_max(echoes: usize, groups: usize) -> usize {
+    len_max(echoes, groups, MAX_VARINT_U64)
+}
+
+const fn len_max(echoes: usize, groups: usize, sequence: usize) -> usize {
+    let scalars = 1 + 4 + MAX_VARINT_U32 + 3 + MAX_VARINT_FAVOURS;
+    let echoes = 1 + echoes * (1 + 8 + sequence + 1);
+    let wants = 1 + groups * (1 + 1 + MAX_VARINT_U32 + 3);
+    let promises = 1 + groups * (1 + 2 + MAX_VARINT_U32);
+    MIN_FRAME_LEN + scalars + echoes + wants + promises
+}
 
 /// Returns the length of the longest frame that a member of a cluster of `members` (servers and
 /// witnesses) with `groups` sends before its sequence number needs six bytes: at 200 frames a
 /// second, within its first five years.
 #[must_use]
 pub const fn longest(members: usize, groups: usize) -> usize {
-    const SEQUENCE: usize = 5;
-    let scalars = 1 + 4 + MAX_VARINT_U32 + 3 + 3;
-    let echoes = 1 + members.saturating_sub(1) * (1 + 8 + SEQUENCE + 1);
-    let wants = 1 + groups * (1 + 1 + MAX_VARINT_U32 + 3);
-    let promises = 1 + groups * (1 + 2 + MAX_VARINT_U32);
-    MIN_FRAME_LEN + scalars + echoes + wants + promises
+    len_max(members.saturating_sub(1), groups, 5)
 }
 
 /// The kind of a link; it is under the tag, so a frame of one kind is void on another.
@@ -253,23 +258,24 @@ impl<const ECHOES: usize, const GROUPS: usize> Body<ECHOES, GROUPS> {
 
 /// Writes a frame into `buffer` and returns its length.
 ///
-/// The header's key id is replaced by that of the key that signs.
-pub fn encode<const ECHOES: usize, const GROUPS: usize>(
+/// The header's key id is replaced by that of the key that signs. A buffer of [`frame_len_max`]
+/// bytes always suffices; a smaller one does not compile.
+pub fn encode<const ECHOES: usize, const GROUPS: usize, const LEN: usize>(
     header: &Header,
     body: &Body<ECHOES, GROUPS>,
     keyring: &Keyring,
-    buffer: &mut [u8; MAX_FRAME_LEN],
+    buffer: &mut [u8; LEN],
 ) -> usize {
+    const { assert!(frame_len_max(ECHOES, GROUPS) <= LEN, "the largest body must fit the buffer") };
     let head = head(header, keyring.signer());
     let body_len = {
         let (front, rest) = buffer.split_at_mut(HEADER_LEN);
         front.copy_from_slice(&head);
-        // The const assertion above says that the largest body fits, so there is no error to
-        // report.
+        // The assertion says that the largest body fits, so there is no error to report.
         postcard::to_slice(body, rest).map_or(0, |written| written.len())
     };
     let end = HEADER_LEN + body_len;
-    let (message, rest) = buffer.split_at_mut(end.min(MAX_FRAME_LEN - TAG_LEN));
+    let (message, rest) = buffer.split_at_mut(end.min(LEN - TAG_LEN));
     let tag = keyring.tag(message);
     for (to, from) in rest.iter_mut().zip(tag) {
         *to = from;

@@ -1,9 +1,7 @@
 //! What a server and a witness have in common: they hear frames, keep sessions and promises, and
 //! number their own frames.
 
-use crate::frame::{
-    self, Body, Flags, FrameError, Header, LinkClass, MAX_ECHOES, MAX_FRAME_LEN, Want, Word,
-};
+use crate::frame::{self, Body, Flags, FrameError, Header, LinkClass, MAX_ECHOES, Want, Word};
 use crate::group::{GroupId, MAX_GROUPS};
 use crate::node::{ClusterId, LinkId, MAX_LINKS, MAX_MEMBERS, NodeId, NodeSet};
 use crate::peer::{Accepted, Peers, Sequence, Session, Stale};
@@ -296,13 +294,13 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     }
 
     /// Writes the frame `body` for `link` under the number `sequence` and returns its length.
-    pub fn write(
+    pub fn write<const LEN: usize>(
         &self,
         link: LinkId,
         class: LinkClass,
         sequence: u64,
         body: &Body<ECHOES, GROUPS>,
-        buffer: &mut [u8; MAX_FRAME_LEN],
+        buffer: &mut [u8; LEN],
     ) -> usize {
         let (cluster, boot, key) = (self.cluster, self.sequence.boot(), self.keyring.signer());
         let header = Header { class, link, sender: self.me, key, cluster, boot, sequence };

@@ -7,7 +7,7 @@
 //! [`poll_timeout`](Witness::poll_timeout).
 
 use crate::cadence::Cadence;
-use crate::frame::{Body, LinkClass, MAX_ECHOES, MAX_FRAME_LEN, Want};
+use crate::frame::{Body, LinkClass, MAX_ECHOES, Want};
 use crate::group::{GroupId, MAX_GROUPS, Token};
 use crate::member::{Heard, Identity, Member, Rejected};
 use crate::node::{BootId, ClusterId, LinkId, MAX_LINKS, MAX_MEMBERS, NodeId, NodeSet};
@@ -140,10 +140,10 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     /// Writes the next frame into `buffer`, or returns `None` when all are written. A frame is
     /// written from the present state; none is older than that.
     #[must_use]
-    pub fn poll_transmit(
+    pub fn poll_transmit<const LEN: usize>(
         &mut self,
         now: Instant,
-        buffer: &mut [u8; MAX_FRAME_LEN],
+        buffer: &mut [u8; LEN],
     ) -> Option<Answer> {
         self.now = self.now.max(now);
         if self.owed.is_empty() {
@@ -166,10 +166,10 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     /// Writes the next frame into `buffer` and returns its length, or `None` if none is due. It is
     /// for all nodes at once: a dongle's lines carry everything to everybody.
     #[must_use]
-    pub fn poll_broadcast(
+    pub fn poll_broadcast<const LEN: usize>(
         &mut self,
         now: Instant,
-        buffer: &mut [u8; MAX_FRAME_LEN],
+        buffer: &mut [u8; LEN],
     ) -> Option<usize> {
         let answer = self.poll_transmit(now, buffer)?;
         self.owed = NodeSet::EMPTY;
