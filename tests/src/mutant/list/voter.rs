@@ -161,8 +161,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[
             Change {
                 file: "core/src/witness.rs",
-                find: "let admits = |_: &Body, node, _: &Want| favoured.contains(node);",
-                replace: "let admits = |_: &Body, _: NodeId, _: &Want| true;",
+                find: "let admits = |_: &Body<ECHOES, GROUPS>, node, _: &Want| favoured.contains(node);",
+                replace: "let admits = |_: &Body<ECHOES, GROUPS>, _: NodeId, _: &Want| true;",
             },
             Change {
                 file: "core/src/witness.rs",
