@@ -10,7 +10,7 @@
 
 use heapless::Vec;
 
-use crate::frame;
+use crate::frame::{self, Header};
 use crate::node::{BootId, NodeId};
 use crate::stream;
 
@@ -214,7 +214,7 @@ impl<const PORTS: usize, const SLOTS: usize, const LINE: usize, const STARTS: us
     /// Says why it is not passed on; only counters have changed.
     pub fn forward(&mut self, frame: &[u8], from: PortId) -> Result<(), NotForwarded> {
         let header = frame::peek(frame).map_err(|_| NotForwarded::NotAFrame)?;
-        if !self.is_newest(header.sender, header.boot, header.sequence) {
+        if !self.is_newest(&header) {
             if let Some(port) = self.ports.get_mut(from.index()) {
                 port.counters.seen = port.counters.seen.saturating_add(1);
             }
@@ -291,21 +291,33 @@ impl<const PORTS: usize, const SLOTS: usize, const LINE: usize, const STARTS: us
         self.ports.get(port.index()).map(|state| state.counters).unwrap_or_default()
     }
 
-    /// Returns whether the frame is newer than all that were passed on of its start, and remembers
-    /// it if so. Old starts are remembered for a while, so that their frames do not circle.
-    fn is_newest(&mut self, sender: NodeId, boot: BootId, sequence: u64) -> bool {
-        let same = |start: &Start| start.sender == sender && start.boot == boot;
-        if self.starts.iter().any(|start| same(start) && sequence <= start.newest) {
+    /// Returns whether a frame with this header, or a newer one of the same start, was passed on.
+    #[must_use]
+    pub fn has_seen(&self, header: &Header) -> bool {
+        let same = |start: &Start| start.sender == header.sender && start.boot == header.boot;
+        self.starts.iter().any(|start| same(start) && header.sequence <= start.newest)
+    }
+
+    /// Returns whether `port` has nothing to send; unlike `pending` it begins nothing.
+    #[must_use]
+    pub fn is_idle(&self, port: PortId) -> bool {
+        self.queue(port) == 0 && self.ports.get(port.index()).is_none_or(|at| at.current.is_none())
+    }
+
+    /// Remembers the newest frame of its start, and returns whether this is it. Old starts are
+    /// remembered for a while, so that their frames do not circle.
+    fn is_newest(&mut self, header: &Header) -> bool {
+        if self.has_seen(header) {
             return false;
         }
-        self.starts.retain(|start| !same(start));
+        let Header { sender, boot, sequence: newest, .. } = *header;
+        self.starts.retain(|start| start.sender != sender || start.boot != boot);
         if self.starts.is_full() {
             let mut is_first = true;
             self.starts.retain(|_| !core::mem::take(&mut is_first));
         }
         // There is room: one was taken out if there was none.
-        let _room = self.starts.push(Start { sender, boot, newest: sequence });
-        true
+        self.starts.push(Start { sender, boot, newest }).is_ok()
     }
 
     /// Takes back what waits of `origin`.
@@ -389,7 +401,7 @@ impl<const PORTS: usize, const SLOTS: usize, const LINE: usize, const STARTS: us
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Body, Header, LinkClass, MAX_FRAME_LEN};
+    use crate::frame::{Body, LinkClass, MAX_FRAME_LEN};
     use crate::node::{ClusterId, LinkId};
     use crate::seal::{KEY_LEN, Key, KeyId, Keyring};
     use crate::stream::Deframer;
@@ -446,7 +458,14 @@ mod tests {
         assert_eq!(relay.forward(&first, port(0)), Ok(()));
         assert_eq!(relay.forward(&first, port(1)), Err(NotForwarded::Seen), "it came round a ring");
         assert!(drain(&mut relay, 0).is_empty());
+        assert!(relay.is_idle(port(0)) && !relay.is_idle(port(1)));
         assert_eq!(drain(&mut relay, 1), core::slice::from_ref(&first));
+        assert!(relay.is_idle(port(1)));
+        for (bytes, seen) in
+            [(first.clone(), true), (frame(0, 7, 2), false), (frame(0, 8, 1), false)]
+        {
+            assert_eq!(relay.has_seen(&frame::peek(&bytes).unwrap()), seen);
+        }
         assert_eq!(drain(&mut relay, 2), [first]);
         assert_eq!(
             relay.counters(port(1)),
