@@ -11,20 +11,27 @@
 //!           └── adapter gone ──► Down, closed ◄──┘   reopened after 100 ms, 200 ms, .. 2 s
 //! ```
 //!
+//! A serial link consists of ports, each of which goes down and up by itself like that.
+//!
 //! A kind of link is one variant of [`Specification`] and one of `Transport`, and a file below
 //! `link/`.
 
 pub mod backoff;
 pub mod failure;
 pub mod filter;
+pub mod serial;
 pub mod udp;
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
+use lifesign_core::frame::FrameError;
+use lifesign_core::member::Rejected;
 use lifesign_core::time::Instant;
 
 use self::failure::{Failures, OpenError};
+use self::serial::port::Port;
+use self::serial::{Answer, SerialLink, SerialSpec};
 use self::udp::{UdpLink, UdpSpec};
 
 /// What to open: a name for people, and one kind of link with its particulars.
@@ -41,6 +48,52 @@ pub struct LinkSpec {
 pub enum Specification {
     /// UDP over IPv4 or IPv6.
     Udp(UdpSpec),
+    /// Serial lines.
+    Serial(SerialSpec),
+}
+
+/// Where a frame came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// From this address.
+    Udp(SocketAddr),
+    /// At the port with this place in [`Link::ports`].
+    Port(usize),
+}
+
+/// What became of a frame, as far as a link needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its tag is right: it may be passed on, whether or not it was of use here.
+    Authentic,
+    /// It is this node's own: the link is a loop.
+    Own,
+    /// It was sent on another link.
+    OtherLink,
+    /// It is of another cluster, or signed with another key.
+    Foreign,
+    /// It is of another version of the protocol.
+    OtherVersion,
+    /// It is no frame.
+    Damaged,
+}
+
+impl Verdict {
+    /// Returns what a link needs to know of the engine's answer.
+    #[must_use]
+    pub fn of<T>(result: &Result<T, Rejected>) -> Self {
+        match result {
+            Ok(_) => Self::Authentic,
+            Err(Rejected::Loop) => Self::Own,
+            Err(Rejected::WrongLink) => Self::OtherLink,
+            Err(Rejected::Frame(FrameError::Version)) => Self::OtherVersion,
+            Err(Rejected::Frame(FrameError::Cluster | FrameError::Key | FrameError::Tag)) => {
+                Self::Foreign
+            }
+            Err(rejected) if rejected.is_authentic() => Self::Authentic,
+            Err(_) => Self::Damaged,
+        }
+    }
 }
 
 /// An open link, or one that waits to be opened again.
@@ -53,13 +106,15 @@ pub struct Link {
 #[derive(Debug)]
 enum Transport {
     Udp(Box<UdpLink>),
+    Serial(Box<SerialLink>),
 }
 
 impl Link {
     /// Opens a link.
     ///
     /// An own address that is not there (yet) is no error: sending says so, and the link comes up
-    /// with the address.
+    /// with the address. Nor is a serial device that cannot be had: its port says so, and it is
+    /// opened when it can.
     ///
     /// # Errors
     ///
@@ -68,6 +123,9 @@ impl Link {
     pub fn open(spec: &LinkSpec) -> Result<Self, OpenError> {
         let transport = match &spec.kind {
             Specification::Udp(udp) => Transport::Udp(Box::new(UdpLink::open(udp.clone())?)),
+            Specification::Serial(serial) => {
+                Transport::Serial(Box::new(SerialLink::open(serial.clone())?))
+            }
         };
         Ok(Self { name: spec.name.clone(), transport })
     }
@@ -79,11 +137,13 @@ impl Link {
     pub fn send(&mut self, frame: &[u8], now: Instant) {
         match &mut self.transport {
             Transport::Udp(link) => link.send(frame, now),
+            Transport::Serial(link) => link.send(frame, now),
         }
     }
 
     /// Gives frames that have arrived to `deliver`, with their source, and returns how many there
-    /// were.
+    /// were. `deliver` says what it made of the frame; on a link of several serial ports one with a
+    /// right tag is passed on.
     ///
     /// Call when the descriptor is readable *or in error*: pending errors are consumed here. At
     /// most [`BATCH`] datagrams are taken, so one flooded link cannot hold up the others; what is
@@ -93,20 +153,22 @@ impl Link {
         &mut self,
         buffer: &mut [u8],
         now: Instant,
-        deliver: &mut dyn FnMut(&[u8], SocketAddr),
+        deliver: &mut dyn FnMut(&[u8], Source) -> Verdict,
     ) -> usize {
         match &mut self.transport {
             Transport::Udp(link) => link.receive(buffer, now, deliver),
+            Transport::Serial(link) => link.receive(buffer, now, deliver),
         }
     }
 
-    /// Opens a closed link again if it is time, and returns whether there is a fresh descriptor to
-    /// register.
+    /// Opens what is closed again and sends what waited for its line, as far as it is time, and
+    /// returns whether there is a fresh descriptor to register.
     ///
     /// Call when [`poll_timeout`](Self::poll_timeout) has come.
-    pub fn reopen(&mut self, now: Instant) -> bool {
+    pub fn handle_timeout(&mut self, now: Instant) -> bool {
         match &mut self.transport {
             Transport::Udp(link) => link.reopen(now),
+            Transport::Serial(link) => link.handle_timeout(now),
         }
     }
 
@@ -118,14 +180,32 @@ impl Link {
     pub fn handle_adapter_change(&mut self, now: Instant) -> bool {
         match &mut self.transport {
             Transport::Udp(link) => link.handle_adapter_change(now),
+            Transport::Serial(_) => false,
         }
     }
 
-    /// Returns when [`reopen`](Self::reopen) next has work; `None` while the link is open.
+    /// Sends a message for a dongle out of every serial port, in place of one that still waits.
+    pub fn ask(&mut self, message: &[u8], now: Instant) {
+        if let Transport::Serial(link) = &mut self.transport {
+            link.ask(message, now);
+        }
+    }
+
+    /// Returns a message of a dongle that came in, the oldest first. Of many that wait, the newest
+    /// are kept.
+    pub fn poll_reply(&mut self) -> Option<Answer> {
+        match &mut self.transport {
+            Transport::Udp(_) => None,
+            Transport::Serial(link) => link.poll_reply(),
+        }
+    }
+
+    /// Returns when [`handle_timeout`](Self::handle_timeout) next has work; `None` if it has none.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.transport {
             Transport::Udp(link) => link.poll_timeout(),
+            Transport::Serial(link) => link.poll_timeout(),
         }
     }
 
@@ -138,6 +218,7 @@ impl Link {
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match &self.transport {
             Transport::Udp(link) => link.descriptor(),
+            Transport::Serial(link) => Some(link.descriptor()),
         }
     }
 
@@ -152,6 +233,7 @@ impl Link {
     pub fn state(&self) -> State {
         match &self.transport {
             Transport::Udp(link) => link.state(),
+            Transport::Serial(link) => link.state(),
         }
     }
 
@@ -160,6 +242,16 @@ impl Link {
     pub fn statistics(&self) -> &Statistics {
         match &self.transport {
             Transport::Udp(link) => link.statistics(),
+            Transport::Serial(link) => link.statistics(),
+        }
+    }
+
+    /// Returns the serial ports; none if it is another kind of link.
+    #[must_use]
+    pub fn ports(&self) -> &[Port] {
+        match &self.transport {
+            Transport::Udp(_) => &[],
+            Transport::Serial(link) => link.ports(),
         }
     }
 }
@@ -188,7 +280,8 @@ impl core::fmt::Display for State {
 /// What a link has done since it was first opened. Counters wrap in no time that matters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Datagrams handed to the network: one for each destination of a frame.
+    /// Datagrams handed to the network, one for each destination of a frame; messages handed to
+    /// serial devices, one for each port.
     pub sent: u64,
     /// Bytes in them.
     pub bytes_sent: u64,

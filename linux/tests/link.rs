@@ -14,7 +14,7 @@ use std::thread;
 
 use lifesign::link::failure::{Failure, OpenError};
 use lifesign::link::udp::{Delivery, UdpSpec};
-use lifesign::link::{Link, LinkSpec, Specification, State};
+use lifesign::link::{Link, LinkSpec, Source, Specification, State, Verdict};
 use lifesign::namespace::{self, Users};
 use lifesign_core::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, poll};
@@ -59,7 +59,7 @@ fn a_witness_gets_each_frame_by_unicast_and_its_answer_arrives() {
     let beta = Beta::new();
     for delivery in [Delivery::Multicast(ip("239.255.76.83")), Delivery::Broadcast] {
         let mut spec = spec("left", delivery, V4[0], &[]);
-        let Specification::Udp(udp) = &mut spec.kind;
+        let Specification::Udp(udp) = &mut spec.kind else { unreachable!() };
         udp.witnesses = vec![ip(V4[1])];
         let mut here = Link::open(&spec).unwrap();
         // Bound to its address, so that neither multicast nor broadcast reaches it.
@@ -151,13 +151,13 @@ fn an_adapter_that_vanishes_and_returns_is_opened_again_with_pauses() {
             let mut now = here.poll_timeout().unwrap();
             assert_eq!(now, START + Duration::from_millis(100));
             here.send(&frame(1), START);
-            assert!(!here.reopen(now - Duration::from_micros(1)), "not yet");
-            assert!(!here.reopen(now), "still no adapter");
+            assert!(!here.handle_timeout(now - Duration::from_micros(1)), "not yet");
+            assert!(!here.handle_timeout(now), "still no adapter");
             assert_eq!(here.poll_timeout(), Some(now + Duration::from_millis(200)));
             drop(beta);
             let beta = Beta::new();
             now = now + Duration::from_millis(200);
-            assert!(here.reopen(now), "{:?}", here.statistics().send_failures.last_text());
+            assert!(here.handle_timeout(now), "{:?}", here.statistics().send_failures.last_text());
             assert_eq!((here.poll_timeout(), here.statistics().reopened), (None, 1));
             let mut there = beta.open(spec("right", delivery, peer, &[own])).unwrap();
             there.send(&frame(2), START);
@@ -274,9 +274,9 @@ fn a_flood_is_taken_in_parts_and_no_frame_in_part() {
     }
     wait(&here);
     let mut buffer = [0; 1024];
-    assert_eq!(here.receive(&mut buffer, START, &mut |_, _| {}), 64);
-    assert_eq!(here.receive(&mut buffer, START, &mut |_, _| {}), 36);
-    assert_eq!(here.receive(&mut buffer, START, &mut |_, _| {}), 0);
+    assert_eq!(here.receive(&mut buffer, START, &mut |_, _| Verdict::Authentic), 64);
+    assert_eq!(here.receive(&mut buffer, START, &mut |_, _| Verdict::Authentic), 36);
+    assert_eq!(here.receive(&mut buffer, START, &mut |_, _| Verdict::Authentic), 0);
     // A buffer shorter than the frame: counted, and nothing delivered in part.
     there.send(&frame(1), START);
     wait(&here);
@@ -299,7 +299,7 @@ fn a_full_receive_buffer_is_counted() {
     assert_eq!(there.statistics().sent, sent);
     let (mut received, mut buffer) = (0, [0; 1024]);
     loop {
-        match here.receive(&mut buffer, START, &mut |_, _| {}) {
+        match here.receive(&mut buffer, START, &mut |_, _| Verdict::Authentic) {
             0 => break,
             count => received += count as u64,
         }
@@ -329,7 +329,7 @@ fn what_a_frame_costs() {
                 there.send(&[1; 96], START);
             }
             let middle = lifesign::clock::now();
-            assert_eq!(here.receive(&mut buffer, START, &mut |_, _| {}), 64);
+            assert_eq!(here.receive(&mut buffer, START, &mut |_, _| Verdict::Authentic), 64);
             sending_us += middle.since(start).as_micros();
             receiving_us += lifesign::clock::now().since(middle).as_micros();
         }
@@ -380,7 +380,11 @@ fn wait(link: &Link) {
 fn take(link: &mut Link) -> Vec<(Vec<u8>, SocketAddr)> {
     wait(link);
     let (mut taken, mut buffer) = (Vec::new(), [0; 1024]);
-    link.receive(&mut buffer, START, &mut |bytes, source| taken.push((bytes.to_vec(), source)));
+    link.receive(&mut buffer, START, &mut |bytes, source| {
+        let Source::Udp(source) = source else { panic!("not from a port") };
+        taken.push((bytes.to_vec(), source));
+        Verdict::Authentic
+    });
     taken
 }
 

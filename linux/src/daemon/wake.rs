@@ -94,7 +94,7 @@ impl Daemon {
             let engine = &mut self.engine;
             link.receive(&mut buffer, now, &mut |frame, _| {
                 // What is not taken in is counted by the engine.
-                let _rejected = engine.handle_frame(id, frame, now);
+                link::Verdict::of(&engine.handle_frame(id, frame, now))
             });
         }
     }
@@ -219,7 +219,9 @@ impl Daemon {
 
     fn do_what_is_due(&mut self, now: Instant) {
         for (at, link) in self.links.iter_mut().enumerate() {
-            if link.poll_timeout().is_some_and(|due| now.has_reached(due)) && link.reopen(now) {
+            if link.poll_timeout().is_some_and(|due| now.has_reached(due))
+                && link.handle_timeout(now)
+            {
                 Self::watch(&self.epoll, at, link);
             }
         }

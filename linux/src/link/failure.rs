@@ -29,13 +29,25 @@ pub enum Failure {
     Refused,
     /// This process or machine has no more descriptors (`EMFILE`, `ENFILE`).
     NoDescriptors,
+    /// There is no such serial device, or none behind its name (`ENOENT`, `ENODEV`, `ENXIO`).
+    DeviceMissing,
+    /// Another program has the serial device (`EBUSY`, or its lock).
+    Busy,
+    /// The path leads to something that is not a serial line (`ENOTTY`).
+    NotSerial,
+    /// The serial device cannot have the speed.
+    SpeedRefused,
+    /// The serial device hung up: unplugged, or the other end of a pseudo-terminal was closed.
+    HungUp,
+    /// The serial device takes no more bytes: nobody reads at the other end.
+    Stuck,
     /// Anything else; see the error number beside it.
     Other,
 }
 
 impl Failure {
     /// Every kind, in the order of [`Failures`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Self::Congested,
         Self::AdapterDown,
         Self::AdapterMissing,
@@ -45,10 +57,16 @@ impl Failure {
         Self::TooLong,
         Self::Refused,
         Self::NoDescriptors,
+        Self::DeviceMissing,
+        Self::Busy,
+        Self::NotSerial,
+        Self::SpeedRefused,
+        Self::HungUp,
+        Self::Stuck,
         Self::Other,
     ];
 
-    /// Returns the kind of an error number.
+    /// Returns the kind of an error number of a network.
     #[must_use]
     pub fn of(errno: Errno) -> Self {
         match errno {
@@ -60,6 +78,21 @@ impl Failure {
             Errno::EPERM | Errno::EACCES => Self::Forbidden,
             Errno::EMSGSIZE => Self::TooLong,
             Errno::ECONNREFUSED => Self::Refused,
+            Errno::EMFILE | Errno::ENFILE => Self::NoDescriptors,
+            _ => Self::Other,
+        }
+    }
+
+    /// Returns the kind of an error number of a serial device.
+    #[must_use]
+    pub fn of_device(errno: Errno) -> Self {
+        match errno {
+            Errno::ENOENT | Errno::ENOTDIR | Errno::ENODEV | Errno::ENXIO => Self::DeviceMissing,
+            Errno::EBUSY => Self::Busy,
+            Errno::ENOTTY | Errno::EISDIR => Self::NotSerial,
+            Errno::EIO | Errno::EPIPE => Self::HungUp,
+            Errno::EAGAIN => Self::Stuck,
+            Errno::EPERM | Errno::EACCES | Errno::EROFS => Self::Forbidden,
             Errno::EMFILE | Errno::ENFILE => Self::NoDescriptors,
             _ => Self::Other,
         }
@@ -82,7 +115,13 @@ impl Failure {
             Self::TooLong => 6,
             Self::Refused => 7,
             Self::NoDescriptors => 8,
-            Self::Other => 9,
+            Self::DeviceMissing => 9,
+            Self::Busy => 10,
+            Self::NotSerial => 11,
+            Self::SpeedRefused => 12,
+            Self::HungUp => 13,
+            Self::Stuck => 14,
+            Self::Other => 15,
         }
     }
 }
@@ -99,6 +138,12 @@ impl fmt::Display for Failure {
             Self::TooLong => "frame too long for the adapter",
             Self::Refused => "refused by the other side",
             Self::NoDescriptors => "out of file descriptors",
+            Self::DeviceMissing => "no such device",
+            Self::Busy => "in use by another program",
+            Self::NotSerial => "not a serial device",
+            Self::SpeedRefused => "the device cannot have this speed",
+            Self::HungUp => "hung up",
+            Self::Stuck => "takes no bytes",
             Self::Other => "failed",
         })
     }
@@ -117,6 +162,14 @@ impl Failures {
         let failure = Failure::of(errno);
         self.counts[failure.index()] += 1;
         self.last = Some((errno, destination));
+        failure
+    }
+
+    /// Counts one of a serial device, and returns its kind.
+    pub fn count_device(&mut self, errno: Errno) -> Failure {
+        let failure = Failure::of_device(errno);
+        self.counts[failure.index()] += 1;
+        self.last = Some((errno, None));
         failure
     }
 

@@ -12,7 +12,7 @@
 
 mod opened;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use lifesign_core::time::Instant;
@@ -21,7 +21,7 @@ use nix::errno::Errno;
 use self::opened::{Adapter, Opened};
 use super::backoff::BackOff;
 use super::failure::{Failure, OpenError};
-use super::{BATCH, State, Statistics};
+use super::{BATCH, Source, State, Statistics, Verdict};
 
 /// What to open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,7 +149,7 @@ impl UdpLink {
         &mut self,
         buffer: &mut [u8],
         now: Instant,
-        deliver: &mut dyn FnMut(&[u8], SocketAddr),
+        deliver: &mut dyn FnMut(&[u8], Source) -> Verdict,
     ) -> usize {
         let Some(open) = &mut self.open else { return 0 };
         let (mut delivered, mut failed) = (0, 0);
@@ -170,7 +170,7 @@ impl UdpLink {
                         delivered += 1;
                         self.statistics.received += 1;
                         self.statistics.bytes_received += datagram.len as u64;
-                        deliver(&buffer[..datagram.len], source);
+                        let _verdict = deliver(&buffer[..datagram.len], Source::Udp(source));
                     }
                 }
                 Err(Errno::EAGAIN) => break,
@@ -188,7 +188,8 @@ impl UdpLink {
         delivered
     }
 
-    /// Opens a closed link if it is time; see [`Link::reopen`](super::Link::reopen).
+    /// Opens a closed link if it is time; see
+    /// [`Link::handle_timeout`](super::Link::handle_timeout).
     pub fn reopen(&mut self, now: Instant) -> bool {
         if self.open.is_some() || !self.backoff.is_due(now) {
             return false;

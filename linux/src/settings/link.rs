@@ -96,7 +96,7 @@ impl Link {
     pub fn spec(&self, me: NodeId) -> Option<LinkSpec> {
         let kind = match &self.kind {
             LinkKind::Udp(udp) => Specification::Udp(udp.spec(me)?),
-            LinkKind::Serial(_) => return None,
+            LinkKind::Serial(serial) => Specification::Serial(serial.spec(me)?),
         };
         Some(LinkSpec { name: self.name.clone(), kind })
     }

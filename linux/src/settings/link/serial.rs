@@ -7,6 +7,7 @@ use lifesign_core::node::{NodeId, NodeSet};
 use toml::Spanned;
 use toml::de::DeValue;
 
+use crate::link::serial::SerialSpec;
 use crate::settings::members::Members;
 use crate::settings::mistake::Mistakes;
 use crate::settings::table::{Table, parsed_of, text_of, wrong_kind};
@@ -42,6 +43,17 @@ impl SerialLinkSettings {
     #[must_use]
     pub fn reaches(&self, member: NodeId) -> bool {
         self.witness == Some(member) || !self.devices(member).is_empty()
+    }
+
+    /// Returns what to open on node `me`, or `None` if it has no device.
+    pub(super) fn spec(&self, me: NodeId) -> Option<SerialSpec> {
+        let devices = self.devices(me);
+        (!devices.is_empty()).then(|| SerialSpec {
+            devices: devices.to_vec(),
+            speed: self.speed,
+            low_latency: self.low_latency,
+            own: me,
+        })
     }
 }
 
