@@ -8,6 +8,7 @@
 //!   the thread that does all three;
 //! - [`machine`] is one server with namespaces of its own, [`lab`] connects several to the switch,
 //!   and [`cluster`] runs daemons on them;
+//! - [`emulator`] runs the dongle's real firmware in QEMU, for tests as well;
 //! - [`client`] asks the service each millisecond, by the time of [`stopwatch`];
 //! - [`stage`] sets up the demonstration, [`scene`] plays it, [`picture`] and [`show`] show it.
 //!
@@ -19,6 +20,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod emulator;
 pub mod fabric;
 pub mod lab;
 pub mod machine;
