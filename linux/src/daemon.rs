@@ -12,6 +12,8 @@ mod conduct;
 mod errand;
 mod upkeep;
 
+mod paths;
+mod ping;
 mod prepare;
 mod telling;
 mod voter;
@@ -27,6 +29,8 @@ use nix::sys::epoll::Epoll;
 use nix::sys::signalfd::SignalFd;
 
 use self::conduct::{Action, Conduct};
+use self::paths::IpSide;
+use self::ping::Pinger;
 use crate::address::Addresses;
 use crate::clock::Timer;
 use crate::control::server::Control;
@@ -69,6 +73,9 @@ struct Daemon {
     obtained: Obtained,
     decisions: VecDeque<(Instant, String)>,
     alerts: Alerts,
+    /// Whether clients can reach this node, where that can be told.
+    ip_side: Option<IpSide>,
+    pinger: Pinger,
     is_ready: bool,
     /// When whoever watches is told again.
     watch_at: Instant,
@@ -84,6 +91,8 @@ struct Holding {
     retry: Option<Instant>,
     /// The adapters without which it cannot be served, that have no carrier now.
     impaired: Vec<String>,
+    /// Until when it is kept although this node's IP side is down, because nobody took it.
+    keep_until: Option<Instant>,
     /// How each service is, in a few words.
     services: Vec<String>,
 }

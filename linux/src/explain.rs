@@ -113,6 +113,16 @@ pub fn obstacle(obstacle: &Obstacle, name: &dyn Fn(NodeId) -> String, now: Insta
     Explanation { what, would_change }
 }
 
+/// Returns the explanation for a node that clients cannot reach, as `what` says.
+#[must_use]
+pub fn cut_off(what: String) -> Explanation {
+    let would_change = [
+        "an IP link hears a peer or a witness again, or a ping is answered",
+        "no peer is alive on a serial line: then nobody else could serve",
+    ];
+    Explanation { what, would_change: would_change.map(str::to_owned).to_vec() }
+}
+
 fn held_by(holder: &str) -> (String, Vec<String>) {
     (
         format!("{holder} holds it and is alive"),

@@ -37,6 +37,9 @@ pub struct Report {
     pub peers: Vec<PeerReport>,
     /// The links, in the order of the settings.
     pub links: Vec<LinkReport>,
+    /// Whether clients can reach the reporting node, where it can tell.
+    #[serde(default)]
+    pub ip_side: Option<IpSideReport>,
     /// What somebody should look at, the latest first.
     pub alerts: Vec<Alert>,
     /// The scheduling class that was obtained, such as `fifo 50, memory locked`.
@@ -309,6 +312,28 @@ impl LinkReport {
     }
 }
 
+/// Whether clients can reach a node, as far as it can tell from whom it hears over IP.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IpSideReport {
+    /// Whether it offers its addresses.
+    pub works: bool,
+    /// Why it does not: a sentence, without a full stop.
+    pub why: Option<String>,
+    /// The machines that are pinged.
+    pub pings: Vec<PingReport>,
+}
+
+/// A machine that is pinged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PingReport {
+    /// Its address.
+    pub address: String,
+    /// How long ago it last answered.
+    pub answered_ms: Option<f64>,
+    /// Why it could not be asked.
+    pub failure: Option<String>,
+}
+
 /// Something that somebody should look at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
@@ -381,6 +406,7 @@ pub(crate) mod tests {
                 drops: 0,
                 rejected: BTreeMap::new(),
             }],
+            ip_side: None,
             alerts: Vec::new(),
             scheduling: "fifo 50, memory locked".to_owned(),
             enforcer: EnforcerReport {

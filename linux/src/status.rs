@@ -8,7 +8,9 @@ pub mod witness;
 use core::fmt::Write;
 
 use crate::page::{Page, Paint, WIDTH, list, span, wrap};
-use crate::report::{GroupReport, GroupRole, NodeState, PeerKind, PeerReport, PeerState, Report};
+use crate::report::{
+    GroupReport, GroupRole, IpSideReport, NodeState, PeerKind, PeerReport, PeerState, Report,
+};
 
 /// How things are, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -301,6 +303,9 @@ fn write_rest(text: &mut String, report: &Report, page: Page) {
         modules.join(", ")
     );
     text.push_str(&wrap("quorum      ", &quorum));
+    if let Some(side) = &report.ip_side {
+        text.push_str(&wrap("IP side     ", &ip_side(side)));
+    }
     let enforcer = &report.enforcer;
     let micros = enforcer.overshoot_us;
     let lease = format!("{}, at most {} ms late", enforcer.name, crate::report::millis(micros));
@@ -324,6 +329,19 @@ fn write_rest(text: &mut String, report: &Report, page: Page) {
         let ago = format!("{:>12} ago  ", span(decision.ago_ms));
         text.push_str(&wrap(&ago, &decision.text));
     }
+}
+
+/// Returns whether clients can reach the node, and who answers it, in a sentence.
+fn ip_side(side: &IpSideReport) -> String {
+    let mut said = if side.works { "works".to_owned() } else { "down".to_owned() };
+    for ping in &side.pings {
+        let _ = match (ping.answered_ms, &ping.failure) {
+            (_, Some(failure)) => write!(said, ", {}: {failure}", ping.address),
+            (None, None) => write!(said, ", {} has not answered", ping.address),
+            (Some(ago), None) => write!(said, ", {} answered {ago:.0} ms ago", ping.address),
+        };
+    }
+    said
 }
 
 #[cfg(test)]

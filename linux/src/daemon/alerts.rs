@@ -7,7 +7,6 @@ use lifesign_core::node::{LinkId, NodeId};
 use lifesign_core::time::{Duration, Instant};
 
 use super::Daemon;
-use crate::explain;
 
 /// How often counters are looked at for alerts.
 const LOOK: Duration = Duration::from_millis(1000);
@@ -30,7 +29,7 @@ impl Daemon {
                     Role::Stopping(_) => "stops",
                     Role::Stuck(_) => "cannot stop",
                 };
-                let why = explain::reason(*reason, &|node| self.settings.name_of(node));
+                let why = self.reason_text(*reason);
                 let token =
                     role.token().map(|token| format!(" (token {})", token.0)).unwrap_or_default();
                 self.decided(match role {
@@ -72,6 +71,7 @@ impl Daemon {
         self.alerts.looked_at = now;
         self.look_at_tags();
         self.look_at_peers();
+        self.look_at_redundancy();
         self.look_at_counters();
         let lost = self.logger.lost();
         if lost > self.alerts.lost_records {

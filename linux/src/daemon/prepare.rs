@@ -19,6 +19,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::conduct::Conduct;
+use super::paths::{self, IpSide};
+use super::ping::Pinger;
 use super::{Alerts, Daemon, Holding};
 use crate::address::lease::{Enforcer, EnforcerChoice};
 use crate::address::{Addresses, ServiceAddress};
@@ -253,6 +255,7 @@ fn prepare(
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(errno("wait for events"))?;
     let timer = Timer::new().map_err(errno("make a timer"))?;
     let holdings = settings.groups.iter().map(Holding::new).collect();
+    let (pinger, ip_side) = watch_ip_side(&settings, now).map_err(system("prepare to ping"))?;
     let daemon = Daemon {
         me,
         engine,
@@ -277,6 +280,8 @@ fn prepare(
         obtained,
         decisions: std::collections::VecDeque::new(),
         alerts: Alerts::default(),
+        ip_side,
+        pinger,
         is_ready: false,
         watch_at: now,
         settings,
@@ -315,6 +320,22 @@ pub(super) fn leave_farewells(engine: &Engine, supervisor: &mut Supervisor) -> b
     })
 }
 
+/// Prepares to ask whether clients can reach this node, as far as the settings make that possible.
+fn watch_ip_side(settings: &Settings, now: Instant) -> io::Result<(Pinger, Option<IpSide>)> {
+    let timing = &settings.timing;
+    let is_watched = paths::has_reference(settings);
+    let targets = if is_watched { settings.ping.as_slice() } else { &[] };
+    let every = timing.heartbeat.times(10).max(LEAST_PING);
+    let pinger = Pinger::new(targets, every, now)?;
+    let patience = timing.dead.times(2);
+    let patience = if targets.is_empty() { patience } else { patience.max(pinger.patience()) };
+    let side = is_watched.then(|| IpSide::new(patience, now + timing.settle));
+    Ok((pinger, side))
+}
+
+/// The least time between two pings of one machine.
+const LEAST_PING: Duration = Duration::from_millis(100);
+
 fn draw_boot() -> Result<BootId, StartError> {
     let bits =
         getrandom::u64().map_err(|error| refused(format!("draw a random boot id: {error}")))?;
@@ -342,6 +363,7 @@ impl Holding {
             lease_end: Instant::ZERO,
             retry: None,
             impaired: Vec::new(),
+            keep_until: None,
             services: vec!["stopped".to_owned(); group.services.len()],
         }
     }
@@ -357,6 +379,7 @@ impl Daemon {
             (Source::Addresses, self.addresses.as_fd()),
             (Source::Executor, self.executor.as_fd()),
             (Source::Control, self.control.as_fd()),
+            (Source::Pings, self.pinger.as_fd()),
         ] {
             self.epoll.add(descriptor, source.event())?;
         }

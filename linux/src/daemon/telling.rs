@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lifesign_core::engine::{Condition, Group as State, Obstacle};
-use lifesign_core::group::{GroupId, Guard, Role};
+use lifesign_core::group::{GroupId, Guard, Reason, Role};
 use lifesign_core::member::Rejected;
 use lifesign_core::node::{BootId, LinkId, NodeId};
 use lifesign_core::quorum::{Answer, Module};
@@ -117,7 +117,18 @@ impl Daemon {
     }
 
     fn explained(&self, obstacle: &Obstacle) -> explain::Explanation {
+        if *obstacle == Obstacle::Unable
+            && let Some(what) = self.ip_side_text(self.engine.now())
+        {
+            return explain::cut_off(what);
+        }
         explain::obstacle(obstacle, &|node| self.settings.name_of(node), self.engine.now())
+    }
+
+    /// Returns a reason of the engine as a sentence.
+    pub(super) fn reason_text(&self, reason: Reason) -> String {
+        let side = self.ip_side_text(self.engine.now()).filter(|_| reason == Reason::Unable);
+        side.unwrap_or_else(|| explain::reason(reason, &|node| self.settings.name_of(node)))
     }
 
     fn report(&self, now: Instant) -> Report {
@@ -144,6 +155,7 @@ impl Daemon {
                 .map(|(node, _)| self.peer_report(node, now))
                 .collect(),
             links: self.settings.links().map(|(id, link)| self.link_report(id, link)).collect(),
+            ip_side: self.ip_side_report(now),
             alerts: self
                 .alerts
                 .list
@@ -238,7 +250,7 @@ impl Daemon {
                 .map(|address| format!("{}/{}", address.ip, address.prefix))
                 .collect(),
             nodes: group.prefer.iter().map(name).collect(),
-            reason: explain::reason(reason, &|node| self.settings.name_of(node)),
+            reason: self.reason_text(reason),
             since_ms: now.since(since).as_millis(),
             authority_left_ms: end.map(|end| millis(end.since(now).as_micros())),
             voters: self.voters(id, state, now),

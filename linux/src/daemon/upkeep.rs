@@ -289,7 +289,7 @@ impl Daemon {
     fn handle_adapter_back(&mut self, adapter: &str, groups: &[usize], now: Instant) {
         self.set_impaired(adapter, groups, false, now);
         // It may have had another name when it went.
-        if (0..self.groups.len()).all(|at| self.is_able(at)) {
+        if (0..self.groups.len()).all(|at| self.has_adapters(at)) {
             self.all_clear("adapter ");
         }
     }
@@ -304,15 +304,14 @@ impl Daemon {
     }
 
     /// Returns whether each address of a group has an adapter, and each of those a carrier.
-    fn is_able(&self, at: usize) -> bool {
+    fn has_adapters(&self, at: usize) -> bool {
         let has_carriers = self.groups.get(at).is_some_and(|holding| holding.impaired.is_empty());
         has_carriers && self.addresses.is_placed(at)
     }
 
     fn set_impaired(&mut self, adapter: &str, groups: &[usize], is_impaired: bool, now: Instant) {
         for at in groups {
-            let (Some(group), Some(holding)) = (GroupId::all().nth(*at), self.groups.get_mut(*at))
-            else {
+            let Some(holding) = self.groups.get_mut(*at) else {
                 continue;
             };
             holding.impaired.retain(|other| other != adapter);
@@ -320,11 +319,18 @@ impl Daemon {
                 holding.impaired.push(adapter.to_owned());
             }
             let is_up = holding.conduct.has_addresses();
-            let is_able = self.is_able(*at);
-            self.engine.handle_able(group, is_able, now);
-            if is_able && is_up {
+            self.tell_able(*at, now);
+            if self.has_adapters(*at) && is_up {
                 self.restore(*at, now);
             }
+        }
+    }
+
+    /// Tells the engine whether this machine can serve a group.
+    pub(super) fn tell_able(&mut self, at: usize, now: Instant) {
+        if let Some(group) = GroupId::all().nth(at) {
+            let is_able = self.has_adapters(at) && self.is_reachable(at);
+            self.engine.handle_able(group, is_able, now);
         }
     }
 

@@ -23,6 +23,7 @@ pub(super) enum Source {
     Addresses,
     Executor,
     Control,
+    Pings,
     Link(u64),
 }
 
@@ -34,6 +35,7 @@ impl Source {
             Self::Addresses => 2,
             Self::Executor => 3,
             Self::Control => 4,
+            Self::Pings => 5,
             Self::Link(at) => 16 + at,
         }
     }
@@ -109,6 +111,9 @@ impl Daemon {
         if ready.has(Source::Signals) {
             self.handle_signals(now);
         }
+        if ready.has(Source::Pings) {
+            self.pinger.handle_readable(now);
+        }
     }
 
     fn send(&mut self) {
@@ -136,7 +141,10 @@ impl Daemon {
         while let Some(event) = self.engine.poll_event() {
             self.tell(&event);
             match event {
-                Event::Group { group, role, .. } => self.play(group, role, now),
+                Event::Group { group, role, reason } => {
+                    self.keep_what_nobody_takes(group, role, reason, now);
+                    self.play(group, role, now);
+                }
                 Event::Reserve(token) => self.reserve(token),
                 _ => {}
             }
@@ -233,6 +241,8 @@ impl Daemon {
         }
         self.retry_steps(now);
         self.ask_monitors(now);
+        self.pinger.handle_timeout(now);
+        self.look_at_ip_side(now);
     }
 
     fn tell_manager(&mut self, now: Instant) {
@@ -255,6 +265,7 @@ impl Daemon {
             self.reserve_retry,
             self.next_errand_due(),
             self.control.poll_timeout(),
+            self.pinger.poll_timeout(),
             self.next_watch(),
         ];
         let notify = self.notifier.as_ref().map(|_| self.notify_at);

@@ -1,0 +1,386 @@
+//! Which ways to peers are left: redundancy that is lost, and an IP side that is dead here alone.
+//!
+//! As long as one way to a peer is left, nothing moves: what is lost is told, for the next failure
+//! would count. It is otherwise where the cause is on this node. If no IP link hears anybody and
+//! nobody answers a ping, while a serial line shows that a peer is alive, then clients cannot reach
+//! this node either, and a peer that can be reached should serve. So this node calls itself unable
+//! to serve: it offers its groups, and takes none. A peer in the same state takes none either, so
+//! nothing moves when the network between all of them is what has failed.
+
+use lifesign_core::frame::LinkClass;
+use lifesign_core::group::{GroupId, Reason, Role};
+use lifesign_core::node::{LinkId, LinkSet, NodeId};
+use lifesign_core::time::{Duration, Instant};
+
+use super::Daemon;
+use crate::page::list;
+use crate::report::{IpSideReport, PingReport, millis};
+use crate::settings::Settings;
+
+/// Whether this node's IP side works, damped so that a blink or a start does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct IpSide {
+    /// For how long there must be no sign of it, or signs without a pause.
+    patience: Duration,
+    /// When there was last a sign of it.
+    seen: Instant,
+    /// Since when there have been signs again.
+    back_since: Option<Instant>,
+    is_down: bool,
+}
+
+/// What this node notices at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Signs {
+    /// Somebody is heard over IP, or answers.
+    pub(super) ip: bool,
+    /// A peer is heard over a serial line.
+    pub(super) serial: bool,
+}
+
+impl IpSide {
+    /// Begins at `start`, the moment from which silence counts.
+    pub(super) const fn new(patience: Duration, start: Instant) -> Self {
+        Self { patience, seen: start, back_since: None, is_down: false }
+    }
+
+    /// Takes note of `signs`.
+    ///
+    /// | | a sign of IP | none, and a peer on a serial line | none, and nobody there |
+    /// |---|---|---|---|
+    /// | up | up | down after the patience | up |
+    /// | down | up after the patience | down | up: nobody else could serve |
+    pub(super) fn look(&mut self, signs: Signs, now: Instant) {
+        if signs.ip {
+            self.seen = self.seen.max(now);
+            let since = *self.back_since.get_or_insert(now);
+            self.is_down &= now.since(since) < self.patience;
+            return;
+        }
+        self.back_since = None;
+        let is_overdue = now.since(self.seen) >= self.patience;
+        self.is_down = signs.serial && (self.is_down || is_overdue);
+    }
+
+    /// Returns whether it is down.
+    pub(super) const fn is_down(&self) -> bool {
+        self.is_down
+    }
+}
+
+/// Returns whether anything but the peers on the serial lines can tell this node that its IP side
+/// works: two servers that only lose each other cannot know whose side is down.
+pub(super) fn has_reference(settings: &Settings) -> bool {
+    let has = |class| settings.links.iter().any(|link| link.class() == class);
+    let mut udp = settings.links.iter().filter_map(|link| link.udp());
+    let has_witness = udp.any(|udp| udp.witnesses().next().is_some());
+    let is_known = has_witness || !settings.ping.is_empty() || settings.nodes.len() > 2;
+    has(LinkClass::Udp) && has(LinkClass::Serial) && is_known
+}
+
+/// For how long a group that nobody took is kept before it is offered again.
+const KEEP: Duration = Duration::from_millis(60_000);
+
+impl Daemon {
+    /// Looks whether this node's IP side works, and tells the engine what it can serve.
+    pub(super) fn look_at_ip_side(&mut self, now: Instant) {
+        let Some(mut side) = self.ip_side else { return };
+        let was_down = side.is_down();
+        side.look(self.signs(now), now);
+        self.ip_side = Some(side);
+        if side.is_down() != was_down {
+            for holding in &mut self.groups {
+                holding.keep_until = None;
+            }
+            self.tell_ip_side(now);
+        }
+        let is_over = |until: &Instant| now.has_reached(*until);
+        let is_kept_no_more = |at: usize| {
+            self.groups
+                .get(at)
+                .is_some_and(|holding| holding.keep_until.as_ref().is_some_and(is_over))
+        };
+        let over: Vec<usize> = (0..self.groups.len()).filter(|at| is_kept_no_more(*at)).collect();
+        for at in over {
+            if let Some(holding) = self.groups.get_mut(at) {
+                holding.keep_until = None;
+            }
+            self.tell_able(at, now);
+        }
+    }
+
+    /// Keeps a group for a while that was offered and that nobody took, because nobody else has an
+    /// IP side that works either; takes note when it is gone.
+    pub(super) fn keep_what_nobody_takes(
+        &mut self,
+        group: GroupId,
+        role: Role,
+        reason: Reason,
+        now: Instant,
+    ) {
+        let is_down = self.ip_side.is_some_and(|side| side.is_down());
+        let is_kept = is_down && matches!(role, Role::Holding { offered_until: None, .. });
+        let Some(holding) = self.groups.get_mut(group.index()) else { return };
+        let was_kept = holding.keep_until.is_some();
+        match (is_kept, reason) {
+            (true, Reason::NoTaker) => holding.keep_until = Some(now + KEEP),
+            (true, _) => {}
+            (false, _) => holding.keep_until = None,
+        }
+        if holding.keep_until.is_some() != was_kept {
+            self.tell_able(group.index(), now);
+        }
+    }
+
+    /// Returns whether a group's addresses could be reached here.
+    pub(super) fn is_reachable(&self, at: usize) -> bool {
+        let is_down = self.ip_side.is_some_and(|side| side.is_down());
+        let has_addresses =
+            self.settings.groups.get(at).is_some_and(|group| !group.addresses.is_empty());
+        let is_kept = self.groups.get(at).is_some_and(|holding| holding.keep_until.is_some());
+        !(is_down && has_addresses) || is_kept
+    }
+
+    fn tell_ip_side(&mut self, now: Instant) {
+        match self.ip_side_text(now) {
+            Some(text) => {
+                self.all_clear(IP_SIDE);
+                self.alert(format!("{text}: it offers its groups and takes none"));
+            }
+            None => {
+                self.all_clear(IP_SIDE);
+                self.decided("this node's IP side works again".to_owned());
+            }
+        }
+        for at in 0..self.groups.len() {
+            self.tell_able(at, now);
+        }
+    }
+
+    /// Returns in a sentence what is wrong with this node's IP side, or `None` if nothing is.
+    pub(super) fn ip_side_text(&self, now: Instant) -> Option<String> {
+        if !self.ip_side?.is_down() {
+            return None;
+        }
+        let pings = if self.pinger.targets().is_empty() { "" } else { " and no ping is answered" };
+        let heard = self.heard_on(LinkClass::Serial, now);
+        let heard: Vec<String> = heard.map(|node| self.settings.name_of(node)).collect();
+        let heard: Vec<&str> = heard.iter().map(String::as_str).collect();
+        let whom = match heard.as_slice() {
+            [] => String::new(),
+            [one] => format!(", while {one} is alive on a serial line"),
+            all => format!(", while {} are alive on serial lines", list(all)),
+        };
+        Some(format!("{IP_SIDE} is down: no IP link hears anybody{pings}{whom}"))
+    }
+
+    /// Returns what machines are told of this node's IP side.
+    pub(super) fn ip_side_report(&self, now: Instant) -> Option<IpSideReport> {
+        let is_down = self.ip_side?.is_down();
+        let pings = self.pinger.targets().iter().map(|target| PingReport {
+            address: target.ip.to_string(),
+            answered_ms: target.answered.map(|at| millis(now.since(at).as_micros())),
+            failure: target.failure.map(|errno| errno.desc().to_lowercase()),
+        });
+        let why = self.ip_side_text(now);
+        Some(IpSideReport { works: !is_down, why, pings: pings.collect() })
+    }
+
+    fn signs(&self, now: Instant) -> Signs {
+        let ip =
+            self.pinger.is_answered(now) || self.heard_on(LinkClass::Udp, now).next().is_some();
+        let mut serial = self.heard_on(LinkClass::Serial, now);
+        Signs { ip, serial: serial.any(|node| !node.is_witness()) }
+    }
+
+    /// Returns who is alive and heard on a link of `class`.
+    fn heard_on(&self, class: LinkClass, now: Instant) -> impl Iterator<Item = NodeId> {
+        let peers = &self.engine.member().peers;
+        let links = self.links_of(class);
+        peers.sessions().filter_map(move |(node, _)| {
+            let heard = peers.get(node)?.heard_on(peers.dead(), now);
+            heard.iter().any(|link| links.contains(link)).then_some(node)
+        })
+    }
+
+    fn links_of(&self, class: LinkClass) -> LinkSet {
+        let mut links = LinkSet::EMPTY;
+        for (id, _) in self.settings.links().filter(|(_, link)| link.class() == class) {
+            links.insert(id);
+        }
+        links
+    }
+
+    /// Tells which peers are heard over one way alone, and when that is over.
+    pub(super) fn look_at_redundancy(&mut self) {
+        let lost = self.lost_redundancy();
+        self.alerts.list.retain(|(_, text)| !text.starts_with(REDUNDANCY) || lost.contains(text));
+        for text in lost {
+            self.alert(text);
+        }
+    }
+
+    fn lost_redundancy(&self) -> Vec<String> {
+        let (peers, now) = (&self.engine.member().peers, self.engine.now());
+        let mut found = Vec::new();
+        for (node, session) in peers.sessions() {
+            // Give a fresh session time to be heard everywhere.
+            if now.since(session.since) < peers.dead().times(4) {
+                continue;
+            }
+            let heard = peers
+                .get(node)
+                .map(|peer| peer.heard_on(peers.dead().times(2), now))
+                .unwrap_or_default();
+            let ways: Vec<Way<'_>> = self
+                .settings
+                .links()
+                .filter(|(_, link)| link.reaches(node))
+                .map(|(id, link)| Way { id, name: &link.name, class: link.class() })
+                .collect();
+            found.extend(redundancy(&self.settings.name_of(node), &ways, heard));
+        }
+        found
+    }
+}
+
+/// A link on which a peer could be heard.
+#[derive(Clone, Copy, Debug)]
+struct Way<'a> {
+    id: LinkId,
+    name: &'a str,
+    class: LinkClass,
+}
+
+/// Returns what is lost of the `ways` to `peer`, which is heard on some of them, in a sentence.
+fn redundancy(peer: &str, ways: &[Way<'_>], heard: LinkSet) -> Option<String> {
+    let (alive, silent): (Vec<Way<'_>>, Vec<Way<'_>>) =
+        ways.iter().partition(|way| heard.contains(way.id));
+    let is_serial = |way: &Way<'_>| way.class == LinkClass::Serial;
+    let names: Vec<&str> = silent.iter().map(|way| way.name).collect();
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    match alive.as_slice() {
+        [] => None,
+        all if all.iter().all(is_serial) && !silent.iter().all(is_serial) => {
+            let serial: Vec<&str> = all.iter().map(|way| way.name).collect();
+            Some(format!(
+                "{REDUNDANCY}: {peer} is heard on serial lines alone ({}); {} {verb} silent",
+                list(&serial),
+                list(&names)
+            ))
+        }
+        [only] if !silent.is_empty() => Some(format!(
+            "{REDUNDANCY}: {peer} is heard on {} alone; {} {verb} silent",
+            only.name,
+            list(&names)
+        )),
+        _ => None,
+    }
+}
+
+/// How alerts on redundancy begin.
+const REDUNDANCY: &str = "redundancy is lost";
+/// How alerts on this node's IP side begin.
+const IP_SIDE: &str = "this node's IP side";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::tests::{EXAMPLE, SERIAL, example};
+
+    const PATIENCE: Duration = Duration::from_millis(100);
+
+    fn at(millis: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(millis)
+    }
+
+    fn signs(ip: bool, serial: bool) -> Signs {
+        Signs { ip, serial }
+    }
+
+    /// Looks every 10 ms from `from` to `to`.
+    fn pass(side: &mut IpSide, from: u64, to: u64, signs: Signs) {
+        for millis in (from..=to).step_by(10) {
+            side.look(signs, at(millis));
+        }
+    }
+
+    #[test]
+    fn silence_counts_after_the_patience_and_only_where_somebody_else_is_alive() {
+        let mut side = IpSide::new(PATIENCE, at(1000));
+        pass(&mut side, 0, 1090, signs(false, true));
+        assert!(!side.is_down(), "it has just started");
+        side.look(signs(false, true), at(1100));
+        assert!(side.is_down());
+        let mut alone = IpSide::new(PATIENCE, at(0));
+        pass(&mut alone, 0, 5000, signs(false, false));
+        assert!(!alone.is_down());
+        side.look(signs(false, false), at(1110));
+        assert!(!side.is_down(), "nobody else could serve");
+    }
+
+    #[test]
+    fn a_blink_changes_nothing_in_either_direction() {
+        let mut side = IpSide::new(PATIENCE, at(0));
+        pass(&mut side, 0, 500, signs(true, true));
+        pass(&mut side, 510, 590, signs(false, true));
+        pass(&mut side, 600, 600, signs(true, true));
+        pass(&mut side, 610, 690, signs(false, true));
+        assert!(!side.is_down());
+        side.look(signs(false, true), at(700));
+        assert!(side.is_down());
+        pass(&mut side, 710, 800, signs(true, true));
+        assert!(side.is_down(), "back for too short a time");
+        pass(&mut side, 810, 810, signs(false, true));
+        pass(&mut side, 820, 910, signs(true, true));
+        assert!(side.is_down());
+        side.look(signs(true, true), at(920));
+        assert!(!side.is_down());
+    }
+
+    #[test]
+    fn two_servers_without_a_third_opinion_never_blame_themselves() {
+        assert!(!has_reference(&example()), "no serial link");
+        let serial =
+            "[[link]]\nname = \"wire\"\nkind = \"serial\"\ndevice = \"/dev/ttyS0\"\n[[group]]";
+        let parse = |source: &str| Settings::parse("test.toml", source).unwrap();
+        let both = EXAMPLE.replace("[[group]]\nname", &format!("{serial}\nname"));
+        assert!(has_reference(&parse(&both)), "the witness");
+        let alone = both
+            .replace("[[witness]]\nname = \"quorum\"\n", "")
+            .replace(", quorum = \"10.77.0.9\"", "")
+            .replace(", \"witness\"]", "]");
+        assert!(!has_reference(&parse(&alone)));
+        let pinged = alone.replace("profile", "ping = [\"10.77.0.254\"]\nprofile");
+        assert!(has_reference(&parse(&pinged)));
+        assert!(!has_reference(&parse(SERIAL)), "no IP link");
+    }
+
+    #[test]
+    fn what_is_left_is_told_from_what_is_lost() {
+        let link = |number| LinkId::new(number).unwrap();
+        let way = |number, name, class| Way { id: link(number), name, class };
+        let ways = [
+            way(0, "lan", LinkClass::Udp),
+            way(1, "direct", LinkClass::Udp),
+            way(2, "wire", LinkClass::Serial),
+        ];
+        let heard = |numbers: &[u8]| {
+            let mut set = LinkSet::EMPTY;
+            numbers.iter().for_each(|number| set.insert(link(*number)));
+            set
+        };
+        for (numbers, expected) in [
+            (&[0, 1, 2][..], None),
+            (&[0, 1], None),
+            (&[0, 2], None),
+            (&[0], Some("beta is heard on lan alone; direct and wire are silent")),
+            (&[2], Some("beta is heard on serial lines alone (wire); lan and direct are silent")),
+            (&[], None),
+        ] {
+            let expected = expected.map(|text| format!("redundancy is lost: {text}"));
+            assert_eq!(redundancy("beta", &ways, heard(numbers)), expected, "{numbers:?}");
+        }
+        assert_eq!(redundancy("beta", &ways[2..], heard(&[2])), None, "there is no other");
+    }
+}
