@@ -9,7 +9,10 @@
 
 mod alerts;
 mod conduct;
+mod dongle;
 mod errand;
+mod fence;
+mod lines;
 mod upkeep;
 
 mod paths;
@@ -24,11 +27,14 @@ use std::collections::VecDeque;
 use lifesign_core::engine::Engine;
 use lifesign_core::group::Token;
 use lifesign_core::node::NodeId;
+use lifesign_core::seal::Keyring;
 use lifesign_core::time::{Duration, Instant};
 use nix::sys::epoll::Epoll;
 use nix::sys::signalfd::SignalFd;
 
 use self::conduct::{Action, Conduct};
+use self::dongle::Dongle;
+use self::fence::Fencing;
 use self::paths::IpSide;
 use self::ping::Pinger;
 use crate::address::Addresses;
@@ -76,6 +82,10 @@ struct Daemon {
     /// Whether clients can reach this node, where that can be told.
     ip_side: Option<IpSide>,
     pinger: Pinger,
+    dongles: Vec<Dongle>,
+    /// Under which a dongle is spoken to.
+    control_keys: Keyring,
+    fencing: Fencing,
     is_ready: bool,
     /// When whoever watches is told again.
     watch_at: Instant,

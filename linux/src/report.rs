@@ -5,11 +5,16 @@
 //! Members, links and groups go by their names. Times are milliseconds, with decimals where they
 //! may be short.
 
+mod line;
 pub mod witness;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::line::{
+    DongleReport, FenceReport, IpSideReport, LineErrorsReport, PingReport, PortReport,
+};
 
 /// The version of this form.
 pub const VERSION: u32 = 1;
@@ -37,6 +42,9 @@ pub struct Report {
     pub peers: Vec<PeerReport>,
     /// The links, in the order of the settings.
     pub links: Vec<LinkReport>,
+    /// The resets that the reporting node asks dongles for.
+    #[serde(default)]
+    pub fencing: Vec<FenceReport>,
     /// Whether clients can reach the reporting node, where it can tell.
     #[serde(default)]
     pub ip_side: Option<IpSideReport>,
@@ -284,14 +292,26 @@ impl From<&lifesign_core::deadline::Lateness> for Lateness {
 }
 
 /// What is known of a link.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LinkReport {
     /// Its name.
     pub name: String,
-    /// `up`, or `down: ` and why.
+    /// `udp` or `serial`.
+    #[serde(default = "udp")]
+    pub kind: String,
+    /// `up`, or `down: ` and why; a serial link is up if one of its ports is.
     pub state: String,
-    /// The adapter on the reporting node.
+    /// The adapter on the reporting node, or its devices.
     pub adapter: String,
+    /// How many bits a second a serial link carries.
+    #[serde(default)]
+    pub speed: Option<u32>,
+    /// The ports of a serial link, in the order of the settings.
+    #[serde(default)]
+    pub ports: Vec<PortReport>,
+    /// The dongle on a serial link, if it is a witness.
+    #[serde(default)]
+    pub dongle: Option<DongleReport>,
     /// Frames sent, one for each destination.
     pub sent: u64,
     /// Frames received.
@@ -312,28 +332,6 @@ impl LinkReport {
     }
 }
 
-/// Whether clients can reach a node, as far as it can tell from whom it hears over IP.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct IpSideReport {
-    /// Whether it offers its addresses.
-    pub works: bool,
-    /// Why it does not: a sentence, without a full stop.
-    pub why: Option<String>,
-    /// The machines that are pinged.
-    pub pings: Vec<PingReport>,
-}
-
-/// A machine that is pinged.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PingReport {
-    /// Its address.
-    pub address: String,
-    /// How long ago it last answered.
-    pub answered_ms: Option<f64>,
-    /// Why it could not be asked.
-    pub failure: Option<String>,
-}
-
 /// Something that somebody should look at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
@@ -341,6 +339,10 @@ pub struct Alert {
     pub text: String,
     /// For how long.
     pub since_ms: u64,
+}
+
+fn udp() -> String {
+    "udp".to_owned()
 }
 
 /// What enforces the kernel lease.
@@ -398,14 +400,19 @@ pub(crate) mod tests {
             ],
             links: vec![LinkReport {
                 name: "lan".to_owned(),
+                kind: udp(),
                 state: "up".to_owned(),
                 adapter: "eth0".to_owned(),
+                speed: None,
+                ports: Vec::new(),
+                dongle: None,
                 sent: 5_475_210,
                 received: 5_474_988,
                 bytes: 1_051_000_000,
                 drops: 0,
                 rejected: BTreeMap::new(),
             }],
+            fencing: Vec::new(),
             ip_side: None,
             alerts: Vec::new(),
             scheduling: "fifo 50, memory locked".to_owned(),

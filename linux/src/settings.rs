@@ -50,7 +50,7 @@ use self::profile::Profile;
 use crate::address::ServiceAddress;
 use crate::address::lease::EnforcerChoice;
 
-pub use self::link::serial::{MAX_PORTS, SerialLinkSettings};
+pub use self::link::serial::SerialLinkSettings;
 pub use self::link::udp::UdpLinkSettings;
 pub use self::link::{Link, LinkKind};
 

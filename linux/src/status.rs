@@ -3,6 +3,7 @@
 //! The first line says GOOD, DEGRADED or DOWN, and why. Below it stand the groups with their
 //! holders, the members with a mark for each link, the links, and what is worth a look.
 
+mod links;
 pub mod witness;
 
 use core::fmt::Write;
@@ -156,7 +157,7 @@ pub fn render(report: &Report, page: Page) -> String {
     text.push('\n');
     write_groups(&mut text, report, page);
     write_members(&mut text, report, page);
-    write_links(&mut text, report, page);
+    links::write(&mut text, report, page);
     write_rest(&mut text, report, page);
     text
 }
@@ -260,37 +261,6 @@ fn mark(peer: &PeerReport, link: &str, page: Page) -> char {
     }
 }
 
-fn write_links(text: &mut String, report: &Report, page: Page) {
-    let names = column("LINK", report.links.iter().map(|link| link.name.as_str()), 10);
-    let heading = format!(
-        "{:names$}{:16}{:>11}{:>11}{:>9}{:>10}  STATE",
-        "LINK", "ADAPTER", "SENT", "RECEIVED", "DROPPED", "REJECTED"
-    );
-    let _ = writeln!(text, "{}", page.paint(Paint::Heading, &heading));
-    for link in &report.links {
-        let rejected: u64 = link.rejected.values().sum();
-        let _ = writeln!(
-            text,
-            "{}  {}{:>11}{:>11}{:>9}{rejected:>10}  {}",
-            page.fit(&link.name, names - 2),
-            page.fit(&link.adapter, 16),
-            link.sent,
-            link.received,
-            link.drops,
-            if link.is_up() { "up".to_owned() } else { page.paint(Paint::Bad, "down") },
-        );
-        if !link.is_up() {
-            text.push_str(&wrap("    ", &link.state));
-        }
-        let kinds: Vec<String> =
-            link.rejected.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        if !kinds.is_empty() {
-            text.push_str(&wrap("    rejected: ", &kinds.join(", ")));
-        }
-    }
-    text.push('\n');
-}
-
 fn write_rest(text: &mut String, report: &Report, page: Page) {
     let quorum = &report.quorum;
     let modules: Vec<String> =
@@ -315,8 +285,12 @@ fn write_rest(text: &mut String, report: &Report, page: Page) {
     }
     text.push_str(&wrap("scheduling  ", &report.scheduling));
     text.push_str(&wrap("settings    ", &report.digest));
-    if !report.alerts.is_empty() {
+    if !report.alerts.is_empty() || !report.fencing.is_empty() {
         text.push('\n');
+    }
+    for fence in &report.fencing {
+        let line = wrap("FENCE ", &format!("{}: {}", fence.group, fence.text));
+        text.push_str(&line.replacen("FENCE", &page.paint(Paint::Warning, "FENCE"), 1));
     }
     for alert in &report.alerts {
         let line = wrap("ALERT ", &format!("{} (since {})", alert.text, span(alert.since_ms)));

@@ -36,6 +36,9 @@ impl Daemon {
                     Role::Idle => format!("{name} {verb}: {why}"),
                     _ => format!("{verb} {name}{token}: {why}"),
                 });
+                if !matches!(role, Role::Claiming(_)) {
+                    self.forget_resets(*group);
+                }
                 if let Reason::Disputed(node) = reason {
                     let node = self.settings.name_of(*node);
                     self.alert(format!(
@@ -55,10 +58,6 @@ impl Daemon {
                     self.note_loss(*node);
                 }
             }
-            Event::FenceNeeded { group, node, .. } => {
-                let (group, node) = (self.group_name(group.index()), self.settings.name_of(*node));
-                self.alert(format!("{group}: {node} must be fenced before it can start here"));
-            }
             _ => {}
         }
     }
@@ -72,6 +71,8 @@ impl Daemon {
         self.look_at_tags();
         self.look_at_peers();
         self.look_at_redundancy();
+        self.look_at_ports(now);
+        self.look_at_dongles();
         self.look_at_counters();
         let lost = self.logger.lost();
         if lost > self.alerts.lost_records {

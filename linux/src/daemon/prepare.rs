@@ -19,6 +19,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::conduct::Conduct;
+use super::dongle::{self, Dongle};
+use super::fence::Fencing;
 use super::paths::{self, IpSide};
 use super::ping::Pinger;
 use super::{Alerts, Daemon, Holding};
@@ -249,6 +251,7 @@ fn prepare(
         );
     }
     let now = clock::now();
+    let control_keys = dongle::control_keys(&keyring);
     let engine = Engine::new(config, keyring, boot, reserved, now);
     leave_farewells(&engine, &mut supervisor);
     let obtained = realtime::enter(realtime::PRIORITY);
@@ -282,6 +285,9 @@ fn prepare(
         alerts: Alerts::default(),
         ip_side,
         pinger,
+        dongles: Dongle::all(&settings, now),
+        control_keys,
+        fencing: Fencing::new(boot),
         is_ready: false,
         watch_at: now,
         settings,

@@ -18,7 +18,7 @@ use crate::report::{
     PeerKind, PeerLinkReport, PeerReport, PeerState, QuorumReport, Report, ServiceReport, VERSION,
     millis,
 };
-use crate::settings::{Group, Link};
+use crate::settings::{Group, Link, LinkKind};
 
 /// How often those who watch are told.
 const WATCH: Duration = Duration::from_millis(1000);
@@ -97,7 +97,7 @@ impl Daemon {
             && self.engine.group(group).is_some_and(|state| state.role() == Role::Idle)
             && let Some(obstacle) = self.engine.obstacle(group)
         {
-            return Response::refused(self.explained(&obstacle).what);
+            return Response::refused(self.explained(group, &obstacle).what);
         }
         self.accepted(group)
     }
@@ -116,13 +116,18 @@ impl Daemon {
         Response::Accepted { wait_ms: wait.as_millis() }
     }
 
-    fn explained(&self, obstacle: &Obstacle) -> explain::Explanation {
+    fn explained(&self, group: GroupId, obstacle: &Obstacle) -> explain::Explanation {
         if *obstacle == Obstacle::Unable
             && let Some(what) = self.ip_side_text(self.engine.now())
         {
             return explain::cut_off(what);
         }
-        explain::obstacle(obstacle, &|node| self.settings.name_of(node), self.engine.now())
+        let name = |node| self.settings.name_of(node);
+        let mut explained = explain::obstacle(obstacle, &name, self.engine.now());
+        if let Obstacle::Unfenced(node) = obstacle {
+            explained.what = format!("{}; {}", explained.what, self.reset_state(group, *node));
+        }
+        explained
     }
 
     /// Returns a reason of the engine as a sentence.
@@ -154,7 +159,12 @@ impl Daemon {
                 .filter(|(node, _)| *node != self.me)
                 .map(|(node, _)| self.peer_report(node, now))
                 .collect(),
-            links: self.settings.links().map(|(id, link)| self.link_report(id, link)).collect(),
+            links: self
+                .settings
+                .links()
+                .map(|(id, link)| self.link_report(id, link, now))
+                .collect(),
+            fencing: self.fence_reports(now),
             ip_side: self.ip_side_report(now),
             alerts: self
                 .alerts
@@ -223,7 +233,7 @@ impl Daemon {
     fn group_report(&self, id: GroupId, group: &Group, now: Instant) -> Option<GroupReport> {
         let state = self.engine.group(id)?;
         let (reason, since) = state.reason();
-        let obstacle = self.engine.obstacle(id).map(|obstacle| self.explained(&obstacle));
+        let obstacle = self.engine.obstacle(id).map(|obstacle| self.explained(id, &obstacle));
         let needs = state.role().needs_authority();
         let end = self.engine.authority_end(id).filter(|_| needs);
         let services = self
@@ -326,7 +336,7 @@ impl Daemon {
         }
     }
 
-    fn link_report(&self, id: LinkId, settings: &Link) -> LinkReport {
+    fn link_report(&self, id: LinkId, settings: &Link, now: Instant) -> LinkReport {
         let counters = self.engine.member().counters(id);
         let kinds = Rejected::names().into_iter().zip(counters.rejected);
         let rejected: BTreeMap<String, u64> = kinds
@@ -339,8 +349,16 @@ impl Daemon {
         };
         LinkReport {
             name: settings.name.clone(),
+            kind: match settings.kind {
+                LinkKind::Udp(_) => "udp",
+                LinkKind::Serial(_) => "serial",
+            }
+            .to_owned(),
             state,
             adapter: settings.place(self.me),
+            speed: settings.serial().map(|serial| serial.speed),
+            ports: self.port_reports(id, now),
+            dongle: self.dongle_report(id, now),
             sent: statistics.sent,
             received: statistics.received,
             bytes: statistics.bytes_sent + statistics.bytes_received,

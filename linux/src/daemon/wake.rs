@@ -9,7 +9,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-use super::{Daemon, prepare};
+use super::{Daemon, dongle, prepare};
 use crate::clock;
 use crate::link;
 use crate::log::Level;
@@ -70,12 +70,14 @@ impl Daemon {
             // Nothing may be held a moment too long, whatever waits to be read.
             self.engine.check_authority(now);
             self.receive(ready, now);
+            self.handle_answers(now);
             self.hear(ready, now);
             self.engine.handle_timeout(now);
             self.addresses.handle_timeout(now);
             self.do_what_is_due(now);
             self.handle_requests(ready, now);
             self.carry_out(now);
+            self.go_on_fencing(now);
             self.renew_leases();
             self.send();
             self.look_for_alerts(now);
@@ -146,6 +148,7 @@ impl Daemon {
                     self.play(group, role, now);
                 }
                 Event::Reserve(token) => self.reserve(token),
+                Event::FenceNeeded { group, node, boot } => self.fence(group, node, boot, now),
                 _ => {}
             }
         }
@@ -173,6 +176,7 @@ impl Daemon {
             Ok(keyring) => {
                 let ids: Vec<String> = keyring.ids().map(|id| id.0.to_string()).collect();
                 let signer = keyring.signer().0;
+                self.control_keys = dongle::control_keys(&keyring);
                 self.engine.set_keyring(keyring);
                 let is_told = prepare::leave_farewells(&self.engine, &mut self.supervisor);
                 self.decided(format!(
@@ -243,6 +247,7 @@ impl Daemon {
         self.ask_monitors(now);
         self.pinger.handle_timeout(now);
         self.look_at_ip_side(now);
+        self.ask_dongles(now);
     }
 
     fn tell_manager(&mut self, now: Instant) {
@@ -266,6 +271,8 @@ impl Daemon {
             self.next_errand_due(),
             self.control.poll_timeout(),
             self.pinger.poll_timeout(),
+            self.fencing.poll_timeout(),
+            self.next_dongle_due(),
             self.next_watch(),
         ];
         let notify = self.notifier.as_ref().map(|_| self.notify_at);

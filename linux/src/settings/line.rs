@@ -16,9 +16,8 @@ use lifesign_core::time::Duration;
 
 use super::safety::ROUND_TRIP;
 use super::{Link, SerialLinkSettings, Settings};
+use crate::link::serial::line_time;
 
-/// How many bits one byte takes on a line.
-const BITS_PER_BYTE: u64 = 10;
 /// Beats may be brought forward to half an interval, so they may fill at most half of the line.
 pub const MOST_PERCENT: u64 = 50;
 /// The speeds that serial adapters have.
@@ -66,7 +65,8 @@ impl LineLoad {
     /// Returns the slowest usual speed that would do, if any does.
     #[must_use]
     pub fn slowest_speed(&self) -> Option<u32> {
-        let fits = |speed: &u32| Self { time: time_of(self.bytes, *speed), ..self.clone() }.fits();
+        let fits =
+            |speed: &u32| Self { time: line_time(self.bytes, *speed), ..self.clone() }.fits();
         SPEEDS.into_iter().find(fits)
     }
 }
@@ -103,12 +103,6 @@ impl fmt::Display for Overload {
 
 impl core::error::Error for Overload {}
 
-/// Returns how long `bytes` take on a line.
-fn time_of(bytes: usize, speed: u32) -> Duration {
-    let bits = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(BITS_PER_BYTE);
-    Duration::from_micros(bits.saturating_mul(1_000_000).div_ceil(u64::from(speed.max(1))))
-}
-
 impl Settings {
     /// Returns what the lines of `link` carry, or `None` if it is not serial.
     #[must_use]
@@ -124,7 +118,7 @@ impl Settings {
             frame,
             frame_on_line,
             bytes,
-            time: time_of(bytes, serial.speed),
+            time: line_time(bytes, serial.speed),
             heartbeat: self.timing.heartbeat,
         })
     }
@@ -161,7 +155,7 @@ impl Settings {
     /// where frames are passed on, for each of them.
     fn one_way(&self, serial: &SerialLinkSettings, load: &LineLoad) -> Duration {
         if serial.witness.is_some() {
-            return time_of(load.frame_on_line, load.speed) + load.time;
+            return line_time(load.frame_on_line, load.speed) + load.time;
         }
         // A ring that is cut is a chain.
         let hops = u64::try_from(self.nodes.len()).unwrap_or(u64::MAX).saturating_sub(1);
@@ -305,7 +299,7 @@ mod tests {
         assert_eq!(example().round_trip(), ROUND_TRIP);
         let settings = serial();
         let load = settings.line_load(&settings.links[1]).unwrap();
-        let one_way = load.time + time_of(load.frame_on_line, load.speed);
+        let one_way = load.time + line_time(load.frame_on_line, load.speed);
         assert_eq!(settings.round_trip(), one_way.times(2) + ROUND_TRIP);
     }
 }

@@ -3,7 +3,10 @@
 use super::*;
 use crate::page::WIDTH;
 use crate::report::tests::{good, held, peer};
-use crate::report::{Alert, Decision, LinkReport};
+use crate::report::{
+    Alert, Decision, DongleReport, FenceReport, IpSideReport, LineErrorsReport, LinkReport,
+    PingReport, PortReport,
+};
 
 #[test]
 fn a_good_day() {
@@ -191,4 +194,110 @@ fn colours_mark_words_and_change_none() {
         plain = plain.replace(code, "");
     }
     assert_eq!(plain, render(&bad_day(), Page::PLAIN));
+}
+
+/// A port whose cable is good, one with a loopback plug, and one without a device.
+fn ports() -> Vec<PortReport> {
+    let port = PortReport {
+        device: "/dev/serial/by-id/usb-FTDI_FT232R_USB_UART_A10K-if00-port0".to_owned(),
+        state: "up".to_owned(),
+        diagnosis: Some("good".to_owned()),
+        sent: 9000,
+        received: 8990,
+        relayed: 0,
+        copies: 0,
+        lost: 0,
+        garbage: 0,
+        line_errors: None,
+        hang_ups: 0,
+        reopened: 0,
+    };
+    let looped = PortReport {
+        device: "/dev/ttyS1".to_owned(),
+        diagnosis: Some("own frames come back: a loopback plug, or both ends are here".to_owned()),
+        garbage: 12,
+        line_errors: Some(LineErrorsReport { framing: 3, parity: 0, overruns: 1, breaks: 0 }),
+        ..port.clone()
+    };
+    let missing = PortReport {
+        device: "/dev/ttyUSB0".to_owned(),
+        state: "down: no such device".to_owned(),
+        diagnosis: None,
+        hang_ups: 1,
+        ..port
+    };
+    vec![port, looped, missing]
+}
+
+/// A serial link with all kinds of ports, and a dongle.
+fn wired_day() -> Report {
+    let mut report = good();
+    let dongle = DongleReport {
+        witness: "quorum".to_owned(),
+        said_ms: Some(4000),
+        firmware: Some("0.1.0".to_owned()),
+        board: Some("stm32f405".to_owned()),
+        uptime_ms: Some(273_840_000),
+        starts: Some(3),
+        promises: Some(true),
+        clock_off_percent: Some(0.0),
+        faults: Vec::new(),
+    };
+    report.links.push(LinkReport {
+        name: "wire".to_owned(),
+        kind: "serial".to_owned(),
+        adapter: "/dev/ttyS1".to_owned(),
+        speed: Some(115_200),
+        sent: 9000,
+        received: 8990,
+        ports: ports(),
+        dongle: Some(dongle),
+        ..report.links[0].clone()
+    });
+    report.ip_side = Some(IpSideReport {
+        works: true,
+        why: None,
+        pings: vec![PingReport {
+            address: "10.77.0.254".to_owned(),
+            answered_ms: Some(210.4),
+            failure: None,
+        }],
+    });
+    report
+}
+
+#[test]
+fn serial_links_show_their_ports_and_their_dongle() {
+    let text = render(&wired_day(), Page::PLAIN);
+    let expected = "
+LINK  ADAPTER                SENT   RECEIVED  DROPPED  REJECTED  STATE
+lan   eth0                5475210    5474988        0         0  up
+wire  serial 115200          9000       8990        0         0  up
+    /dev/serial/by-id/usb-FTDI_FT232R_USB_UART_A10K-if00-port0: good
+    /dev/ttyS1: own frames come back: a loopback plug, or both ends are here (12
+    damaged, 3 framing errors, 1 overruns)
+    /dev/ttyUSB0: down: no such device (1 hang-ups)
+    dongle quorum: promises, up 3 days 4 h, firmware 0.1.0 on stm32f405
+
+quorum      yes, 2 of 2 votes (majority have, witness not asked)
+IP side     works, 10.77.0.254 answered 210 ms ago
+";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn a_reset_that_is_waited_for_stands_before_the_alerts() {
+    let mut report = wired_day();
+    report.links[1].dongle.as_mut().unwrap().firmware = None;
+    report.fencing.push(FenceReport {
+        group: "db".to_owned(),
+        node: "beta".to_owned(),
+        dongle: "quorum".to_owned(),
+        state: "armed".to_owned(),
+        text: "quorum has armed the reset line of beta".to_owned(),
+        since_ms: 12,
+    });
+    let text = render(&report, Page::PLAIN);
+    assert!(text.contains("\n\nFENCE db: quorum has armed the reset line of beta\n"), "{text}");
+    assert!(text.contains("    dongle quorum: has not answered\n"), "{text}");
 }

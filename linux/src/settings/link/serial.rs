@@ -1,20 +1,17 @@
 //! Serial links.
 
-use core::ops::Range;
+use core::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 
 use lifesign_core::node::{NodeId, NodeSet};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::link::serial::SerialSpec;
+use crate::link::serial::{MAX_PORTS, SPEEDS, SerialSpec};
 use crate::settings::members::Members;
 use crate::settings::mistake::Mistakes;
 use crate::settings::table::{Table, parsed_of, text_of, wrong_kind};
 use crate::settings::value;
-
-/// The most ports of one serial link on one node.
-pub const MAX_PORTS: usize = 4;
 
 /// Serial lines at up to [`MAX_PORTS`] ports of each node: a null modem between two servers, a ring
 /// of them among more, or lines to a dongle.
@@ -64,7 +61,7 @@ pub(super) fn read(
     mistakes: &mut Mistakes,
 ) -> SerialLinkSettings {
     let devices = read_devices(table, members, mistakes);
-    let speed = table.integer("speed", SLOWEST..=FASTEST, mistakes).map(Spanned::into_inner);
+    let speed = table.integer("speed", speeds(), mistakes).map(Spanned::into_inner);
     let low_latency = table.boolean("low_latency", true, mistakes);
     let witness = table.text("witness", mistakes);
     let witness = witness.and_then(|name| members.witness(&name, mistakes));
@@ -91,10 +88,9 @@ pub(super) fn read(
 }
 
 const SPEED: u32 = 115_200;
-/// Below this, a heartbeat would take longer than any profile waits.
-const SLOWEST: u64 = 1200;
-/// What the fastest adapters in use can do.
-const FASTEST: u64 = 4_000_000;
+fn speeds() -> RangeInclusive<u64> {
+    u64::from(*SPEEDS.start())..=u64::from(*SPEEDS.end())
+}
 
 /// Returns the devices of each node, none where they are wrong.
 fn read_devices(
