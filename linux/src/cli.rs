@@ -2,9 +2,15 @@
 //!
 //! Grammar and help are in `grammar`.
 //!
-//! Exit status: 0 good, 1 failed, 2 usage or bad settings.
-#![expect(clippy::print_stderr, reason = "a command talks to whoever gave it")]
+//! Exit status: 0 good, 1 failed, 2 usage or bad settings; of `dongle` besides 3 the device cannot
+//! be used, 4 no dongle answers, 5 it is of another cluster or version.
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a command talks to whoever gave it"
+)]
 
+mod dongle;
 mod grammar;
 
 use std::io::{self, IsTerminal, Write};
@@ -45,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Takeover(args) => relocate(&args, Move::Here),
         Command::Keygen(args) => keygen(&args),
         Command::Demo(args) => show(args),
+        Command::Dongle(command) => dongle::main(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "lifesign", &mut script);
@@ -269,7 +276,9 @@ mod tests {
 
     #[test]
     fn every_command_has_help_with_an_example() {
-        for command in Cli::command().get_subcommands() {
+        let grammar = Cli::command();
+        let top = grammar.get_subcommands();
+        for command in top.flat_map(|command| command.get_subcommands().chain([command])) {
             assert!(command.get_about().is_some(), "{}", command.get_name());
             assert!(command.get_after_help().is_some(), "{}", command.get_name());
         }

@@ -25,6 +25,7 @@
 //! | [`status`], [`why`], [`page`] | the same for people |
 //! | [`operate`] | standby and takeover, until they are done |
 //! | [`demo`] | machines in namespaces, a switch that watches, and the scenes |
+//! | [`dongle`] | what a person does with a dongle |
 //! | [`namespace`] | a process alone with its network, for the demo and for tests |
 //! | [`wire`] | a null-modem cable with the speed and the faults of a real one, for both |
 //! | `sys` | every call without a safe wrapper; the only unsafe code |
@@ -36,6 +37,7 @@ pub mod clock;
 pub mod control;
 pub mod daemon;
 pub mod demo;
+pub mod dongle;
 pub mod executor;
 pub mod explain;
 pub mod keygen;

@@ -241,8 +241,9 @@ fn is_journal() -> bool {
 }
 
 /// A time of the wall clock, in UTC, as people read it.
-struct WallTime {
-    micros: u64,
+pub(crate) struct WallTime {
+    /// Microseconds since 1970.
+    pub(crate) micros: u64,
 }
 
 impl fmt::Display for WallTime {

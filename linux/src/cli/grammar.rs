@@ -1,9 +1,13 @@
 //! The grammar of the command line, with all help texts.
 
+pub(super) mod dongle;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+
+use self::dongle::DongleCommand;
 
 /// Keeps a service address alive on one of several servers, and never on two.
 #[derive(Debug, Parser)]
@@ -87,6 +91,12 @@ pub(super) enum Command {
     /// --remove the old one. Whatever step each machine is at, all understand each other.
     #[command(after_help = KEYGEN_EXAMPLES)]
     Keygen(KeygenArgs),
+    /// Look at, set up and try a dongle
+    ///
+    /// A dongle is a microcontroller on serial ports of the servers: it passes heartbeats on
+    /// between them, votes as their witness, and can reset a server that does not answer.
+    #[command(subcommand, after_help = dongle::AFTER_HELP)]
+    Dongle(DongleCommand),
     /// Show on this machine alone what happens to an address when servers fail
     ///
     /// Builds two servers, a witness, a switch and a client in namespaces, runs the real daemons

@@ -33,6 +33,14 @@ pub(super) fn span(text: &str) -> Result<Duration, Misfit> {
     }
 }
 
+/// Returns the span that stands on a command line, or what is wrong with it and how to write one.
+pub(crate) fn span_said(text: &str) -> Result<Duration, String> {
+    span(text).map_err(|misfit| match misfit.hint {
+        Some(hint) => format!("{}; {hint}", misfit.why),
+        None => misfit.why,
+    })
+}
+
 const LONGEST_SPAN: u64 = 7 * 24 * 3_600_000_000;
 
 /// Returns `number`, with or without decimals, in units of one `scale`-th; `None` if it is no
