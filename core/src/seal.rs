@@ -88,8 +88,11 @@ impl Keyring {
     /// Returns the same keys, each derived for `purpose`.
     #[must_use]
     pub fn derive(&self, purpose: &[u8]) -> Self {
-        let keys = self.keys.iter().map(|(id, key)| (*id, key.derive(purpose))).collect();
-        Self { keys, signer: self.signer }
+        let mut derived = self.clone();
+        for (_, key) in &mut derived.keys {
+            *key = key.derive(purpose);
+        }
+        derived
     }
 
     /// Returns the keys themselves, for the store of a dongle.

@@ -1,0 +1,109 @@
+//! The loop: what one turn does, and what a turn must have done for the watchdog to be fed.
+
+use core::mem::MaybeUninit;
+
+use lifesign_core::dongle::Cause;
+use lifesign_core::relay::{PortId, PortSet};
+use lifesign_core::time::Instant;
+use lifesign_firmware::dongle::{self, Pins};
+use lifesign_firmware::store::Store;
+
+use crate::board::{self, Board, Flash, PORTS};
+use crate::{fault, kept};
+
+#[cfg(feature = "board-mps2-an385")]
+type Dongle = lifesign_firmware::Large<'static, PORTS, 12>;
+#[cfg(feature = "board-stm32f405")]
+type Dongle = lifesign_firmware::Small<'static, PORTS, 5>;
+
+/// How many bytes of a port are taken in before the next port has its turn.
+const MOUTHFUL: usize = 32;
+
+/// Where the dongle lies: not on the stack, which has no room for it.
+pub(crate) struct Place(MaybeUninit<Dongle>);
+
+impl Place {
+    /// Returns an empty place.
+    pub(crate) const fn new() -> Self {
+        Self(MaybeUninit::uninit())
+    }
+}
+
+/// Runs the dongle, for ever.
+pub(crate) fn run(place: &'static mut Place) -> ! {
+    let Some(peripherals) = cortex_m::Peripherals::take() else { fault::interrupt() };
+    let mut board = Board::start(peripherals.SYST);
+    let mut store = Store::open(Flash);
+    let dongle = start(place, &mut store, board.now());
+    loop {
+        let now = board.now();
+        take_in(&mut board, dongle, now);
+        let lines = PortId::all().filter(|port| board.lines() >> port.number() & 1 == 1);
+        let lines = lines.fold(PortSet::EMPTY, PortSet::with);
+        dongle.handle_timeout(Pins { unlocked: board.is_unlocked(), lines }, now);
+        save(&mut store, dongle, now);
+        let sending = give_out(&mut board, dongle);
+        board.set_lines(dongle.lines().bits());
+        board.set_leds(dongle.leds(now).bits());
+        // Only here, behind everything that a turn does: whatever hangs, hangs before.
+        board.feed(now);
+        board.sleep(dongle.poll_timeout(), sending);
+    }
+}
+
+/// Starts the dongle in its place, from what the store and the last start have left.
+#[inline(never)]
+fn start(place: &'static mut Place, store: &mut Store<Flash>, now: Instant) -> &'static mut Dongle {
+    let cause = match kept::take_mark() {
+        Some(kept::Fault::Watchdog) => Cause::Watchdog,
+        Some(_) => Cause::Fault,
+        None => board::cause(),
+    };
+    let on = dongle::Board { name: board::NAME, cause };
+    let ring = kept::ring();
+    place.0.write(Dongle::new(on, store.start(), ring, board::seed(), now))
+}
+
+/// Gives the dongle what has come in.
+fn take_in(board: &mut Board, dongle: &mut Dongle, now: Instant) {
+    for (port, id) in (0..PORTS).zip(PortId::all()) {
+        let mut bytes = [0; MOUTHFUL];
+        loop {
+            let count = board.receive(port, &mut bytes);
+            let Some(bytes) = bytes.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
+            dongle.handle_bytes(id, bytes, now);
+            if count < MOUTHFUL {
+                break;
+            }
+        }
+        dongle.set_overruns(id, board.lost(port));
+    }
+}
+
+/// Saves what must outlive a reset.
+fn save(store: &mut Store<Flash>, dongle: &mut Dongle, now: Instant) {
+    while let Some(wanted) = dongle.poll_save() {
+        let saved = store.save(&wanted);
+        dongle.handle_saved(saved, now);
+    }
+}
+
+/// Sends as much as there is room for, and returns the ports that have more, one bit each.
+fn give_out(board: &mut Board, dongle: &mut Dongle) -> u8 {
+    let mut sending = PortSet::EMPTY;
+    for (port, id) in (0..PORTS).zip(PortId::all()) {
+        loop {
+            let bytes = dongle.pending(id);
+            if bytes.is_empty() {
+                break;
+            }
+            let count = board.transmit(port, bytes);
+            if count == 0 {
+                sending = sending.with(id);
+                break;
+            }
+            dongle.sent(id, count);
+        }
+    }
+    sending.bits()
+}
