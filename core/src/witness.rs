@@ -54,6 +54,8 @@ pub struct Witness<
     member: Member<MEMBERS, ECHOES, GROUPS, LINKS>,
     side: Side,
     cadence: Cadence,
+    /// How long it sleeps while nobody is heard.
+    patience: Duration,
     class: LinkClass,
     now: Instant,
     /// The number of the frame that is being handed out, and to whom it has yet to go.
@@ -91,6 +93,7 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
             member: Member::new(identity, keyring, Sequence::new(boot), peers, voter),
             side: Side::default(),
             cadence: Cadence::new(config.heartbeat, now),
+            patience: config.dead,
             now,
             owed: NodeSet::EMPTY,
             sequence: 0,
@@ -208,7 +211,9 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     /// call.
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
-        let spoken = self.cadence.next(self.now);
+        // What is due has to wait as long as nobody is there to hear it.
+        let is_alone = self.member.peers.echoes(self.now).next().is_none();
+        let spoken = if is_alone { self.now + self.patience } else { self.cadence.next(self.now) };
         let changes = [self.member.peers.next_change(), self.member.voter.next_change(self.now)];
         changes.into_iter().flatten().fold(spoken, Instant::min)
     }
@@ -286,5 +291,40 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
             changed |= self.member.reconsider(group, |_, node, _| rank(node), now);
         }
         changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seal::{KEY_LEN, Key, KeyId};
+
+    const DEAD: Duration = Duration::from_millis(100);
+
+    fn witness() -> Witness {
+        let config = WitnessConfig {
+            cluster: ClusterId(1),
+            me: NodeId::witness(0).unwrap(),
+            class: LinkClass::Serial,
+            longest_promise: DEAD,
+            heartbeat: Duration::from_millis(20),
+            dead: DEAD,
+        };
+        let keyring = Keyring::new(&[(KeyId(0), Key::new([1; KEY_LEN]))], KeyId(0)).unwrap();
+        Witness::new(&config, keyring, BootId::new(1), Token(0), Instant::ZERO)
+    }
+
+    #[test]
+    fn while_nobody_is_heard_it_sleeps() {
+        let mut witness = witness();
+        let mut buffer = [0; crate::frame::MAX_FRAME_LEN];
+        let (mut now, mut steps) = (Instant::ZERO, 0);
+        while !now.has_reached(Instant::ZERO + DEAD.times(20)) {
+            witness.handle_timeout(now);
+            assert_eq!(witness.poll_transmit(now, &mut buffer), None);
+            now = witness.poll_timeout().max(now + Duration::from_micros(1));
+            steps += 1;
+        }
+        assert!(steps <= 22, "{steps} steps");
     }
 }
