@@ -1,182 +1,43 @@
 //! Servers and witnesses in virtual time, and an observer who sees who answers.
 
+mod cable;
+mod dongle;
+mod host;
+mod line;
+mod resets;
+mod serial;
+mod setup;
+
+pub use line::Line as SerialLine;
+pub use resets::Pulse;
+pub use setup::{Setup, Wiring};
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifesign_core::config::{Config, Lease, Timing};
+use lifesign_core::config::Config;
 use lifesign_core::engine::{Engine, Event};
-use lifesign_core::frame::{LinkClass, MAX_FRAME_LEN};
-use lifesign_core::group::{Failback, GroupConfig, GroupId, Guard, Role, Token};
+use lifesign_core::frame::LinkClass;
+use lifesign_core::group::{GroupId, Guard, Role, Token};
 use lifesign_core::node::{BootId, ClusterId, LinkId, NodeId};
-use lifesign_core::quorum::{Module, Quorum};
 use lifesign_core::seal::{KEY_LEN, Key, KeyId, Keyring};
 use lifesign_core::time::{Duration, Instant};
 use lifesign_core::witness::{Witness, WitnessConfig};
 
 use crate::random::Random;
+use dongle::Dongle;
+use host::{Answering, Brain, Deeds, Host};
+use resets::Resets;
+use setup::Clock;
 
 /// True time in microseconds; no node can read it.
 pub type Micros = u64;
-
-/// What a world is made of.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// How many servers.
-    pub nodes: u8,
-    /// How many witnesses: 0, 1 or 3.
-    pub witnesses: u8,
-    /// How many groups; group g prefers node g modulo the number of nodes.
-    pub groups: u8,
-    /// How many links between everybody.
-    pub links: u8,
-    /// The heartbeat, in milliseconds.
-    pub heartbeat_ms: u64,
-    /// The silence after which a peer is lost, in milliseconds.
-    pub dead_ms: u64,
-    /// The promise, in milliseconds.
-    pub promise_ms: u64,
-    /// What is assumed of the clocks' rates, in millionths.
-    pub clock_error: u32,
-    /// The guard of every group.
-    pub guard: Guard,
-    /// The failback of every group.
-    pub failback: Failback,
-    /// How long starting and stopping take, in microseconds.
-    pub start_us: Micros,
-    /// The budget for stopping where the guard is `stop`, in milliseconds; then a watchdog ends the
-    /// machine.
-    pub stop_ms: u64,
-}
-
-impl Setup {
-    /// Returns the fast profile: a heartbeat of 5 ms and a promise of 25 ms.
-    #[must_use]
-    pub const fn fast(nodes: u8, witnesses: u8) -> Self {
-        Self {
-            nodes,
-            witnesses,
-            groups: 1,
-            links: 1,
-            heartbeat_ms: 5,
-            dead_ms: 22,
-            promise_ms: 25,
-            clock_error: 10_000,
-            guard: Guard::Address,
-            failback: Failback::Off,
-            start_us: 100,
-            stop_ms: 6,
-        }
-    }
-
-    /// Returns the age at which authority ends.
-    #[must_use]
-    pub fn authority(&self) -> Duration {
-        let lease = Lease {
-            promise: Duration::from_millis(self.promise_ms),
-            stop: self.stop(),
-            granularity: Duration::ZERO,
-            overshoot: Duration::ZERO,
-            holder_error: self.clock_error,
-            voter_error: self.clock_error,
-        };
-        lease.authority().unwrap_or_default()
-    }
-
-    /// Returns how long what is held may stay up after authority has ended.
-    fn stop(&self) -> Duration {
-        let has_to_stop = self.guard == Guard::Stop;
-        if has_to_stop { Duration::from_millis(self.stop_ms) } else { Duration::ZERO }
-    }
-
-    fn config(&self, me: NodeId) -> Config {
-        let modules: &[Module] = if self.witnesses > 0 {
-            &[Module::Majority, Module::Witness]
-        } else {
-            &[Module::Majority]
-        };
-        let votes = vec![1; self.nodes.into()];
-        let quorum = Quorum::new(&votes, self.witnesses, modules, false).expect("a safe chain");
-        let nodes: Vec<NodeId> = quorum.nodes().iter().collect();
-        let group = |number: u8| {
-            let mut order = nodes.clone();
-            order.rotate_left(usize::from(number) % nodes.len());
-            GroupConfig {
-                guard: self.guard,
-                promise: Duration::from_millis(self.promise_ms),
-                authority: self.authority(),
-                order: order.into_iter().collect(),
-                failback: self.failback,
-            }
-        };
-        let heartbeat = Duration::from_millis(self.heartbeat_ms);
-        let timing = Timing {
-            heartbeat,
-            dead: Duration::from_millis(self.dead_ms),
-            longest_promise: Duration::from_millis(self.promise_ms),
-            settle: heartbeat.times(40),
-            dispute: heartbeat.times(15),
-            offer: heartbeat.times(200),
-        };
-        let links = (0..self.links).map(|_| LinkClass::Udp).collect();
-        let groups = (0..self.groups).map(group).collect();
-        let parts = Config { cluster: ClusterId(7), me, quorum, links, timing, groups, digest: 1 };
-        Config::new(parts).expect("a consistent configuration")
-    }
-}
-
-/// A clock that runs at its own rate from its own start.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    start: u64,
-    /// Its rate error, in millionths.
-    error: i64,
-}
-
-impl Clock {
-    fn read(self, at: Micros) -> Instant {
-        let scaled = i128::from(at) * (1_000_000 + i128::from(self.error)) / 1_000_000;
-        Instant::from_micros(self.start + u64::try_from(scaled).unwrap_or(0))
-    }
-
-    /// Returns the first true moment at which this clock shows `local` or more.
-    fn when(self, local: Instant) -> Micros {
-        let shown = i128::from(local.as_micros().saturating_sub(self.start));
-        let rate = 1_000_000 + i128::from(self.error);
-        u64::try_from((shown * 1_000_000 + rate - 1) / rate).unwrap_or(0)
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Brain {
-    Server(Box<Engine>),
-    Witness(Box<Witness>),
-}
-
-/// What one group has up on one server: addresses for which its kernel answers, or services that
-/// have to be stopped.
-#[derive(Clone, Copy, Debug, Default)]
-struct Answering {
-    /// Until when by the server's clock.
-    until: Option<Instant>,
-    /// The first true moment that is no longer within it, so that looking needs no arithmetic.
-    ends: Micros,
-}
-
-#[derive(Clone, Debug)]
-struct Host {
-    clock: Clock,
-    brain: Option<Brain>,
-    paused_until: Micros,
-    inbox: Vec<(LinkId, Vec<u8>)>,
-    leases: Vec<Answering>,
-    reserved: Token,
-    /// When the process next wants to run, in true time.
-    wake: Micros,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
     Frame { to: u8, link: u8, bytes: Vec<u8> },
     Done { node: u8, boot: u64, group: u8, started: bool },
+    Bytes { line: usize, bytes: Vec<u8> },
+    Boot { node: u8 },
 }
 
 /// Faults of the network.
@@ -208,13 +69,18 @@ pub struct World {
     random: Random,
     /// What the network does to frames.
     pub network: Network,
+    /// The serial lines, each direction of its own; a line's two stand side by side.
+    pub lines: Vec<SerialLine>,
+    /// The reset lines do not follow the dongle.
+    pub reset_stuck: bool,
+    resets: Resets,
     /// Every frame that was ever sent, for an attacker to replay.
     pub recorded: Vec<(u8, u8, u8, Vec<u8>)>,
     /// Whether frames are recorded.
     pub recording: bool,
     /// What was seen.
     pub trace: Vec<Line>,
-    overlap: Option<String>,
+    wrong: Option<String>,
     tokens: Vec<Token>,
     silent_since: Vec<Option<Micros>>,
     /// The longest span in which nobody answered, for each group, since it was last cleared.
@@ -228,7 +94,8 @@ impl World {
         let mut random = Random::new(seed);
         let numbers = (0..setup.nodes).chain((0..setup.witnesses).map(|number| 16 + number));
         let groups = usize::from(setup.groups);
-        let hosts = numbers.map(|number| (number, Host::new(&setup, &mut random))).collect();
+        let hosts =
+            numbers.map(|number| (number, Host::new(&setup, number, &mut random))).collect();
         Self {
             hosts,
             queue: BTreeMap::new(),
@@ -238,7 +105,10 @@ impl World {
             recorded: Vec::new(),
             recording: false,
             trace: Vec::new(),
-            overlap: None,
+            wrong: None,
+            lines: SerialLine::all(&setup),
+            reset_stuck: false,
+            resets: Resets::default(),
             tokens: vec![Token(0); groups],
             silent_since: vec![Some(1_000_000); groups],
             outage: vec![0; groups],
@@ -286,16 +156,24 @@ impl World {
     /// # Panics
     /// If the settings are inconsistent.
     pub fn start_with(&mut self, number: u8, change: impl FnOnce(&mut Config)) {
-        let boot = BootId::new(self.random.bits());
+        if self.resets.active.is_some_and(|(held, _)| held == number) {
+            return;
+        }
+        let bits = self.random.bits();
+        let boot = BootId::new(bits);
         let (now, setup) = (self.now, self.setup.clone());
+        self.forget_lines(number);
         let Some(host) = self.hosts.get_mut(&number) else { return };
         let id = NodeId::new(number).expect("a configured number");
         let local = host.clock.read(now);
         host.leases.fill(Answering::default());
         host.inbox.clear();
+        host.received.iter_mut().for_each(Vec::clear);
         host.paused_until = 0;
         host.wake = now;
-        host.brain = Some(if id.is_witness() {
+        host.brain = Some(if setup.is_dongle(number) {
+            Brain::Dongle(Box::new(Dongle::new(&setup, id, host.reserved, bits, local)))
+        } else if id.is_witness() {
             let config = WitnessConfig {
                 cluster: ClusterId(7),
                 me: id,
@@ -308,13 +186,9 @@ impl World {
         } else {
             let mut config = setup.config(id);
             change(&mut config);
-            Brain::Server(Box::new(Engine::new(
-                Config::new(config).expect("a consistent configuration"),
-                keyring(),
-                boot,
-                host.reserved,
-                local,
-            )))
+            let config = Config::new(config).expect("a consistent configuration");
+            let engine = Engine::new(config, keyring(), boot, host.reserved, local);
+            Brain::Server(Box::new(engine), setup.cable(number).map(Box::new))
         });
         self.note(format!("{number} starts"));
     }
@@ -325,6 +199,7 @@ impl World {
         if let Some(host) = self.hosts.get_mut(&number) {
             host.brain = None;
         }
+        self.follow_reset_line();
     }
 
     /// Kills the whole machine: nothing answers any more.
@@ -372,6 +247,7 @@ impl World {
     /// Heals the network.
     pub fn heal(&mut self) {
         self.network = Network { delay: 50, jitter: 100, ..Network::default() };
+        self.heal_lines();
         self.note("the network is healed".into());
     }
 
@@ -379,8 +255,8 @@ impl World {
     #[must_use]
     pub fn engine(&self, number: u8) -> Option<&Engine> {
         match self.hosts.get(&number)?.brain.as_ref()? {
-            Brain::Server(engine) => Some(engine),
-            Brain::Witness(_) => None,
+            Brain::Server(engine, _) => Some(engine),
+            Brain::Witness(_) | Brain::Dongle(_) => None,
         }
     }
 
@@ -389,7 +265,8 @@ impl World {
     pub fn witness(&self, number: u8) -> Option<&Witness> {
         match self.hosts.get(&number)?.brain.as_ref()? {
             Brain::Witness(witness) => Some(witness),
-            Brain::Server(_) => None,
+            Brain::Dongle(dongle) => Some(&dongle.witness),
+            Brain::Server(..) => None,
         }
     }
 
@@ -398,7 +275,7 @@ impl World {
         let now = self.now;
         if let Some(host) = self.hosts.get_mut(&number) {
             let local = host.clock.read(now);
-            if let Some(Brain::Server(engine)) = &mut host.brain {
+            if let Some(Brain::Server(engine, _)) = &mut host.brain {
                 order(engine, local);
                 host.wake = now;
             }
@@ -417,10 +294,18 @@ impl World {
         answering.first().copied().filter(|_| answering.len() == 1)
     }
 
-    /// Returns what was wrong, if ever two servers answered for one group.
+    /// Returns what was wrong first, if anything ever was: two servers that answered for one group,
+    /// a token used twice, a reset that was not due.
     #[must_use]
-    pub fn overlap(&self) -> Option<&str> {
-        self.overlap.as_deref()
+    pub fn wrong(&self) -> Option<&str> {
+        self.wrong.as_deref()
+    }
+
+    fn blame(&mut self, what: String) {
+        if self.wrong.is_none() {
+            self.note(what.clone());
+            self.wrong = Some(what);
+        }
     }
 
     /// Forgets the outages so far.
@@ -487,6 +372,12 @@ impl World {
                 Happening::Done { node, boot, group, started } => {
                     self.finish(node, boot, group, started);
                 }
+                Happening::Bytes { line, bytes } => self.arrive(line, bytes),
+                Happening::Boot { node } => {
+                    if self.hosts.get(&node).is_some_and(|host| host.brain.is_none()) {
+                        self.start(node);
+                    }
+                }
             }
         }
     }
@@ -500,7 +391,7 @@ impl World {
         }
         let local = host.clock.read(now);
         let id = GroupId::new(group).expect("a configured group");
-        if let Some(Brain::Server(engine)) = &mut host.brain
+        if let Some(Brain::Server(engine, _)) = &mut host.brain
             && engine.member().sequence.boot().bits() == boot
         {
             // The process wakes up to hear of it, so it looks at its authority first, like on any
@@ -518,41 +409,12 @@ impl World {
     fn run_process(&mut self, number: u8) {
         let now = self.now;
         let Some(host) = self.hosts.get_mut(&number) else { return };
-        let local = host.clock.read(now);
-        let inbox = std::mem::take(&mut host.inbox);
-        let mut frames = Vec::new();
-        let mut events = Vec::new();
-        let mut buffer = [0; MAX_FRAME_LEN];
-        match host.brain.as_mut() {
-            Some(Brain::Server(engine)) => {
-                engine.check_authority(local);
-                for (link, bytes) in inbox {
-                    let _rejected = engine.handle_frame(link, &bytes, local);
-                }
-                engine.handle_timeout(local);
-                events.extend(std::iter::from_fn(|| engine.poll_event()));
-                while let Some(transmit) = engine.poll_transmit(local, &mut buffer) {
-                    frames.push((None, transmit.link.number(), buffer[..transmit.len].to_vec()));
-                }
-                host.wake = host.clock.when(engine.poll_timeout());
+        if self.setup.is_dongle(number) {
+            for (port, bytes) in (0..).zip(&host.received) {
+                self.resets.hear(port, bytes, now);
             }
-            Some(Brain::Witness(witness)) => {
-                for (link, bytes) in inbox {
-                    let _rejected = witness.handle_frame(link, &bytes, local);
-                }
-                witness.handle_timeout(local);
-                while let Some(answer) = witness.poll_transmit(local, &mut buffer) {
-                    frames.push((Some(answer.to.number()), 0, buffer[..answer.len].to_vec()));
-                }
-                if let Some(token) = witness.poll_reserve() {
-                    host.reserved = token;
-                    witness.handle_reserved(token, local);
-                }
-                host.wake = host.clock.when(witness.poll_timeout());
-            }
-            None => {}
         }
-        host.wake = host.wake.max(now + 1);
+        let Deeds { frames, events, fired } = host.run(now, !self.reset_stuck);
         for event in events {
             self.carry_out(number, event);
         }
@@ -560,54 +422,40 @@ impl World {
         for (to, link, bytes) in frames {
             self.send(number, to, link, &bytes);
         }
+        for arm in fired {
+            self.resets.fired(arm, now);
+        }
+        self.follow_reset_line();
+        self.pump_all(number);
     }
 
     fn carry_out(&mut self, number: u8, event: Event) {
-        let span = self.setup.start_us;
         match event {
             Event::Group { group, role, reason } => {
                 self.note(format!("{number} {group:?} {role:?} because {reason:?}"));
-                let boot =
-                    self.engine(number).map_or(0, |engine| engine.member().sequence.boot().bits());
                 match role {
                     Role::Starting(token) => {
-                        if let Some(last) = self.tokens.get_mut(group.index()) {
-                            if token <= *last {
-                                self.overlap =
-                                    Some(format!("token {token:?} after {last:?} for {group:?}"));
-                            }
-                            *last = token;
-                        }
-                        let done = Happening::Done {
-                            node: number,
-                            boot,
-                            group: group.number(),
-                            started: true,
-                        };
-                        self.schedule(span, done);
+                        self.judge_start(number, group, token);
+                        self.begin(number, group, true);
                     }
-                    Role::Stopping(_) => {
-                        let done = Happening::Done {
-                            node: number,
-                            boot,
-                            group: group.number(),
-                            started: false,
-                        };
-                        self.schedule(span, done);
-                    }
+                    Role::Stopping(_) => self.begin(number, group, false),
                     _ => {}
                 }
             }
             Event::Reserve(token) => {
-                let now = self.now;
                 if let Some(host) = self.hosts.get_mut(&number) {
                     host.reserved = token;
-                    host.wake = now + 1;
-                    let local = host.clock.read(now);
-                    if let Some(Brain::Server(engine)) = &mut host.brain {
-                        engine.handle_reserved(token, local);
-                    }
                 }
+                self.order(number, |engine, now| engine.handle_reserved(token, now));
+                self.wake_next(number);
+            }
+            Event::FenceNeeded { group, node, boot } => {
+                self.note(format!("{number} needs {node:?} fenced"));
+                let brain = self.hosts.get_mut(&number).and_then(|host| host.brain.as_mut());
+                if let Some(Brain::Server(engine, Some(cable))) = brain {
+                    cable.ask(engine, group, node, boot);
+                }
+                self.wake_next(number);
             }
             Event::Peer { node, condition } => {
                 self.note(format!("{number} sees {node:?} {condition:?}"));
@@ -616,15 +464,44 @@ impl World {
         }
     }
 
+    /// Starts or stops a group, which takes a while.
+    fn begin(&mut self, number: u8, group: GroupId, started: bool) {
+        let boot = self.engine(number).map_or(0, |engine| engine.member().sequence.boot().bits());
+        let done = Happening::Done { node: number, boot, group: group.number(), started };
+        self.schedule(self.setup.start_us, done);
+    }
+
+    /// Judges a start: under a new token, and with proof of what the guard demands.
+    fn judge_start(&mut self, number: u8, group: GroupId, token: Token) {
+        if let Some(what) = self.unproven(number) {
+            self.blame(what);
+        }
+        let Some(last) = self.tokens.get_mut(group.index()) else { return };
+        let before = std::mem::replace(last, token);
+        if token <= before {
+            self.blame(format!("token {token:?} after {before:?} for {group:?}"));
+        }
+    }
+
+    fn wake_next(&mut self, number: u8) {
+        let next = self.now + 1;
+        if let Some(host) = self.hosts.get_mut(&number) {
+            host.wake = next;
+        }
+    }
+
     /// Moves what a server has up to what its engine says now. A group is answered for while it is
     /// started; what has to be stopped is up until it has been, or until the watchdog ends the
     /// machine.
     fn move_leases(&mut self, number: u8) {
         let Some(host) = self.hosts.get_mut(&number) else { return };
-        if let Some(Brain::Server(engine)) = &host.brain {
+        if let Some(Brain::Server(engine, _)) = &host.brain {
             for (group, lease) in GroupId::all().zip(&mut host.leases) {
                 let role = engine.group(group).map_or(Role::Idle, |group| group.role());
-                let until = if role.needs_authority() {
+                let until = if role.is_up() && self.setup.guard == Guard::Fence {
+                    // Nothing ends it but a stop or a reset.
+                    Some(Instant::from_micros(u64::MAX / 2))
+                } else if role.needs_authority() {
                     engine.authority_end(group).map(|end| end + self.setup.stop())
                 } else if role.is_up() && self.setup.guard == Guard::Stop {
                     lease.until
@@ -640,7 +517,7 @@ impl World {
 
     fn send(&mut self, from: u8, to: Option<u8>, link: u8, bytes: &[u8]) {
         for other in self.numbers() {
-            if other == from || to.is_some_and(|to| to != other) {
+            if other == from || to.is_some_and(|to| to != other) || self.setup.is_dongle(other) {
                 continue;
             }
             // A witness answers over the first link that is whole, or in vain.
@@ -679,9 +556,8 @@ impl World {
     fn observe(&mut self) {
         for group in 0..self.setup.groups {
             let answering = self.answering(group);
-            if answering.len() > 1 && self.overlap.is_none() {
-                self.note(format!("{answering:?} all answer for group {group}"));
-                self.overlap = Some(format!("{answering:?} all answer for group {group}"));
+            if answering.len() > 1 {
+                self.blame(format!("{answering:?} all answer for group {group}"));
             }
             let (at, now) = (usize::from(group), self.now);
             let since = if answering.is_empty() {
@@ -709,29 +585,6 @@ impl World {
         self.trace.push((self.now, line));
         if self.trace.len() > 4000 {
             self.trace.drain(..2000);
-        }
-    }
-}
-
-impl Answering {
-    fn new(until: Option<Instant>, clock: Clock) -> Self {
-        Self { until, ends: until.map_or(0, |until| clock.when(until)) }
-    }
-}
-
-impl Host {
-    fn new(setup: &Setup, random: &mut Random) -> Self {
-        let error = i64::from(setup.clock_error);
-        let errors = [-error, 0, error];
-        let pick = usize::try_from(random.below(3)).unwrap_or(0);
-        Self {
-            clock: Clock { start: 1_000_000_000 + random.below(1 << 40), error: errors[pick] },
-            brain: None,
-            paused_until: 0,
-            inbox: Vec::new(),
-            leases: vec![Answering::default(); setup.groups.into()],
-            reserved: Token(0),
-            wake: 0,
         }
     }
 }

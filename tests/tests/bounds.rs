@@ -74,7 +74,7 @@ fn no_crash_costs_more_than_the_bound() {
             let holder = world.holder(0).unwrap();
             world.crash(holder);
             world.run_for(setup.promise_ms * 5000);
-            assert_eq!(world.overlap(), None, "{}", world.told());
+            assert_eq!(world.wrong(), None, "{}", world.told());
             assert!(world.holder(0).is_some_and(|now| now != holder), "{}", world.told());
             let outage = millis(world.outage[0]);
             assert!(
@@ -130,7 +130,7 @@ fn where_nothing_is_lost_nothing_moves_at_any_phase() {
                 world.run_for(setup.heartbeat_ms * 10_000);
             }
             assert_eq!(world.outage[0], 0, "{profile}, {nodes} nodes, seed {seed}{}", world.told());
-            assert_eq!(world.overlap(), None, "{}", world.told());
+            assert_eq!(world.wrong(), None, "{}", world.told());
         }
     }
 }

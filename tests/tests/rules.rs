@@ -24,7 +24,7 @@ fn link(number: u8) -> LinkId {
 }
 
 fn safe(world: &World) {
-    assert_eq!(world.overlap(), None, "{}", world.told());
+    assert_eq!(world.wrong(), None, "{}", world.told());
 }
 
 /// Runs for `millis` and demands that `node` holds the first group at the end.

@@ -14,7 +14,7 @@ fn group() -> GroupId {
 }
 
 fn safe(world: &World) {
-    assert_eq!(world.overlap(), None, "{}", world.told());
+    assert_eq!(world.wrong(), None, "{}", world.told());
 }
 
 /// Runs for `millis` and demands that `node` holds the first group at the end.
@@ -248,7 +248,7 @@ fn a_fence_group_waits_for_the_acknowledgment_of_the_right_start() {
     world.order(1, |engine, now| engine.handle_fenced(dead, Some(wrong), now));
     world.order(1, |engine, now| engine.handle_fenced(dead, None, now));
     expect_holder(&mut world, 500, None);
-    world.order(1, |engine, now| engine.handle_fenced(dead, Some(boot), now));
+    world.fence_by_hand(1, dead, Some(boot.bits()));
     expect_holder(&mut world, 50, Some(1));
 }
 

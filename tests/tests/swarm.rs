@@ -99,8 +99,8 @@ fn run(seed: u64) -> Result<(), String> {
     for _ in 0..60 {
         world.run_for(random.below(40 * MS));
         disturb(&mut world, &faults, &mut random);
-        if let Some(overlap) = world.overlap() {
-            return Err(format!("{overlap}{}", world.told()));
+        if let Some(wrong) = world.wrong() {
+            return Err(format!("{wrong}{}", world.told()));
         }
     }
     world.heal();
@@ -118,8 +118,8 @@ fn run(seed: u64) -> Result<(), String> {
         });
     }
     world.run_for(3000 * MS);
-    if let Some(overlap) = world.overlap() {
-        return Err(format!("{overlap}{}", world.told()));
+    if let Some(wrong) = world.wrong() {
+        return Err(format!("{wrong}{}", world.told()));
     }
     match (0..groups).find(|group| world.holder(*group).is_none()) {
         Some(group) => Err(format!("group {group} is not held after healing{}", world.told())),

@@ -28,7 +28,16 @@ impl Layer {
     const fn targets(self) -> &'static [&'static str] {
         match self {
             Self::Units => &["-p", "lifesign-core", "--lib"],
-            Self::Scenarios => &["-p", "lifesign-tests", "--test", "scenarios", "--test", "rules"],
+            Self::Scenarios => &[
+                "-p",
+                "lifesign-tests",
+                "--test",
+                "scenarios",
+                "--test",
+                "rules",
+                "--test",
+                "wires",
+            ],
             Self::Swarm => &["-p", "lifesign-tests", "--test", "swarm"],
         }
     }
@@ -92,7 +101,7 @@ pub struct Copied {
 /// The modules of this crate that simulate; the copy has no other.
 const MODULES: [&str; 2] = ["random", "world"];
 /// The tests that are run on the copy.
-const TESTS: [&str; 3] = ["scenarios", "rules", "swarm"];
+const TESTS: [&str; 4] = ["scenarios", "rules", "wires", "swarm"];
 /// A test that has not ended after this long never will.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -119,6 +128,7 @@ impl Copied {
         for file in MODULES.map(|module| format!("tests/src/{module}.rs")) {
             copied.write(&file, &copied.read(&file)?)?;
         }
+        copied.copy_tree(Path::new("tests/src/world"))?;
         for file in TESTS.map(|test| format!("tests/tests/{test}.rs")) {
             copied.write(&file, &copied.read(&file)?)?;
         }

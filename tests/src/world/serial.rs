@@ -1,0 +1,262 @@
+//! What the world does with serial lines and reset lines.
+
+use lifesign_core::group::Guard;
+use lifesign_core::node::NodeId;
+use lifesign_core::peer::Ending;
+use lifesign_core::relay::PortId;
+use lifesign_core::stream::{enframe, line_len};
+
+use super::host::{Answering, Brain};
+use super::line::Line;
+use super::resets::Pulse;
+use super::{Happening, Micros, World};
+
+/// What a reader's buffer holds, in bytes; the newest are lost.
+const BUFFER: usize = 4096;
+
+impl World {
+    /// Returns every pulse that reached its server.
+    #[must_use]
+    pub fn pulses(&self) -> &[Pulse] {
+        &self.resets.pulses
+    }
+
+    /// Cuts the line of this number, counted from 0 in both directions.
+    pub fn cut_line(&mut self, number: usize) {
+        self.note(format!("line {number} is cut"));
+        for line in self.lines.iter_mut().skip(2 * number).take(2) {
+            line.cut = true;
+        }
+    }
+
+    /// Cuts every network: nothing but serial lines is left.
+    pub fn cut_networks(&mut self) {
+        for one in self.numbers() {
+            for other in self.numbers().into_iter().filter(|other| *other != one) {
+                self.network.cuts.extend((0..self.setup.links).map(|link| (one, other, link)));
+            }
+        }
+        self.note("every network is cut".into());
+    }
+
+    /// Puts a message on the line to the port `port` of `to`, as somebody with a cable would.
+    ///
+    /// # Panics
+    /// If the message is too long for a line.
+    pub fn inject_message(&mut self, to: u8, port: u8, message: &[u8]) {
+        let mut line = vec![0; line_len(message.len())];
+        let len = enframe(message, &mut line).expect("room for any message");
+        self.receive((to, port), &line[..len]);
+    }
+
+    /// Puts bytes on the line to the port `port` of `to`.
+    pub fn inject_bytes(&mut self, to: u8, port: u8, bytes: &[u8]) {
+        self.receive((to, port), bytes);
+    }
+
+    /// Vouches, as an operator would, that `target` is silent in its start `boot`.
+    pub fn fence_by_hand(&mut self, at: u8, target: NodeId, boot: Option<u64>) {
+        self.resets.by_hand.push((target.number(), boot));
+        let boot = boot.map(lifesign_core::node::BootId::new);
+        self.order(at, |engine, now| engine.handle_fenced(target, boot, now));
+    }
+
+    pub(super) fn heal_lines(&mut self) {
+        self.reset_stuck = false;
+        self.lines.iter_mut().for_each(Line::heal);
+        for number in self.numbers() {
+            self.pump_all(number);
+        }
+    }
+
+    /// Forgets what the earlier start of `number` has sent.
+    pub(super) fn forget_lines(&mut self, number: u8) {
+        self.lines.iter_mut().filter(|line| line.from.0 == number).for_each(Line::forget);
+        if self.setup.is_dongle(number) {
+            self.resets.forget();
+        }
+    }
+
+    /// Lets every line from `number` go on.
+    pub(super) fn pump_all(&mut self, number: u8) {
+        for at in 0..self.lines.len() {
+            if self.lines[at].from.0 == number {
+                self.pump(at);
+            }
+        }
+    }
+
+    /// Puts the next bytes on a line, if its writer has any and runs.
+    fn pump(&mut self, at: usize) {
+        let line = &mut self.lines[at];
+        let Some(host) = self.hosts.get_mut(&line.from.0) else { return };
+        if line.busy || line.stuck || host.paused_until > self.now {
+            return;
+        }
+        let Some(port) = PortId::new(line.from.1) else { return };
+        let most = 1 + usize::try_from(self.random.below(48)).unwrap_or(0);
+        let take = |bytes: &[u8]| bytes[..bytes.len().min(most)].to_vec();
+        let bytes = match &mut host.brain {
+            Some(Brain::Server(_, Some(cable))) => {
+                let bytes = take(cable.pending(port));
+                cable.sent(port, bytes.len());
+                bytes
+            }
+            Some(Brain::Dongle(dongle)) => {
+                let bytes = take(dongle.pending(port));
+                dongle.sent(port, bytes.len());
+                bytes
+            }
+            _ => return,
+        };
+        if bytes.is_empty() {
+            return;
+        }
+        line.busy = true;
+        let wrong = line.watch(&bytes);
+        let span = Line::span(self.setup.baud, bytes.len());
+        self.schedule(span, Happening::Bytes { line: at, bytes });
+        wrong.into_iter().for_each(|what| self.blame(what));
+    }
+
+    /// Bytes have gone over a line.
+    pub(super) fn arrive(&mut self, at: usize, bytes: Vec<u8>) {
+        let line = &mut self.lines[at];
+        line.busy = false;
+        let to = line.to;
+        let bytes = line.disturbed(bytes, &mut self.random);
+        self.receive(to, &bytes);
+        self.pump(at);
+    }
+
+    fn receive(&mut self, (to, port): (u8, u8), bytes: &[u8]) {
+        let now = self.now;
+        let Some(host) = self.hosts.get_mut(&to).filter(|host| host.brain.is_some()) else {
+            return;
+        };
+        if let Some(waiting) = host.received.get_mut(usize::from(port)) {
+            let room = BUFFER.saturating_sub(waiting.len());
+            waiting.extend(bytes.iter().take(room));
+            host.wake = now;
+        }
+    }
+
+    /// Lets the servers feel what the dongle does to their reset lines.
+    pub(super) fn follow_reset_line(&mut self) {
+        let line = self.hosts.values().find_map(|host| match &host.brain {
+            Some(Brain::Dongle(dongle)) => dongle.line(),
+            _ => None,
+        });
+        let line = line.map(NodeId::number);
+        let before = self.resets.active.map(|(target, _)| target);
+        if line == before {
+            return;
+        }
+        if let Some((target, since)) = self.resets.active.take() {
+            self.end_pulse(target, since);
+        }
+        if let Some(target) = line {
+            self.begin_pulse(target);
+        }
+    }
+
+    fn begin_pulse(&mut self, target: u8) {
+        let now = self.now;
+        self.note(format!("the reset line of {target} becomes active"));
+        self.judge_pulse(target);
+        self.resets.active = Some((target, now));
+        if self.reset_stuck {
+            return;
+        }
+        let engine = self.engine(target);
+        let killed = engine.map(|engine| engine.member().sequence.boot().bits());
+        self.resets.pulses.push(Pulse { target, killed, at: now, whole: false });
+        if let Some(host) = self.hosts.get_mut(&target) {
+            host.brain = None;
+            host.leases.fill(Answering::default());
+        }
+    }
+
+    fn end_pulse(&mut self, target: u8, since: Micros) {
+        let (now, (pulse_ms, _)) = (self.now, self.setup.pulse_ms);
+        self.note(format!("the reset line of {target} is inactive again"));
+        self.resets.ended = Some(now);
+        // The dongle's clock may be fast.
+        let whole = (now - since) * 11 >= pulse_ms * 1000 * 10;
+        let mut felt = false;
+        for pulse in &mut self.resets.pulses {
+            if pulse.target == target && pulse.at == since {
+                pulse.whole = whole;
+                felt = true;
+            }
+        }
+        if felt {
+            self.schedule(self.setup.boot_us, Happening::Boot { node: target });
+        }
+    }
+
+    /// Judges a pulse that begins: somebody asked for it, long enough after the last one, and the
+    /// target is not alive for those who count.
+    fn judge_pulse(&mut self, target: u8) {
+        let now = self.now;
+        let error = self.hosts.get(&16).map_or(0, |host| host.clock.error);
+        let (_, distance_ms) = self.setup.pulse_ms;
+        if let Some(ended) = self.resets.ended {
+            let shown = i128::from(now - ended) * (1_000_000 + i128::from(error)) / 1_000_000;
+            if shown + 1 < i128::from(distance_ms * 1000) {
+                self.blame(format!("{target} is reset {} us after the last pulse", now - ended));
+            }
+        }
+        let Some(arm) = self.resets.spend(target) else {
+            return self.blame(format!("{target} is reset and nobody has asked for it"));
+        };
+        let named = arm.target_boot.map(lifesign_core::node::BootId::bits);
+        let heard = self.resets.last_heard(target, now);
+        if let Some((boot, _)) = heard
+            && named.is_some_and(|named| named != boot)
+        {
+            self.blame(format!("{target} is reset in another start than the one named"));
+        }
+        let Some(engine) = self.engine(target) else { return };
+        let dead = self.setup.dead_ms * 1000;
+        let boot = engine.member().sequence.boot();
+        let met_dongle = self.met_since(target, 16);
+        let long = |since: Option<Micros>, span| since.is_some_and(|since| now - since > span);
+        let arrives = heard.is_some_and(|(_, at)| now - at < dead / 2);
+        if arrives && long(met_dongle, 2 * dead) {
+            self.blame(format!("{target} is reset although the dongle hears it"));
+        }
+        let asker = arm.id.asker.number();
+        let session = self.engine(asker).and_then(|it| it.member().peers.session(arm.target));
+        let same = session.is_some_and(|session| session.boot == boot);
+        let promise = self.setup.promise_ms * 1000;
+        if same && long(self.met_since(asker, target), promise + 2 * dead) {
+            self.blame(format!("{target} is reset although {asker} hears it"));
+        }
+    }
+
+    /// Returns since when `at` has a session with `of`, in true time.
+    fn met_since(&self, at: u8, of: u8) -> Option<Micros> {
+        let session = self.engine(at)?.member().peers.session(NodeId::new(of)?)?;
+        Some(self.hosts.get(&at)?.clock.when(session.since))
+    }
+
+    /// Returns whom `number` can be wrong about when it starts a `fence` group.
+    pub(super) fn unproven(&self, number: u8) -> Option<String> {
+        if self.setup.guard != Guard::Fence {
+            return None;
+        }
+        let peers = &self.engine(number)?.member().peers;
+        let others = (0..self.setup.nodes).filter(|other| *other != number);
+        others.filter_map(|other| Some((other, peers.get(NodeId::new(other)?)?))).find_map(
+            |(other, peer)| {
+                if peer.session().is_some() || matches!(peer.ending(), Some(Ending::Left(_))) {
+                    return None;
+                }
+                let boot = peer.ending().map(|ending| ending.boot().bits());
+                let proven = self.resets.is_fenced(other, boot);
+                (!proven).then(|| format!("{number} starts and nothing proves {other} silent"))
+            },
+        )
+    }
+}

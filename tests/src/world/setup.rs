@@ -1,0 +1,209 @@
+//! What a world is made of, and clocks that disagree.
+
+use lifesign_core::config::{Config, Lease, Timing};
+use lifesign_core::frame::LinkClass;
+use lifesign_core::group::{Failback, GroupConfig, Guard};
+use lifesign_core::node::{ClusterId, LinkId, NodeId};
+use lifesign_core::quorum::{Module, Quorum};
+use lifesign_core::time::{Duration, Instant};
+
+use super::Micros;
+use super::cable::Cable;
+
+/// How serial lines run, besides the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wiring {
+    /// One line between the first two servers.
+    NullModem,
+    /// A line from each server to the next, and from the last to the first.
+    Ring,
+    /// A line from each server to the dongle, which is the only witness and on no network.
+    Dongle,
+}
+
+/// What a world is made of.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// How many servers.
+    pub nodes: u8,
+    /// How many witnesses: 0, 1 or 3.
+    pub witnesses: u8,
+    /// How many groups; group g prefers node g modulo the number of nodes.
+    pub groups: u8,
+    /// How many links between everybody.
+    pub links: u8,
+    /// The heartbeat, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// The silence after which a peer is lost, in milliseconds.
+    pub dead_ms: u64,
+    /// The promise, in milliseconds.
+    pub promise_ms: u64,
+    /// What is assumed of the clocks' rates, in millionths.
+    pub clock_error: u32,
+    /// The guard of every group.
+    pub guard: Guard,
+    /// The failback of every group.
+    pub failback: Failback,
+    /// How long starting and stopping take, in microseconds.
+    pub start_us: Micros,
+    /// The budget for stopping where the guard is `stop`, in milliseconds; then a watchdog ends the
+    /// machine.
+    pub stop_ms: u64,
+    /// How serial lines run, if there are any. They are one more link, the last.
+    pub wiring: Option<Wiring>,
+    /// The speed of serial lines, in bits a second; a byte takes ten.
+    pub baud: u64,
+    /// What is assumed of the witnesses' clocks' rates, in millionths.
+    pub witness_error: u32,
+    /// How long a reset line is active, and the least time between two pulses, in milliseconds.
+    pub pulse_ms: (u64, u64),
+    /// How long a server takes from the end of a reset to the start of its process, in
+    /// microseconds.
+    pub boot_us: Micros,
+}
+
+impl Setup {
+    /// Returns the fast profile: a heartbeat of 5 ms and a promise of 25 ms.
+    #[must_use]
+    pub const fn fast(nodes: u8, witnesses: u8) -> Self {
+        Self {
+            nodes,
+            witnesses,
+            groups: 1,
+            links: 1,
+            heartbeat_ms: 5,
+            dead_ms: 22,
+            promise_ms: 25,
+            clock_error: 10_000,
+            guard: Guard::Address,
+            failback: Failback::Off,
+            start_us: 100,
+            stop_ms: 6,
+            wiring: None,
+            baud: 115_200,
+            witness_error: 10_000,
+            pulse_ms: (50, 500),
+            boot_us: 300_000,
+        }
+    }
+
+    /// Returns a profile that a serial line of usual speed can carry: a heartbeat of 25 ms and a
+    /// promise of 125 ms.
+    #[must_use]
+    pub const fn wired(nodes: u8, witnesses: u8, wiring: Wiring) -> Self {
+        Self {
+            heartbeat_ms: 25,
+            dead_ms: 110,
+            promise_ms: 125,
+            stop_ms: 30,
+            wiring: Some(wiring),
+            ..Self::fast(nodes, witnesses)
+        }
+    }
+
+    /// Returns the age at which authority ends.
+    #[must_use]
+    pub fn authority(&self) -> Duration {
+        let lease = Lease {
+            promise: Duration::from_millis(self.promise_ms),
+            stop: self.stop(),
+            granularity: Duration::ZERO,
+            overshoot: Duration::ZERO,
+            holder_error: self.clock_error,
+            voter_error: self.clock_error.max(if self.witnesses > 0 {
+                self.witness_error
+            } else {
+                0
+            }),
+        };
+        lease.authority().unwrap_or_default()
+    }
+
+    /// Returns how long what is held may stay up after authority has ended.
+    pub(super) fn stop(&self) -> Duration {
+        let has_to_stop = self.guard == Guard::Stop;
+        if has_to_stop { Duration::from_millis(self.stop_ms) } else { Duration::ZERO }
+    }
+
+    pub(super) fn config(&self, me: NodeId) -> Config {
+        let modules: &[Module] = if self.witnesses > 0 {
+            &[Module::Majority, Module::Witness]
+        } else {
+            &[Module::Majority]
+        };
+        let votes = vec![1; self.nodes.into()];
+        let quorum = Quorum::new(&votes, self.witnesses, modules, false).expect("a safe chain");
+        let nodes: Vec<NodeId> = quorum.nodes().iter().collect();
+        let group = |number: u8| {
+            let mut order = nodes.clone();
+            order.rotate_left(usize::from(number) % nodes.len());
+            GroupConfig {
+                guard: self.guard,
+                promise: Duration::from_millis(self.promise_ms),
+                authority: self.authority(),
+                order: order.into_iter().collect(),
+                failback: self.failback,
+            }
+        };
+        let heartbeat = Duration::from_millis(self.heartbeat_ms);
+        let timing = Timing {
+            heartbeat,
+            dead: Duration::from_millis(self.dead_ms),
+            longest_promise: Duration::from_millis(self.promise_ms),
+            settle: heartbeat.times(40),
+            dispute: heartbeat.times(15),
+            offer: heartbeat.times(200),
+        };
+        let networks = (0..self.links).map(|_| LinkClass::Udp);
+        let links = networks.chain(self.wiring.map(|_| LinkClass::Serial)).collect();
+        let groups = (0..self.groups).map(group).collect();
+        let parts = Config { cluster: ClusterId(7), me, quorum, links, timing, groups, digest: 1 };
+        Config::new(parts).expect("a consistent configuration")
+    }
+
+    /// Returns whether the host `number` is a dongle.
+    pub(super) fn is_dongle(&self, number: u8) -> bool {
+        number >= 16 && self.wiring == Some(Wiring::Dongle)
+    }
+
+    /// Returns how many serial ports the host `number` has.
+    pub(super) fn ports(&self, number: u8) -> usize {
+        let is_server = number < self.nodes;
+        match self.wiring {
+            Some(Wiring::NullModem) => usize::from(number < 2),
+            Some(Wiring::Ring) if is_server => 2,
+            Some(Wiring::Dongle) if is_server => 1,
+            Some(Wiring::Dongle) => self.nodes.into(),
+            Some(Wiring::Ring) | None => 0,
+        }
+    }
+
+    /// Returns the serial link of the server `number`, if it has one.
+    pub(super) fn cable(&self, number: u8) -> Option<Cable> {
+        let ports = self.ports(number);
+        let link = LinkId::new(self.links).filter(|_| ports > 0)?;
+        Some(Cable::new(link, ports))
+    }
+}
+
+/// A clock that runs at its own rate from its own start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    pub(super) start: u64,
+    /// Its rate error, in millionths.
+    pub(super) error: i64,
+}
+
+impl Clock {
+    pub(super) fn read(self, at: Micros) -> Instant {
+        let scaled = i128::from(at) * (1_000_000 + i128::from(self.error)) / 1_000_000;
+        Instant::from_micros(self.start + u64::try_from(scaled).unwrap_or(0))
+    }
+
+    /// Returns the first true moment at which this clock shows `local` or more.
+    pub(super) fn when(self, local: Instant) -> Micros {
+        let shown = i128::from(local.as_micros().saturating_sub(self.start));
+        let rate = 1_000_000 + i128::from(self.error);
+        u64::try_from((shown * 1_000_000 + rate - 1) / rate).unwrap_or(0)
+    }
+}
