@@ -16,7 +16,7 @@
 //! the chip by the clock's register, which can never read as zero on silicon. There the store lies
 //! in the upper memory, and lines read back as they were set.
 
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use cortex_m::peripheral::NVIC;
 use lifesign_core::dongle::Cause;
@@ -144,14 +144,19 @@ const LED_PINS: [u32; 3] = [12, 11, 10];
 /// The reset lines as they were set last.
 static COMMANDED: AtomicU8 = AtomicU8::new(0);
 
+/// Whether this is the emulator, once [`start`] has looked.
+static EMULATED: AtomicBool = AtomicBool::new(false);
+
 fn is_emulated() -> bool {
-    RCC_CR.read() & 0b11 == 0
+    EMULATED.load(Ordering::Relaxed)
 }
 
 /// Makes the reset lines inactive and starts the clock and the watchdog.
 pub(super) fn start() {
     RCC_AHB1ENR.change(0, 0b111);
     set_lines(0);
+    // On silicon the oscillator that the chip started with is on and ready.
+    EMULATED.store(RCC_CR.read() & 0b11 == 0, Ordering::Relaxed);
     set_leds(0);
     start_pins();
     RCC_APB1ENR.change(0, 1 << 0 | 1 << 17 | 1 << 18);
@@ -310,7 +315,7 @@ pub(super) fn is_unlocked() -> bool {
 
 /// Returns bits that differ from board to board and from start to start, as far as there are any.
 pub(super) fn seed() -> u64 {
-    let number = CHIP_NUMBER.map(Register::read);
+    let number = CHIP_NUMBER.map(|part| if is_emulated() { 0 } else { part.read() });
     let mixed = number.into_iter().fold(0, |mixed: u32, part| mixed.rotate_left(11) ^ part);
     u64::from(mixed) << 32 | u64::from(TIMER_COUNT.read())
 }
