@@ -22,7 +22,11 @@ use cortex_m::peripheral::NVIC;
 use lifesign_core::dongle::Cause;
 
 use super::register::Register;
-use super::{Area, Interrupt, Vector, service};
+use super::{Interrupt, Vector, service};
+
+mod flash;
+
+pub(super) use flash::{AREA_LEN, area, erase, program};
 
 /// The board's name.
 pub(super) const NAME: &str = "stm32f405";
@@ -33,14 +37,6 @@ pub(super) const PORTS: usize = 3;
 pub(super) const CLOCK_KHZ: u32 = 16_000;
 /// How many interrupts the table has.
 pub(super) const INTERRUPTS: usize = 40;
-/// The length of each of the two areas of the store, in bytes.
-pub(super) const AREA_LEN: usize = 16 << 10;
-
-/// Sectors 2 and 3.
-const STORE: usize = 0x0800_8000;
-const FIRST_SECTOR: u32 = 2;
-/// The store under the emulator.
-const EMULATED_STORE: usize = 0x2001_0000;
 /// Where the dongle is unlocked under the emulator, and by what word.
 const EMULATED_UNLOCK: usize = 0x2001_fffc;
 const UNLOCKED: u32 = 0x4b43_4f4c;
@@ -69,9 +65,6 @@ const TIMER_EVENT: Register = register(0x4000_0014);
 const TIMER_COUNT: Register = register(0x4000_0024);
 const TIMER_PRESCALE: Register = register(0x4000_0028);
 const TIMER_RELOAD: Register = register(0x4000_002c);
-const FLASH_KEY: Register = register(0x4002_3c04);
-const FLASH_STATUS: Register = register(0x4002_3c0c);
-const FLASH_CONTROL: Register = register(0x4002_3c10);
 const CHIP_NUMBER: [Register; 3] =
     [register(0x1fff_7a10), register(0x1fff_7a14), register(0x1fff_7a18)];
 
@@ -318,69 +311,6 @@ pub(super) fn seed() -> u64 {
     let number = CHIP_NUMBER.map(|part| if is_emulated() { 0 } else { part.read() });
     let mixed = number.into_iter().fold(0, |mixed: u32, part| mixed.rotate_left(11) ^ part);
     u64::from(mixed) << 32 | u64::from(TIMER_COUNT.read())
-}
-
-/// Returns where `area` of the store begins.
-pub(super) fn area(area: Area) -> usize {
-    let store = if is_emulated() { EMULATED_STORE } else { STORE };
-    match area {
-        Area::First => store,
-        Area::Second => store + AREA_LEN,
-    }
-}
-
-const FLASH_BUSY: u32 = 1 << 16;
-const FLASH_ERRORS: u32 = 0b1111_0010;
-/// Whole words: the supply has 2.7 V or more.
-const BY_WORDS: u32 = 2 << 8;
-const LOCK: u32 = 1 << 31;
-
-/// Lets the flash be changed by `change`, and waits until it is. The processor itself stands still
-/// meanwhile, for it reads its instructions from the same flash.
-fn change_flash(change: impl FnOnce()) {
-    FLASH_KEY.write(0x4567_0123);
-    FLASH_KEY.write(0xcdef_89ab);
-    FLASH_STATUS.write(FLASH_ERRORS);
-    change();
-    while FLASH_STATUS.read() & FLASH_BUSY != 0 {}
-    FLASH_CONTROL.write(LOCK);
-}
-
-/// Erases `area` of the store. On silicon this takes a quarter of a second, at most 0.8: the
-/// watchdog is fed before.
-pub(super) fn erase(area: Area) {
-    if is_emulated() {
-        for offset in (0..AREA_LEN).step_by(4) {
-            program(area, offset, u32::MAX);
-        }
-        return;
-    }
-    let sector = match area {
-        Area::First => FIRST_SECTOR,
-        Area::Second => FIRST_SECTOR + 1,
-    };
-    feed();
-    change_flash(|| {
-        FLASH_CONTROL.write(BY_WORDS | 1 << 1 | sector << 3);
-        FLASH_CONTROL.write(BY_WORDS | 1 << 1 | sector << 3 | 1 << 16);
-    });
-}
-
-/// Writes one word of `area` of the store.
-pub(super) fn program(area: Area, offset: usize, word: u32) {
-    let place = core::ptr::with_exposed_provenance_mut::<u32>(self::area(area) + offset);
-    let write = || {
-        // SAFETY: the caller stays within the area, and nothing in it is known to Rust. While the
-        // flash takes the word, the processor waits.
-        unsafe { place.write_volatile(word) }
-    };
-    if is_emulated() {
-        return write();
-    }
-    change_flash(|| {
-        FLASH_CONTROL.write(BY_WORDS | 1);
-        write();
-    });
 }
 
 extern "C" fn port_0() {
