@@ -31,13 +31,12 @@ use heapless::Vec;
 
 use crate::authority::Support;
 use crate::cadence::Cadence;
-use crate::config::Config;
+use crate::config::{Config, Timing};
 use crate::frame::{Body, LinkClass, MAX_FRAME_LEN, Want};
 use crate::group::{GroupConfig, GroupId, MAX_GROUPS, Reason, Role, Token};
-use crate::member::{Heard, Identity, Member, Rejected};
+use crate::member::{Heard, Identity, Member, Rejected, Spans};
 use crate::node::{BootId, LinkId, LinkSet, MAX_MEMBERS, MAX_NODES, NodeId, NodeSet};
-use crate::peer::{Accepted, Peers, Sequence};
-use crate::promise::Voter;
+use crate::peer::Accepted;
 use crate::seal::Keyring;
 use crate::time::{Duration, Instant};
 
@@ -114,12 +113,13 @@ impl Engine {
         now: Instant,
     ) -> Self {
         let others = config.quorum.members().difference(NodeSet::EMPTY.with(config.me));
-        let identity = Identity { cluster: config.cluster, me: config.me, others };
-        let peers = Peers::new(config.timing.heartbeat, config.timing.dead);
-        let voter = Voter::new(config.timing.longest_promise, reserved, now);
+        let (cluster, me) = (config.cluster, config.me);
+        let identity = Identity { cluster, me, others, boot, reserved, started: now };
+        let Timing { heartbeat, dead, longest_promise, .. } = config.timing;
+        let spans = Spans { heartbeat, dead, longest_promise };
         let groups = config.groups.iter().map(|_| Group::new(reserved, now)).collect();
         Self {
-            member: Member::new(identity, keyring, Sequence::new(boot), peers, voter),
+            member: Member::new(&identity, keyring, &spans),
             cadence: Cadence::new(config.timing.heartbeat, now),
             groups,
             started: now,

@@ -2,12 +2,12 @@
 //! number their own frames.
 
 use crate::frame::{self, Body, Flags, FrameError, Header, LinkClass, MAX_ECHOES, Want, Word};
-use crate::group::{GroupId, MAX_GROUPS};
-use crate::node::{ClusterId, LinkId, MAX_LINKS, MAX_MEMBERS, NodeId, NodeSet};
+use crate::group::{GroupId, MAX_GROUPS, Token};
+use crate::node::{BootId, ClusterId, LinkId, MAX_LINKS, MAX_MEMBERS, NodeId, NodeSet};
 use crate::peer::{Accepted, Peers, Sequence, Session, Stale};
 use crate::promise::{Claimant, Promise, Supported, Voter};
 use crate::seal::Keyring;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Why a frame is not taken in. Only counters change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -131,7 +131,7 @@ pub struct Member<
     suspicious: u16,
 }
 
-/// Who a member is.
+/// Who a member is, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Its cluster.
@@ -140,6 +140,23 @@ pub struct Identity {
     pub me: NodeId,
     /// The ids of everybody else.
     pub others: NodeSet,
+    /// This start.
+    pub boot: BootId,
+    /// Tokens up to this one may have been used by earlier starts.
+    pub reserved: Token,
+    /// When it started.
+    pub started: Instant,
+}
+
+/// The spans that every member needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spans {
+    /// How often peers speak.
+    pub heartbeat: Duration,
+    /// A peer silent for this long is lost.
+    pub dead: Duration,
+    /// The longest promise it makes, and how long it waits before it makes any.
+    pub longest_promise: Duration,
 }
 
 impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS: usize>
@@ -147,27 +164,20 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
 {
     /// Makes a member that has just started, has met nobody, and has promised nothing that it
     /// remembers.
+    // Everything is made where it will lie: a microcontroller's stack has no room for a second copy.
+    #[inline]
     #[must_use]
-    pub fn new(
-        identity: Identity,
-        keyring: Keyring,
-        sequence: Sequence,
-        peers: Peers<MEMBERS, ECHOES, GROUPS, LINKS>,
-        voter: Voter<GROUPS>,
-    ) -> Self {
-        let Identity { cluster, me, others } = identity;
-        let counters = [Counters::default(); LINKS];
-        let any_link = me.is_witness();
+    pub fn new(identity: &Identity, keyring: Keyring, spans: &Spans) -> Self {
         Self {
-            cluster,
-            me,
-            others,
+            cluster: identity.cluster,
+            me: identity.me,
+            others: identity.others,
             keyring,
-            any_link,
-            sequence,
-            peers,
-            voter,
-            counters,
+            any_link: identity.me.is_witness(),
+            sequence: Sequence::new(identity.boot),
+            peers: Peers::new(spans.heartbeat, spans.dead),
+            voter: Voter::new(spans.longest_promise, identity.reserved, identity.started),
+            counters: [Counters::default(); LINKS],
             suspicious: 0,
         }
     }

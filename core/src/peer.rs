@@ -383,6 +383,7 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     Peers<MEMBERS, ECHOES, GROUPS, LINKS>
 {
     /// Makes a table in which nobody has been met.
+    #[inline]
     #[must_use]
     pub fn new(heartbeat: Duration, dead: Duration) -> Self {
         Self { table: core::array::from_fn(|_| Peer::default()), dead, heartbeat }

@@ -87,6 +87,7 @@ struct Slot {
 impl<const GROUPS: usize> Voter<GROUPS> {
     /// Makes a voter that has started `now`, forgets nothing from now on, and makes no promise
     /// longer than `longest`. Tokens up to `saved` may have been used before.
+    #[inline]
     #[must_use]
     pub fn new(longest: Duration, saved: Token, now: Instant) -> Self {
         let slot = Slot { promise: None, largest: saved };

@@ -9,10 +9,10 @@
 use crate::cadence::Cadence;
 use crate::frame::{Body, LinkClass, MAX_ECHOES, Want};
 use crate::group::{GroupId, MAX_GROUPS, Token};
-use crate::member::{Heard, Identity, Member, Rejected};
+use crate::member::{Heard, Identity, Member, Rejected, Spans};
 use crate::node::{BootId, ClusterId, LinkId, MAX_LINKS, MAX_MEMBERS, NodeId, NodeSet};
-use crate::peer::{Accepted, Ending, Peers, Sequence};
-use crate::promise::{Supported, Voter};
+use crate::peer::{Accepted, Ending};
+use crate::promise::Supported;
 use crate::reset::{Arm, Refusal};
 use crate::seal::Keyring;
 use crate::side::Side;
@@ -77,6 +77,7 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
 {
     /// Starts a witness. `boot` must be drawn at random at each start; tokens up to `reserved` may
     /// have been promised under by earlier starts.
+    #[inline]
     #[must_use]
     pub fn new(
         config: &WitnessConfig,
@@ -85,12 +86,21 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         reserved: Token,
         now: Instant,
     ) -> Self {
-        let others = NodeId::all().filter(|node| !node.is_witness()).collect();
-        let identity = Identity { cluster: config.cluster, me: config.me, others };
-        let peers = Peers::new(config.heartbeat, config.dead);
-        let voter = Voter::new(config.longest_promise, reserved, now);
+        let identity = Identity {
+            cluster: config.cluster,
+            me: config.me,
+            others: NodeId::all().filter(|node| !node.is_witness()).collect(),
+            boot,
+            reserved,
+            started: now,
+        };
+        let spans = Spans {
+            heartbeat: config.heartbeat,
+            dead: config.dead,
+            longest_promise: config.longest_promise,
+        };
         Self {
-            member: Member::new(identity, keyring, Sequence::new(boot), peers, voter),
+            member: Member::new(&identity, keyring, &spans),
             side: Side::default(),
             cadence: Cadence::new(config.heartbeat, now),
             patience: config.dead,
