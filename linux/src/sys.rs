@@ -185,6 +185,8 @@ pub(crate) fn keep_heap() {
     unsafe {
         libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
         libc::mallopt(libc::M_MMAP_MAX, 0);
+        // A further thread shares the heap: one of its own would be locked in memory too.
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }
 

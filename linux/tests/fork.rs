@@ -1,16 +1,22 @@
-//! The executor as a process of its own, forked from one with a single thread: a plain program,
-//! because the test harness has several.
+//! Processes that part from one with a single thread: a plain program, because the test harness has
+//! several.
 
 #![expect(clippy::unwrap_used, reason = "what fails here is a test's failure")]
 
 use std::io::{PipeReader, Read, Write, pipe};
 use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::exit;
 
 use lifesign::executor::message::{Command, Reply, Request};
 use lifesign::executor::{Executor, Started, start};
+use lifesign::link::failure::Failure;
+use lifesign::link::serial::terminal::Terminal;
 use lifesign::log::Level;
-use nix::fcntl::{FcntlArg, fcntl};
+use lifesign::supervisor::{Parted, Supervisor};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{dup, dup2_stderr};
@@ -22,6 +28,7 @@ fn main() {
     }
     it_serves_until_its_last_client_is_gone();
     it_ends_though_nobody_reads_its_lines();
+    a_copy_of_a_serial_device_that_is_closed_leaves_it_locked();
 }
 
 fn it_serves_until_its_last_client_is_gone() {
@@ -51,6 +58,27 @@ fn it_ends_though_nobody_reads_its_lines() {
     logger.write(Level::Info, format_args!("held up"));
     drop((daemon, supervisor, logger));
     assert_eq!(waitpid(process, None).unwrap(), WaitStatus::Exited(process, 1));
+}
+
+fn a_copy_of_a_serial_device_that_is_closed_leaves_it_locked() {
+    let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let device = ptsname_r(&master).unwrap();
+    let open = || Terminal::open(Path::new(&device), 115_200, true);
+    let ours = open().unwrap();
+    match Supervisor::part().unwrap() {
+        Parted::Supervisor(_) => {
+            drop(ours);
+            exit(0);
+        }
+        Parted::Daemon(supervisor) => {
+            waitpid(supervisor.process(), None).unwrap();
+            assert_eq!(open().unwrap_err().failure, Failure::Busy);
+            drop(ours);
+            assert!(open().is_ok());
+        }
+    }
 }
 
 /// Starts an executor whose standard error is the pipe that is returned beside it.

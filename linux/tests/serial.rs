@@ -4,8 +4,10 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here is a test's failure")]
 
+#[path = "serial/node.rs"]
+mod node;
+
 use std::fs::{self, Permissions};
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
@@ -13,18 +15,14 @@ use lifesign::link::failure::{Failure, OpenError};
 use lifesign::link::serial::diagnosis::Diagnosis;
 use lifesign::link::serial::terminal::{LowLatency, Terminal};
 use lifesign::link::serial::{SerialSpec, line_time};
-use lifesign::link::{Link, LinkSpec, Source, Specification, State, Verdict};
-use lifesign::wire::{End, Faults, Side, Wire};
-use lifesign_core::frame::{self, Body, Header, LinkClass, MAX_FRAME_LEN};
-use lifesign_core::member::Rejected;
-use lifesign_core::node::{BootId, ClusterId, LinkId, NodeId};
-use lifesign_core::seal::{KEY_LEN, Key, KeyId, Keyring};
-use lifesign_core::stream::{self, Deframer, MAX_LINE_LEN};
+use lifesign::link::{Link, LinkSpec, Specification, State};
+use lifesign::wire::{Faults, Side, Wire};
+use lifesign_core::frame::MAX_FRAME_LEN;
 use lifesign_core::time::{Duration, Instant};
-use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::stat::Mode;
 use nix::unistd::{Uid, geteuid, setfsuid};
+
+use self::node::{Made, Node, Place, id, messages, on_line, until, write};
 
 #[test]
 fn a_null_modem_carries_frames_both_ways() {
@@ -184,6 +182,10 @@ fn pauses_between_attempts_grow_from_a_tenth_of_a_second_to_two() {
         let due = node.link.poll_timeout().unwrap();
         node.now = node.now.max(due);
         node.link.handle_timeout(node.now);
+        // It is opened apart from the thread that decides.
+        let mut watched = [PollFd::new(node.link.descriptor().unwrap(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut watched, 2000_u16), Ok(1));
+        node.receive();
         pauses.push(node.link.poll_timeout().unwrap().since(node.now).as_millis());
     }
     assert_eq!(pauses, [200, 400, 800, 1600, 2000, 2000, 2000]);
@@ -305,7 +307,6 @@ fn a_dongle_is_asked_at_every_port_and_its_answers_are_kept() {
     let _wires = [place.wire("a0", "far0"), place.wire("a1", "far1")];
     let fars = [place.open("far0"), place.open("far1")];
     let mut node = place.node(0, &["a0", "a1"]);
-    assert_eq!(node.link.poll_reply(), None);
     node.link.ask(&[0xd0, 1, 2, 3], node.now);
     for far in &fars {
         assert_eq!(messages(far, 1), [[0xd0, 1, 2, 3]]);
@@ -371,13 +372,41 @@ fn a_ring_of_three_gives_each_frame_once_and_survives_a_cut() {
         wire.heal();
         round(&mut nodes, 4);
     }
+    let mut twice = 0;
     for node in &nodes {
-        for port in node.link.ports() {
-            assert!(port.statistics().relayed > 0 && port.statistics().copies > 0);
-            assert_eq!(port.statistics().dropped, 0);
-            assert_eq!(port.diagnosis(node.now), Diagnosis::Good);
+        let [one, other] = [0, 1].map(|at| *node.link.ports()[at].statistics());
+        // Two frames in each of fifteen rounds.
+        assert_eq!((one.relayed + other.relayed, one.dropped + other.dropped), (30, 0));
+        twice += one.copies + other.copies + one.returned + other.returned;
+    }
+    // Six rounds were without a cut. What comes to a node by the longer way first goes on to where
+    // it began.
+    assert_eq!(twice, 6 * 3 * 2);
+}
+
+#[test]
+fn a_loopback_plug_in_a_ring_is_found_out() {
+    let place = Place::new("plug");
+    let _wires = [place.wire("ab", "ba"), place.wire("plug", "inside")];
+    let mut nodes = [place.node(0, &["ab", "plug"]), place.node(1, &["ba"])];
+    let plug = place.open("inside");
+    for sequence in 1..5 {
+        nodes[0].send(sequence);
+        nodes[1].send(sequence);
+        until(&mut nodes, |nodes| nodes[0].heard.len() == usize::try_from(sequence).unwrap());
+        until(&mut nodes, |nodes| nodes[0].link.poll_timeout().is_none());
+        // What comes out of the plug goes in again: own frames, and those of the other node.
+        for message in messages(&plug, 2) {
+            write(&plug, &on_line(&message));
         }
     }
+    until(&mut nodes, |nodes| nodes[0].link.ports()[1].statistics().received == 8);
+    let [good, bad] = [0, 1].map(|at| &nodes[0].link.ports()[at]);
+    assert_eq!(good.diagnosis(nodes[0].now), Diagnosis::Good);
+    assert_eq!(bad.diagnosis(nodes[0].now), Diagnosis::Loopback);
+    assert_eq!((bad.statistics().returned, bad.statistics().copies), (4, 4));
+    assert_eq!(nodes[0].heard.len(), 4, "each frame once");
+    assert_eq!(nodes[1].heard.len(), 4);
 }
 
 #[test]
@@ -418,182 +447,4 @@ fn is_quiet(nodes: &[Node], wires: &[Wire]) -> bool {
     }
     let has_time = nodes.iter().all(|node| node.link.poll_timeout().is_none());
     has_time && sent == 0 && received == 0
-}
-
-/// A directory of a test's own, gone with it.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Self {
-        let name = format!("lifesign-serial-{name}-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn wire(&self, left: &str, right: &str) -> Wire {
-        let [left, right] = [left, right].map(|name| End::Terminal(self.path(name)));
-        Wire::join(left, right, None).unwrap()
-    }
-
-    /// Opens the far end of a wire for the test itself.
-    fn open(&self, name: &str) -> OwnedFd {
-        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
-        open(&self.path(name), flags, Mode::empty()).unwrap()
-    }
-
-    fn node(&self, own: usize, devices: &[&str]) -> Node {
-        self.node_at(own, devices, 115_200)
-    }
-
-    fn node_at(&self, own: usize, devices: &[&str], speed: u32) -> Node {
-        self.node_with(own, devices.iter().map(|name| self.path(name)).collect(), speed)
-    }
-
-    #[expect(clippy::unused_self, reason = "a node without a place has no devices")]
-    fn node_with(&self, own: usize, devices: Vec<PathBuf>, speed: u32) -> Node {
-        let own = id(own);
-        let spec = SerialSpec { devices, speed, low_latency: true, own };
-        let spec = LinkSpec { name: "wire".into(), kind: Specification::Serial(spec) };
-        let now = Instant::from_micros(1_000_000);
-        Node { link: Link::open(&spec).unwrap(), own, now, heard: Vec::new() }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _gone = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A link, and what its node has taken in: sender, number and port.
-struct Node {
-    link: Link,
-    own: NodeId,
-    now: Instant,
-    heard: Vec<(NodeId, u64, usize)>,
-}
-
-impl Node {
-    fn send(&mut self, sequence: u64) {
-        let made = Made { sequence, ..Made::of(self.own.index()) };
-        self.link.send(&made.frame(), self.now);
-    }
-
-    fn receive(&mut self) {
-        let mut buffer = [0; MAX_FRAME_LEN + 1];
-        let Self { link, own, now, heard } = self;
-        link.receive(&mut buffer, *now, &mut |frame, source| {
-            let Source::Port(port) = source else { panic!("not from an address") };
-            let result = judge(*own, frame);
-            if let Ok((sender, sequence)) = result {
-                heard.push((sender, sequence, port));
-            }
-            Verdict::of(&result)
-        });
-    }
-}
-
-/// Does what an engine does, as far as a link sees it.
-fn judge(own: NodeId, frame: &[u8]) -> Result<(NodeId, u64), Rejected> {
-    let decoded: Result<(Header, Body), _> = frame::decode(frame, ClusterId(1), &keyring(1));
-    let (header, _) = decoded.map_err(Rejected::Frame)?;
-    if header.sender == own {
-        return Err(Rejected::Loop);
-    }
-    if header.link.index() != 0 {
-        return Err(Rejected::WrongLink);
-    }
-    Ok((header.sender, header.sequence))
-}
-
-/// What stands in a frame.
-#[derive(Clone, Copy)]
-struct Made {
-    sender: usize,
-    sequence: u64,
-    link: u8,
-    cluster: u32,
-    key: u8,
-}
-
-impl Made {
-    const fn of(sender: usize) -> Self {
-        Self { sender, sequence: 1, link: 0, cluster: 1, key: 1 }
-    }
-
-    fn frame(&self) -> Vec<u8> {
-        let header = Header {
-            class: LinkClass::Serial,
-            link: LinkId::new(self.link).unwrap(),
-            sender: id(self.sender),
-            key: KeyId(1),
-            cluster: ClusterId(self.cluster),
-            boot: BootId::new(5),
-            sequence: self.sequence,
-        };
-        let mut buffer = [0; MAX_FRAME_LEN];
-        let body: Body = Body::default();
-        let len = frame::encode(&header, &body, &keyring(self.key), &mut buffer);
-        buffer[..len].to_vec()
-    }
-}
-
-fn keyring(key: u8) -> Keyring {
-    Keyring::new(&[(KeyId(1), Key::new([key; KEY_LEN]))], KeyId(1)).unwrap()
-}
-
-fn id(number: usize) -> NodeId {
-    NodeId::new(u8::try_from(number).unwrap()).unwrap()
-}
-
-fn on_line(message: &[u8]) -> Vec<u8> {
-    let mut line = vec![0; stream::line_len(message.len())];
-    let len = stream::enframe(message, &mut line).unwrap();
-    line.truncate(len);
-    line
-}
-
-fn write(to: &OwnedFd, bytes: &[u8]) {
-    assert_eq!(nix::unistd::write(to, bytes), Ok(bytes.len()));
-}
-
-/// Returns `count` messages that arrive, fewer if none comes for two seconds.
-fn messages(from: &OwnedFd, count: usize) -> Vec<Vec<u8>> {
-    let mut deframer = Deframer::<MAX_LINE_LEN>::new();
-    let (mut messages, mut byte) = (Vec::new(), [0]);
-    while messages.len() < count {
-        let mut watched = [PollFd::new(from.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut watched, 2000_u16) != Ok(1) || nix::unistd::read(from, &mut byte) != Ok(1) {
-            break;
-        }
-        messages.extend(deframer.push(byte[0]).map(|message| message.unwrap().to_vec()));
-    }
-    messages
-}
-
-/// Does what daemons do until `is_so`. Their time passes by a tenth of a second with each
-/// millisecond of waiting.
-fn until(nodes: &mut [Node], is_so: impl Fn(&[Node]) -> bool) {
-    for _ in 0..5000 {
-        if is_so(nodes) {
-            return;
-        }
-        let links = nodes.iter().filter_map(|node| node.link.descriptor());
-        let mut watched: Vec<_> =
-            links.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)).collect();
-        let is_idle = poll(&mut watched, 1_u16) == Ok(0);
-        for node in &mut *nodes {
-            node.now = node.now + Duration::from_micros(if is_idle { 100_000 } else { 1000 });
-            node.receive();
-            if node.link.poll_timeout().is_some_and(|due| node.now.has_reached(due)) {
-                node.link.handle_timeout(node.now);
-            }
-        }
-    }
-    panic!("it does not come about");
 }

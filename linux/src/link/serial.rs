@@ -13,6 +13,7 @@
 //! opened again by its path after a pause.
 
 pub mod diagnosis;
+mod opener;
 pub mod port;
 mod sorter;
 pub mod terminal;
@@ -22,13 +23,15 @@ use std::path::PathBuf;
 
 use heapless::Deque;
 use lifesign_core::dongle::MAX_MESSAGE_LEN;
-use lifesign_core::node::{MAX_MEMBERS, NodeId};
+use lifesign_core::frame;
+use lifesign_core::node::{BootId, MAX_MEMBERS, NodeId};
 use lifesign_core::relay::{Origin, PortId, PortSet, Relay};
 use lifesign_core::stream::MAX_LINE_LEN;
 use lifesign_core::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use self::opener::{Opened, Opener};
 use self::port::Port;
 use self::sorter::Sorter;
 use super::failure::{Failure, OpenError};
@@ -83,7 +86,10 @@ impl SerialSpec {
 pub struct SerialLink {
     spec: SerialSpec,
     ports: Vec<Port>,
+    /// This node, and its present start, as its frames have it.
+    own: Option<(NodeId, BootId)>,
     relay: Box<LinkRelay>,
+    opener: Opener,
     /// What all ports wait in, so that the daemon waits for one descriptor.
     epoll: Epoll,
     answers: Deque<Answer, MOST_ANSWERS>,
@@ -119,22 +125,30 @@ impl SerialLink {
     /// `spec` contradicts itself, or the kernel refused to make an epoll set.
     pub fn open(spec: SerialSpec) -> Result<Self, OpenError> {
         spec.check()?;
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|errno| {
-            let adapter = spec.devices[0].display().to_string();
-            OpenError::Refused { step: "watch", adapter, source: errno.into() }
-        })?;
-        let ports = spec.devices.iter().cloned().map(Port::new).collect();
+        let refused = |errno: Errno| OpenError::Refused {
+            step: "wait for",
+            adapter: spec.devices[0].display().to_string(),
+            source: errno.into(),
+        };
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(refused)?;
+        let opener = Opener::new().map_err(refused)?;
+        epoll.add(&opener, EpollEvent::new(EpollFlags::EPOLLIN, BELL)).map_err(refused)?;
+        let ports: Vec<Port> = spec.devices.iter().cloned().map(Port::new).collect();
         let mut link = Self {
             spec,
             ports,
+            own: None,
             relay: Box::new(Relay::new()),
+            opener,
             epoll,
             answers: Deque::new(),
             statistics: Statistics::default(),
         };
+        // Nothing is decided yet, so nothing is held up. What cannot be had is tried again as soon
+        // as there is a time.
         for (at, port) in link.ports.iter_mut().enumerate() {
-            // What cannot be had is tried again as soon as there is a time.
-            port.open(at, &link.spec, &link.epoll, Instant::ZERO);
+            let opened = port.task(at, &link.spec).run();
+            port.handle_opened(opened, &link.epoll, Instant::ZERO);
         }
         Ok(link)
     }
@@ -142,6 +156,7 @@ impl SerialLink {
     /// Sends a frame out of every port; see [`Link::send`](super::Link::send). It replaces an own
     /// frame that still waits.
     pub fn send(&mut self, frame: &[u8], now: Instant) {
+        self.own = frame::peek(frame).ok().map(|header| (header.sender, header.boot));
         let sent = self.relay.send(Origin::Node(self.spec.own), frame, self.open_ports());
         if sent.is_err() {
             self.statistics.send_failures.count(Errno::EMSGSIZE, None);
@@ -173,10 +188,16 @@ impl SerialLink {
         now: Instant,
         deliver: &mut dyn FnMut(&[u8], Source) -> Verdict,
     ) -> usize {
-        let mut events = [EpollEvent::empty(); MAX_PORTS];
+        let mut events = [EpollEvent::empty(); MAX_PORTS + 1];
         let ready = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
         let before = self.statistics.received;
         for event in &events[..ready] {
+            if event.data() == BELL {
+                while let Some(opened) = self.opener.poll_opened() {
+                    self.handle_opened(opened, now);
+                }
+                continue;
+            }
             let at = usize::try_from(event.data()).unwrap_or(MAX_PORTS);
             let has_hung_up =
                 event.events().intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
@@ -186,12 +207,13 @@ impl SerialLink {
         usize::try_from(self.statistics.received - before).unwrap_or(usize::MAX)
     }
 
-    /// Opens ports again and sends what waited for its line, as far as it is time; see
-    /// [`Link::handle_timeout`](super::Link::handle_timeout).
+    /// Has ports opened again and sends what waited for its line, as far as it is time; see
+    /// [`Link::handle_timeout`](super::Link::handle_timeout). What was opened makes the descriptor
+    /// readable.
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         for (at, port) in self.ports.iter_mut().enumerate() {
-            if port.reopen(at, &self.spec, &self.epoll, now) {
-                self.statistics.reopened += 1;
+            if port.begin_to_open(now) {
+                self.opener.open(port.task(at, &self.spec));
             }
         }
         self.pump(now);
@@ -247,10 +269,11 @@ impl SerialLink {
         now: Instant,
         deliver: &mut dyn FnMut(&[u8], Source) -> Verdict,
     ) {
-        let Self { spec, ports, relay, answers, statistics, .. } = self;
+        let Self { own, ports, relay, answers, statistics, .. } = self;
+        let own = *own;
         let count = ports.len();
         let (Some(port), Some(id)) = (ports.get_mut(at), PortId::all().nth(at)) else { return };
-        let mut sorter = Sorter { spec, at, id, count, relay, answers, statistics, now };
+        let mut sorter = Sorter { own, at, id, count, relay, answers, statistics, now };
         for _ in 0..READS {
             let Some(terminal) = &port.terminal else { return };
             match terminal.read(buffer) {
@@ -271,6 +294,14 @@ impl SerialLink {
                     return self.close(at, errno, now);
                 }
             }
+        }
+    }
+
+    fn handle_opened(&mut self, opened: Opened, now: Instant) {
+        let Some(port) = self.ports.get_mut(opened.at) else { return };
+        if port.handle_opened(opened, &self.epoll, now) {
+            self.statistics.reopened += 1;
+            port.account.statistics.reopened += 1;
         }
     }
 
@@ -302,14 +333,14 @@ impl SerialLink {
         let Some(terminal) = &port.terminal else { return Ok(()) };
         let bytes = relay.pending(id);
         match terminal.write(bytes) {
-            Ok(count) => {
+            Ok(count) if count > 0 => {
                 statistics.sent += u64::from(count == bytes.len());
                 statistics.bytes_sent += count as u64;
                 port.handle_sent(count, spec, now);
                 relay.sent(id, count);
             }
             Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) => {
+            Ok(_) | Err(Errno::EAGAIN) => {
                 statistics.send_failures.count_device(Errno::EAGAIN);
                 port.handle_stuck(now);
             }
@@ -329,6 +360,9 @@ impl SerialLink {
         }
     }
 }
+
+/// The number of the opener in the epoll set; ports have their places.
+const BELL: u64 = MAX_PORTS as u64;
 
 /// How many times a buffer is filled at one port at one wake-up, so that a line of garbage cannot
 /// hold up the others; what is left keeps the descriptor readable.

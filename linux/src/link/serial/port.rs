@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
 use super::diagnosis::{Diagnosis, Recent, Sign};
+use super::opener::{Opened, Task};
 use super::terminal::{LineErrors, LowLatency, Refused, Terminal};
 use super::{SerialSpec, line_time};
 use crate::link::State;
@@ -53,6 +54,8 @@ pub struct PortStatistics {
     pub relayed: u64,
     /// Frames that came in here after they had come in at another port.
     pub copies: u64,
+    /// Own frames that came back: around a ring, which is harmless, or from a loopback plug.
+    pub returned: u64,
     /// Frames replaced by newer ones of the same sender before the line was free for them.
     pub displaced: u64,
     /// Frames and other messages lost because the device took nothing or was closed.
@@ -126,46 +129,44 @@ impl Port {
         }
     }
 
-    /// Opens the device and adds it to `epoll` as number `at`; if it cannot be had, the next
-    /// attempt is due after a pause.
-    pub(super) fn open(&mut self, at: usize, spec: &SerialSpec, epoll: &Epoll, now: Instant) {
-        let opened = Terminal::open(&self.device, spec.speed, spec.low_latency);
-        let watched = opened.and_then(|terminal| {
-            epoll.add(terminal.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, at as u64))?;
+    /// Returns what is to be opened for port `at`.
+    pub(super) fn task(&self, at: usize, spec: &SerialSpec) -> Task {
+        let (speed, low_latency) = (spec.speed, spec.low_latency);
+        Task { at, device: self.device.clone(), speed, low_latency }
+    }
+
+    /// Returns whether the device is closed and it is time to open it; then somebody does.
+    pub(super) fn begin_to_open(&mut self, now: Instant) -> bool {
+        let is_due = self.terminal.is_none() && self.backoff.is_due(now);
+        if is_due {
+            self.backoff.succeeded();
+        }
+        is_due
+    }
+
+    /// Takes what was opened for it and adds it to `epoll`; if it could not be, the next attempt is
+    /// due after a pause. Returns whether the port is open.
+    pub(super) fn handle_opened(&mut self, opened: Opened, epoll: &Epoll, now: Instant) -> bool {
+        let watched = opened.result.and_then(|terminal| {
+            epoll.add(terminal.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, opened.at as u64))?;
             Ok(terminal)
         });
         match watched {
             Ok(terminal) => {
                 self.terminal = Some(terminal);
                 self.refused = None;
-                self.backoff.succeeded();
                 self.deframer = Deframer::new();
                 (self.blocked_since, self.is_stuck) = (None, false);
                 self.free_at = now;
                 self.count_line_errors(now);
+                true
             }
             Err(refused) => {
                 self.refused = Some(refused);
                 self.backoff.failed(now);
+                false
             }
         }
-    }
-
-    /// Opens the device if it is closed and it is time, and returns whether it is fresh.
-    pub(super) fn reopen(
-        &mut self,
-        at: usize,
-        spec: &SerialSpec,
-        epoll: &Epoll,
-        now: Instant,
-    ) -> bool {
-        if self.terminal.is_some() || !self.backoff.is_due(now) {
-            return false;
-        }
-        self.open(at, spec, epoll, now);
-        let is_open = self.terminal.is_some();
-        self.account.statistics.reopened += u64::from(is_open);
-        is_open
     }
 
     /// Closes the device, because of `errno`, until it can be opened again.
@@ -239,8 +240,7 @@ impl Port {
         }
     }
 
-    /// Returns when [`reopen`](Self::reopen) or sending next has work, given whether there is
-    /// `nothing` to send.
+    /// Returns when opening or sending next has work, given whether there is `nothing` to send.
     pub(super) fn poll_timeout(&self, nothing: bool) -> Option<Instant> {
         match &self.terminal {
             None => self.backoff.poll_timeout(),

@@ -3,17 +3,19 @@
 use heapless::Deque;
 use lifesign_core::dongle::{OPEN, SEALED};
 use lifesign_core::frame;
+use lifesign_core::node::{BootId, NodeId};
 use lifesign_core::relay::PortId;
 use lifesign_core::time::Instant;
 
 use super::diagnosis::Sign;
 use super::port::Account;
-use super::{Answer, LinkRelay, MOST_ANSWERS, SerialSpec};
+use super::{Answer, LinkRelay, MOST_ANSWERS};
 use crate::link::{Source, Statistics, Verdict};
 
 /// What decides about a message that came in.
 pub(super) struct Sorter<'a> {
-    pub(super) spec: &'a SerialSpec,
+    /// This node, and its present start, once it has sent a frame.
+    pub(super) own: Option<(NodeId, BootId)>,
     pub(super) at: usize,
     pub(super) id: PortId,
     /// How many ports there are.
@@ -57,10 +59,16 @@ impl Sorter<'_> {
         account.statistics.received += 1;
         let header = frame::peek(message).ok();
         let is_ring = self.count > 1;
-        if is_ring && header.is_some_and(|header| self.relay.has_seen(&header)) {
-            account.statistics.copies += 1;
-            account.recent.sign(Sign::Good, self.now);
-            return;
+        if let Some(header) = header.filter(|_| is_ring) {
+            // Around a ring own frames come back whenever the longer way was the faster one.
+            if Some((header.sender, header.boot)) == self.own {
+                account.statistics.returned += 1;
+                return account.recent.sign(Sign::Own, self.now);
+            }
+            if self.relay.has_seen(&header) {
+                account.statistics.copies += 1;
+                return account.recent.sign(Sign::Copy, self.now);
+            }
         }
         self.statistics.received += 1;
         self.statistics.bytes_received += message.len() as u64;
@@ -74,8 +82,8 @@ impl Sorter<'_> {
             Verdict::Damaged => Sign::Damage,
         };
         account.recent.sign(sign, self.now);
-        let is_own = header.is_some_and(|header| header.sender == self.spec.own);
-        if is_ring && verdict == Verdict::Authentic && !is_own {
+        account.statistics.returned += u64::from(verdict == Verdict::Own);
+        if is_ring && verdict == Verdict::Authentic {
             let passed_on = self.relay.forward(message, self.id);
             account.statistics.relayed += u64::from(passed_on.is_ok());
         }

@@ -2,15 +2,15 @@
 //!
 //! Opened here rather than by a library: what was refused must keep its error number to be named,
 //! an attempt that finds the device in use must not undo the lock of who has it, and nothing may
-//! block, neither for a modem's carrier at the beginning nor for bytes nobody takes at the end.
+//! wait for a modem's carrier.
 
 use std::fmt;
-use std::fs;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::fs::{self, File, TryLockError};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, open};
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, fstat, major};
 use nix::sys::termios::{
     ControlFlags, FlushArg, InputFlags, SetArg, cfmakeraw, tcflush, tcgetattr, tcsetattr,
@@ -24,11 +24,11 @@ use crate::sys::terminal::DriverCounts;
 /// An open serial device: raw, eight bits, no parity, one stop bit, no flow control, without
 /// regard to modem lines, and never blocking.
 ///
-/// The lock on it is given up when it is dropped, and what waits to go out is lost then: it would
-/// hold up who closes it for as long as nobody takes it.
+/// It is locked for as long as any process has it: a process that parts from this one and closes
+/// its copy does not give up the lock. What waits to go out when the last one closes it still does.
 #[derive(Debug)]
 pub struct Terminal {
-    descriptor: Flock<OwnedFd>,
+    descriptor: File,
     low_latency: LowLatency,
     latency_timer_ms: Option<u32>,
     /// What the driver had counted when it was last asked; `None` if it does not count.
@@ -96,10 +96,12 @@ impl Terminal {
     /// It is missing, in use, forbidden, no serial device, or cannot have the speed.
     pub fn open(path: &Path, speed: u32, low_latency: bool) -> Result<Self, Refused> {
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let descriptor = open(path, flags, Mode::empty())?;
+        let descriptor = File::from(open(path, flags, Mode::empty())?);
         let mut settings = tcgetattr(&descriptor)?;
-        let descriptor = Flock::lock(descriptor, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, errno)| if errno == Errno::EAGAIN { Errno::EBUSY } else { errno })?;
+        descriptor.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => Errno::EBUSY,
+            TryLockError::Error(error) => Errno::from_raw(error.raw_os_error().unwrap_or_default()),
+        })?;
         // A pseudo-terminal stays exclusive after its user was killed, for as long as the other end
         // lives, and only root could open it again. There, the lock alone must do.
         if !is_pseudo(&descriptor)? {
@@ -109,7 +111,7 @@ impl Terminal {
         settings.input_flags.remove(InputFlags::IXOFF | InputFlags::IXANY | InputFlags::INPCK);
         settings.control_flags.remove(UNWANTED);
         settings.control_flags.insert(ControlFlags::CREAD | ControlFlags::CLOCAL);
-        tcsetattr(&*descriptor, SetArg::TCSANOW, &settings)?;
+        tcsetattr(&descriptor, SetArg::TCSANOW, &settings)?;
         let refused = |errno| Refused { failure: Failure::SpeedRefused, errno };
         let actual = call::set_speed(descriptor.as_fd(), speed).map_err(|errno| match errno {
             Errno::EINVAL | Errno::ERANGE => refused(errno),
@@ -119,7 +121,7 @@ impl Terminal {
             return Err(refused(Errno::EINVAL));
         }
         let low_latency = latency(&descriptor, low_latency);
-        tcflush(&*descriptor, FlushArg::TCIOFLUSH)?;
+        tcflush(&descriptor, FlushArg::TCIOFLUSH)?;
         let counts = call::driver_counts(descriptor.as_fd()).ok();
         let latency_timer_ms = latency_timer(path);
         Ok(Self { descriptor, low_latency, latency_timer_ms, counts })
@@ -131,7 +133,7 @@ impl Terminal {
     ///
     /// `EAGAIN` if there are none; `EIO` if it has hung up.
     pub fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        match unistd::read(&*self.descriptor, buffer) {
+        match unistd::read(&self.descriptor, buffer) {
             Ok(0) => Err(Errno::EIO),
             outcome => outcome,
         }
@@ -143,7 +145,7 @@ impl Terminal {
     ///
     /// `EAGAIN` if none are; `EIO` if it has hung up.
     pub fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
-        unistd::write(&*self.descriptor, bytes)
+        unistd::write(&self.descriptor, bytes)
     }
 
     /// Returns how many bytes were accepted and have not gone out, as far as the driver tells.
@@ -186,13 +188,6 @@ impl AsFd for Terminal {
     }
 }
 
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // Closing waits for what has not gone out, up to half a minute.
-        let _hung_up = tcflush(&*self.descriptor, FlushArg::TCOFLUSH);
-    }
-}
-
 /// Whatever is not eight bits, no parity and one stop bit; flow control by lines; and the drop of
 /// the line DTR at the end, which resets boards that wire it to their reset.
 const UNWANTED: ControlFlags = ControlFlags::PARENB
@@ -206,12 +201,12 @@ fn is_near(actual: u32, speed: u32) -> bool {
     u64::from(actual.abs_diff(speed)) * 100 <= u64::from(speed) * 3
 }
 
-fn is_pseudo(descriptor: &Flock<OwnedFd>) -> Result<bool, Errno> {
+fn is_pseudo(descriptor: &File) -> Result<bool, Errno> {
     // The numbers of Documentation/admin-guide/devices.txt in the kernel's sources.
     Ok((136..=143).contains(&major(fstat(descriptor.as_fd())?.st_rdev)))
 }
 
-fn latency(descriptor: &Flock<OwnedFd>, is_wanted: bool) -> LowLatency {
+fn latency(descriptor: &File, is_wanted: bool) -> LowLatency {
     let has = call::has_low_latency(descriptor.as_fd());
     match (has, is_wanted) {
         (Err(_), _) => LowLatency::Unknown,
