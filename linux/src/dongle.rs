@@ -1,4 +1,5 @@
-//! What a person does with a dongle: look at it, set it up, read what it has noted, try its line.
+//! What a person does with a dongle: look at it, set it up, read what it has noted, try its line,
+//! and be one without hardware.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -9,8 +10,10 @@
 //! | [`history`] | what a dongle has noted |
 //! | [`trial`] | a line put to the test |
 //! | [`measure`] | what times and a far clock say |
+//! | [`emulate`] | a dongle without hardware |
 
 pub mod client;
+pub mod emulate;
 pub mod history;
 pub mod line;
 pub mod measure;

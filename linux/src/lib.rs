@@ -25,7 +25,7 @@
 //! | [`status`], [`why`], [`page`] | the same for people |
 //! | [`operate`] | standby and takeover, until they are done |
 //! | [`demo`] | machines in namespaces, a switch that watches, and the scenes |
-//! | [`dongle`] | what a person does with a dongle |
+//! | [`dongle`] | what a person does with a dongle, and a dongle without hardware |
 //! | [`namespace`] | a process alone with its network, for the demo and for tests |
 //! | [`wire`] | a null-modem cable with the speed and the faults of a real one, for both |
 //! | `sys` | every call without a safe wrapper; the only unsafe code |

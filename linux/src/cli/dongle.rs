@@ -1,24 +1,28 @@
 //! What `lifesign dongle` does, and its questions.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 
 use lifesign_core::dongle::Info;
 use lifesign_core::time::Duration;
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::grammar::dongle::{
-    DeviceArgs, DongleCommand, InfoArgs, LogArgs, ProvisionArgs, TestArgs,
+    DeviceArgs, DongleCommand, EmulateArgs, InfoArgs, LogArgs, ProvisionArgs, TestArgs,
 };
 use super::{refuse, say, say_json};
 use crate::clock;
-use crate::dongle::DongleError;
 use crate::dongle::client::Client;
 use crate::dongle::history::History;
 use crate::dongle::line::Line;
 use crate::dongle::picture::Picture;
 use crate::dongle::provision::{Plan, Wish};
 use crate::dongle::trial;
+use crate::dongle::{DongleError, emulate};
 use crate::page::Page;
 use crate::settings::Settings;
 
@@ -29,6 +33,7 @@ pub(super) fn main(command: DongleCommand) -> ExitCode {
         DongleCommand::Provision(args) => provision(args),
         DongleCommand::Log(args) => log(&args),
         DongleCommand::Test(args) => test(&args),
+        DongleCommand::Emulate(args) => emulate(args),
     };
     match done {
         Ok(status) => status,
@@ -136,4 +141,25 @@ fn test(args: &TestArgs) -> Result<ExitCode, DongleError> {
         say(trial.render(Page::of(&io::stdout())).trim_end());
     }
     Ok(if trial.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn emulate(args: EmulateArgs) -> Result<ExitCode, DongleError> {
+    let EmulateArgs { ports, dir, state, speed, unlock, on_reset, json } = args;
+    // Before there are threads, which would otherwise take the signals.
+    let mut caught = SigSet::empty();
+    caught.extend([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+    let failed = |errno: Errno| DongleError::Failed(errno.desc().to_lowercase());
+    caught.thread_block().map_err(failed)?;
+    let signals = SignalFd::with_flags(&caught, SfdFlags::SFD_CLOEXEC).map_err(failed)?;
+    let is_unlocked = unlock;
+    let options = emulate::Options { ports, directory: dir, state, speed, is_unlocked, on_reset };
+    emulate::run(&options, signals.as_fd(), &mut |happening| {
+        if json {
+            say(&serde_json::to_string(happening).unwrap_or_default());
+        } else {
+            let (seconds, millis) = (happening.uptime_ms / 1000, happening.uptime_ms % 1000);
+            say(&format!("[{seconds:>6}.{millis:03}] {}", happening.text));
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
 }

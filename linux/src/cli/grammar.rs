@@ -91,7 +91,7 @@ pub(super) enum Command {
     /// --remove the old one. Whatever step each machine is at, all understand each other.
     #[command(after_help = KEYGEN_EXAMPLES)]
     Keygen(KeygenArgs),
-    /// Look at, set up and try a dongle
+    /// Look at, set up and try a dongle, or be one
     ///
     /// A dongle is a microcontroller on serial ports of the servers: it passes heartbeats on
     /// between them, votes as their witness, and can reset a server that does not answer.

@@ -49,6 +49,10 @@ impl History {
         let own = settings.filter(|settings| {
             info.member.is_some_and(|(cluster, _)| cluster == cluster_id(&settings.cluster))
         });
+        let name = |node: NodeId| match own {
+            Some(settings) => settings.name_of(node),
+            None => format!("node {}", node.number()),
+        };
         let tell = |(at, (number, event)): (usize, &(u32, Event))| {
             let since = Duration::from_millis(u64::from(event.at_ms));
             let ago = Duration::from_micros(info.uptime.as_micros()).checked_sub(since);
@@ -57,7 +61,7 @@ impl History {
                 number: *number,
                 at_ms: event.at_ms,
                 wall_us: ago.map(|ago| wall_us.saturating_sub(ago.as_micros())),
-                text: sentence(&event.what, own),
+                text: sentence(&event.what, &name),
             }
         };
         Self { events: events.iter().enumerate().map(tell).collect() }
@@ -84,30 +88,26 @@ impl History {
 }
 
 /// Returns what happened as a sentence without an end.
-fn sentence(what: &What, settings: Option<&Settings>) -> String {
-    let name = |node: &NodeId| match settings {
-        Some(settings) => settings.name_of(*node),
-        None => format!("node {}", node.number()),
-    };
+pub(super) fn sentence(what: &What, name: &dyn Fn(NodeId) -> String) -> String {
     let port = |number: &u8| u16::from(*number) + 1;
     match what {
         What::Started(why, 0) => format!("started {}; it cannot count its starts", cause(*why)),
         What::Started(why, number) => format!("start number {number}, {}", cause(*why)),
         What::Provisioned => "new settings are in force".to_owned(),
         What::NotProvisioned(why) => format!("settings were refused: {why}"),
-        What::Heard(node) => format!("{} is heard", name(node)),
-        What::Lost(node) => format!("{} has fallen silent, or has left", name(node)),
+        What::Heard(node) => format!("{} is heard", name(*node)),
+        What::Lost(node) => format!("{} has fallen silent, or has left", name(*node)),
         What::Favours(0) => "favours nobody".to_owned(),
         What::Favours(bits) => {
             let nodes: Vec<String> =
-                NodeSet::from_bits(u32::from(*bits)).iter().map(|node| name(&node)).collect();
+                NodeSet::from_bits(u32::from(*bits)).iter().map(name).collect();
             let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
             format!("favours {}", page::list(&nodes))
         }
-        What::Armed(node) => format!("the reset line of {} is armed", name(node)),
-        What::Fired(node) => format!("the reset line of {} is active", name(node)),
-        What::Reset(node) => format!("{} was reset: the pulse is over", name(node)),
-        What::Refused(node, why) => format!("did not reset {}: {why}", name(node)),
+        What::Armed(node) => format!("the reset line of {} is armed", name(*node)),
+        What::Fired(node) => format!("the reset line of {} is active", name(*node)),
+        What::Reset(node) => format!("{} was reset: the pulse is over", name(*node)),
+        What::Refused(node, why) => format!("did not reset {}: {why}", name(*node)),
         What::Forged(number) => {
             format!("frames with a wrong tag came in at port {}", port(number))
         }

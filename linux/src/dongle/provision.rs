@@ -282,7 +282,8 @@ impl Plan {
 }
 
 /// How a dongle is opened by hand.
-const UNLOCK: &str = "to give it away, connect its unlock pin to ground and give the command again";
+const UNLOCK: &str = "to take it over, hold its unlock pin (on STM32F405 boards: connect PA0 to 3.3 V) and \
+                      give the command again";
 
 fn millis(millis: u64) -> u32 {
     u32::try_from(millis).unwrap_or(u32::MAX)

@@ -1,5 +1,6 @@
 //! Dongles for tests: what they answer is written beside the test.
 
+mod emulate;
 mod provision;
 
 use std::io::{Read, Write};

@@ -23,8 +23,8 @@ pub(in super::super) enum DongleCommand {
     /// over the cable in clear, so do this at a machine and with a cable that you trust.
     ///
     /// A fresh dongle takes whatever it is given. One that belongs to a cluster takes it from
-    /// whoever has that cluster's key; else the unlock pin must be held: connect it to ground (on
-    /// STM32F405 boards: PC13), and give the command again.
+    /// whoever has that cluster's key; else its unlock pin must be held (on STM32F405 boards:
+    /// connect PA0 to 3.3 V) while the command is given again.
     #[command(after_help = PROVISION_EXAMPLES)]
     Provision(ProvisionArgs),
     /// Print the last 64 things that a dongle has noted, also of its time before a reset
@@ -37,12 +37,20 @@ pub(in super::super) enum DongleCommand {
     /// the line carries everything and that the clock is as good as the settings say.
     #[command(after_help = TEST_EXAMPLES)]
     Test(TestArgs),
+    /// Be a dongle: run its firmware on this machine, behind pseudo-terminals
+    ///
+    /// For trying everything without hardware. Each port is a device in a directory, to be used
+    /// like that of a real dongle; what a dongle stores in its flash is kept in a file. Needs no
+    /// privileges. Ends with SIGINT or SIGTERM.
+    #[command(after_help = EMULATE_EXAMPLES)]
+    Emulate(EmulateArgs),
 }
 
 pub(super) const AFTER_HELP: &str = "\
 To begin:
   lifesign dongle info /dev/ttyUSB0
   lifesign dongle test /dev/ttyUSB0
+  lifesign dongle emulate               without hardware
 
 Exit status: 0 good, 1 failed, 2 usage or bad settings, 3 the device cannot be used, 4 no dongle
 answers, 5 the dongle is of another cluster or speaks another version.";
@@ -69,6 +77,11 @@ const TEST_EXAMPLES: &str = "\
 Examples:
   lifesign dongle test /dev/ttyUSB0
   lifesign dongle test --seconds 60 --settings /etc/lifesign.toml /dev/ttyUSB0";
+
+const EMULATE_EXAMPLES: &str = "\
+Examples:
+  lifesign dongle emulate
+  lifesign dongle emulate --ports 3 --dir /run/user/1000/dongle --on-reset 'echo reset of $LIFESIGN_NAME'";
 
 /// Which dongle.
 #[derive(Debug, Args)]
@@ -141,6 +154,33 @@ pub(in super::super) struct TestArgs {
     #[arg(long, value_name = "FILE")]
     pub(in super::super) settings: Option<PathBuf>,
     /// Answer in JSON, for machines
+    #[arg(long)]
+    pub(in super::super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(in super::super) struct EmulateArgs {
+    /// How many ports it has
+    #[arg(long, value_name = "COUNT", default_value_t = 2,
+          value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub(in super::super) ports: u8,
+    /// The directory for the devices port1, port2 and so on; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "lifesign-dongle")]
+    pub(in super::super) dir: PathBuf,
+    /// The file for what a dongle stores in its flash; by default `flash` in the directory
+    #[arg(long, value_name = "FILE")]
+    pub(in super::super) state: Option<PathBuf>,
+    /// The speed of its lines, in baud
+    #[arg(long, value_name = "BAUD", default_value_t = SPEED,
+          value_parser = clap::value_parser!(u32).range(300..=4_000_000))]
+    pub(in super::super) speed: u32,
+    /// Run as if the unlock pin were held
+    #[arg(long)]
+    pub(in super::super) unlock: bool,
+    /// Run this by the shell when a reset line fires, with `LIFESIGN_PORT` and `LIFESIGN_NAME` set
+    #[arg(long, value_name = "COMMAND")]
+    pub(in super::super) on_reset: Option<String>,
+    /// Print one JSON object a line, for machines
     #[arg(long)]
     pub(in super::super) json: bool,
 }

@@ -10,7 +10,7 @@ use crate::keygen::{self, Task};
 use crate::settings::Settings;
 
 /// Writes settings with a dongle, and a key file with `keys` keys, into `folder`.
-fn settings(folder: &Folder, keys: u8) -> Settings {
+pub(super) fn settings(folder: &Folder, keys: u8) -> Settings {
     let key = folder.path.join("key");
     keygen::run(&key, Task::Create { may_replace: true }).unwrap();
     for _ in 1..keys {
@@ -40,7 +40,7 @@ fn settings(folder: &Folder, keys: u8) -> Settings {
     Settings::parse("web.toml", &text).unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
 
-fn wish() -> Wish {
+pub(super) fn wish() -> Wish {
     Wish {
         ports: vec![(1, "alpha".to_owned()), (2, "beta".to_owned())],
         witness: None,
@@ -130,7 +130,12 @@ fn a_dongle_with_another_key_or_of_another_cluster_is_left_alone() {
     let elsewhere = Settings { cluster: "mail".to_owned(), ..settings.clone() };
     let error = provision(&other, &elsewhere, &wish()).unwrap_err();
     assert_eq!(error.status(), 5);
-    assert!(error.to_string().contains("connect its unlock pin to ground"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("hold its unlock pin (on STM32F405 boards: connect PA0 to 3.3 V)"),
+        "{error}"
+    );
     let info = other.client().info().unwrap();
     let picture = Picture::of(&info, &other.device(), Some(&elsewhere));
     assert!(picture.is_foreign && picture.faults[0].starts_with("it belongs to another cluster"));
