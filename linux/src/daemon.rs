@@ -155,6 +155,28 @@ impl Daemon {
         self.alerts.list.truncate(MOST_ALERTS);
     }
 
+    /// Lets the alerts that begin with `start` be those of `present`: raises what is new, and logs
+    /// what is over.
+    fn replace_alerts(&mut self, start: &str, present: Vec<String>) {
+        let is_over =
+            |text: &str| text.starts_with(start) && !present.iter().any(|one| one == text);
+        let over: Vec<String> = self
+            .alerts
+            .list
+            .iter()
+            .map(|(_, text)| text)
+            .filter(|text| is_over(text))
+            .cloned()
+            .collect();
+        self.alerts.list.retain(|(_, text)| !is_over(text));
+        for text in over {
+            self.logger.write(Level::Info, format_args!("over: {text}"));
+        }
+        for text in present {
+            self.alert(text);
+        }
+    }
+
     /// Forgets the alerts that begin with `start`, because they are over.
     fn all_clear(&mut self, start: &str) {
         self.alerts.list.retain(|(_, text)| !text.starts_with(start));

@@ -99,6 +99,7 @@ fn flaws(report: &Report) -> Vec<String> {
     if !report.quorum.have {
         flaws.push(format!("{} is in no quorum", report.node));
     }
+    flaws.extend(report.ip_side.iter().filter_map(|side| side.why.clone()));
     let named = |state| {
         let these = report.peers.iter().filter(move |peer| peer.state == state);
         these.map(|peer| peer.name.as_str()).collect::<Vec<&str>>()
@@ -131,8 +132,14 @@ fn flaws(report: &Report) -> Vec<String> {
         NodeState::Standby => flaws.push(format!("{} is on standby", report.node)),
         NodeState::Leaving => flaws.push(format!("{} is leaving", report.node)),
     }
-    flaws.extend(report.alerts.iter().map(|alert| alert.text.clone()));
+    let is_new = |text: &str| !report.ip_side.iter().any(|side| is_about(side, text));
+    flaws.extend(report.alerts.iter().map(|alert| alert.text.clone()).filter(|text| is_new(text)));
     flaws
+}
+
+/// Returns whether an alert says what is said of the IP side already.
+fn is_about(side: &IpSideReport, alert: &str) -> bool {
+    side.why.as_ref().is_some_and(|why| alert.starts_with(why.as_str()))
 }
 
 /// Returns `report` as a page.

@@ -11,6 +11,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use lifesign_core::group::GroupId;
+use lifesign_core::node::NodeId;
 use lifesign_core::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,9 +24,10 @@ use crate::address::TakeDown;
 use crate::clock;
 use crate::executor::message::{Command, Reply, Request};
 use crate::executor::{self, Executor};
+use crate::link::{Link, LinkSpec};
 use crate::log::{Level, Logger};
 use crate::realtime;
-use crate::settings::{Group, Settings};
+use crate::settings::{Group, LinkKind, Settings, UdpLinkSettings};
 use crate::sys;
 
 /// What the daemon tells its supervisor.
@@ -56,8 +58,17 @@ pub struct Tools {
     pub executor: Executor,
     /// The groups, by number.
     pub groups: Vec<Group>,
-    /// For each link, from where and to whom a farewell goes.
-    pub links: Vec<Vec<(SocketAddr, SocketAddr)>>,
+    /// For each link, how a farewell goes over it.
+    pub links: Vec<Way>,
+}
+
+/// How a farewell goes over a link.
+#[derive(Debug)]
+pub enum Way {
+    /// From each of these addresses to the other.
+    Udp(Vec<(SocketAddr, SocketAddr)>),
+    /// Out of the ports of this serial link, which are free once the daemon is dead.
+    Serial(LinkSpec),
 }
 
 /// Which of the two processes this is after they have parted.
@@ -263,35 +274,62 @@ fn run(executor: &mut Executor, id: u32, command: Command) -> bool {
     false
 }
 
-/// Sends each farewell three times, as unicast to every peer and witness.
+/// Sends each farewell three times: as unicast to every peer and witness, or out of every port.
 fn bid_farewell(tools: &Tools, heard: &Heard) {
     for (link, frame) in &heard.farewells {
-        let Some(ways) = tools.links.get(usize::from(*link)) else { continue };
-        for (from, to) in ways {
-            // One that cannot be sent is one that a peer waits for no longer than its promise.
-            if let Ok(socket) = UdpSocket::bind(from) {
-                for _ in 0..3 {
-                    let _sent = socket.send_to(frame, to);
-                }
+        // One that cannot be sent is one that a peer waits for no longer than its promise.
+        match tools.links.get(usize::from(*link)) {
+            Some(Way::Udp(ways)) => send_datagrams(ways, frame),
+            Some(Way::Serial(spec)) => send_over_lines(spec, frame),
+            None => {}
+        }
+    }
+}
+
+fn send_datagrams(ways: &[(SocketAddr, SocketAddr)], frame: &[u8]) {
+    for (from, to) in ways {
+        if let Ok(socket) = UdpSocket::bind(from) {
+            for _ in 0..3 {
+                let _sent = socket.send_to(frame, to);
             }
         }
     }
 }
 
-/// Returns for each link from where and to whom a farewell of `me` goes.
+fn send_over_lines(spec: &LinkSpec, frame: &[u8]) {
+    let Ok(mut link) = Link::open(spec) else { return };
+    for _ in 0..3 {
+        link.send(frame, clock::now());
+        // What is sent before the line is free again takes the place of what waits for it.
+        let until = clock::now() + LINE_PATIENCE;
+        while let Some(due) = link.poll_timeout().filter(|due| *due < until) {
+            std::thread::sleep(core::time::Duration::from_micros(
+                due.since(clock::now()).as_micros().max(1000),
+            ));
+            link.handle_timeout(clock::now());
+        }
+    }
+}
+
+/// How long a line may take for a farewell.
+const LINE_PATIENCE: Duration = Duration::from_millis(200);
+
+/// Returns for each link how a farewell of `me` goes over it.
 #[must_use]
-pub fn ways(
-    settings: &Settings,
-    me: lifesign_core::node::NodeId,
-) -> Vec<Vec<(SocketAddr, SocketAddr)>> {
-    let of = |link: &crate::settings::Link| {
-        // Over a serial line nobody but the daemon speaks: its device is not shared.
-        let Some(udp) = link.udp() else { return Vec::new() };
-        let Some(own) = udp.address(me) else { return Vec::new() };
-        let others = udp.members.iter().filter(|(member, _)| *member != me);
-        others
-            .map(|(_, address)| (SocketAddr::new(own, 0), SocketAddr::new(*address, udp.port)))
-            .collect()
+pub fn ways(settings: &Settings, me: NodeId) -> Vec<Way> {
+    let of = |link: &crate::settings::Link| match (&link.kind, link.spec(me)) {
+        (LinkKind::Udp(udp), _) => Way::Udp(addresses(udp, me)),
+        (LinkKind::Serial(_), Some(spec)) => Way::Serial(spec),
+        (LinkKind::Serial(_), None) => Way::Udp(Vec::new()),
     };
     settings.links.iter().map(of).collect()
+}
+
+/// Returns from where and to whom a farewell of `me` goes.
+fn addresses(udp: &UdpLinkSettings, me: NodeId) -> Vec<(SocketAddr, SocketAddr)> {
+    let Some(own) = udp.address(me) else { return Vec::new() };
+    let others = udp.members.iter().filter(|(member, _)| *member != me);
+    others
+        .map(|(_, address)| (SocketAddr::new(own, 0), SocketAddr::new(*address, udp.port)))
+        .collect()
 }

@@ -151,13 +151,7 @@ impl Daemon {
             }
         }
         self.look_at_short_promises();
-        let one_way = self.one_way_links();
-        self.alerts
-            .list
-            .retain(|(_, text)| !text.starts_with("one way: ") || one_way.contains(text));
-        for text in one_way {
-            self.alert(text);
-        }
+        self.replace_alerts("one way: ", self.one_way_links());
     }
 
     /// A voter that promises less than groups ask for promises nothing at all.

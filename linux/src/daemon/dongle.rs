@@ -3,7 +3,7 @@
 use lifesign_core::dongle::{
     self, Info, Lock, MAX_MESSAGE_LEN, Reply, Request, Sealed, VERSION, decode, encode, seal,
 };
-use lifesign_core::node::{BootId, LinkId, NodeId};
+use lifesign_core::node::{BootId, ClusterId, LinkId, NodeId};
 use lifesign_core::seal::Keyring;
 use lifesign_core::time::{Duration, Instant};
 
@@ -135,15 +135,11 @@ impl Daemon {
             .iter()
             .flat_map(|dongle| {
                 let name = self.dongle_name(dongle.link);
-                let faults =
-                    faults(dongle, cluster_id(&self.settings.cluster), self.settings.clock_error);
+                let faults = faults(dongle, &Demands::of(&self.settings));
                 faults.into_iter().map(move |fault| format!("{DONGLE}{name}: {fault}"))
             })
             .collect();
-        self.alerts.list.retain(|(_, text)| !text.starts_with(DONGLE) || wrong.contains(text));
-        for text in wrong {
-            self.alert(text);
-        }
+        self.replace_alerts(DONGLE, wrong);
     }
 
     /// Returns when a dongle is asked next.
@@ -172,7 +168,7 @@ impl Daemon {
             starts: info.map(|info| info.starts),
             promises: info.map(|info| info.promises),
             clock_off_percent: dongle.rate.off.map(percent),
-            faults: faults(dongle, cluster_id(&self.settings.cluster), self.settings.clock_error),
+            faults: faults(dongle, &Demands::of(&self.settings)),
         })
     }
 }
@@ -186,12 +182,32 @@ fn percent(millionths: i64) -> f64 {
     if millionths < 0 { -size } else { size }
 }
 
-/// Returns what is wrong with a dongle by what it says of itself, in sentences.
-fn faults(
-    dongle: &Dongle,
-    cluster: lifesign_core::node::ClusterId,
+/// What a cluster demands of its dongle.
+#[derive(Clone, Copy, Debug)]
+struct Demands {
+    cluster: ClusterId,
+    /// By how many millionths its clock may be wrong.
     clock_error: u32,
-) -> Vec<String> {
+    nodes: usize,
+    groups: usize,
+    /// The longest frame, in bytes.
+    frame: usize,
+}
+
+impl Demands {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            cluster: cluster_id(&settings.cluster),
+            clock_error: settings.clock_error,
+            nodes: settings.nodes.len(),
+            groups: settings.groups.len(),
+            frame: settings.longest_frame().max(settings.longest_witness_frame()),
+        }
+    }
+}
+
+/// Returns what is wrong with a dongle by what it says of itself, in sentences.
+fn faults(dongle: &Dongle, demands: &Demands) -> Vec<String> {
     let mut faults = Vec::new();
     let Some((_, info)) = &dongle.said else { return faults };
     if info.version != VERSION {
@@ -205,7 +221,7 @@ fn faults(
             "it is not provisioned, so it passes nothing on: run `lifesign dongle provision`"
                 .to_owned(),
         ),
-        Some((other, _)) if other != cluster => {
+        Some((other, _)) if other != demands.cluster => {
             faults.push("it belongs to another cluster".to_owned());
         }
         Some((_, witness)) if witness != dongle.witness => faults.push(format!(
@@ -215,12 +231,25 @@ fn faults(
         )),
         _ => {}
     }
-    if let Some(off) = dongle.rate.off.filter(|off| off.unsigned_abs() > u64::from(clock_error)) {
+    let (nodes, groups, frame) = info.limits;
+    let room = [nodes.into(), groups.into(), frame.into()];
+    let needed = [demands.nodes, demands.groups, demands.frame];
+    if room.iter().zip(&needed).any(|(room, needed): (&usize, &usize)| room < needed) {
+        let [nodes, groups, frame] = room;
+        faults.push(format!(
+            "it has room for {nodes} nodes, {groups} groups and frames of {frame} bytes, and this \
+             cluster needs {}, {} and {}",
+            demands.nodes, demands.groups, demands.frame
+        ));
+    }
+    if let Some(off) =
+        dongle.rate.off.filter(|off| off.unsigned_abs() > u64::from(demands.clock_error))
+    {
         let direction = if off < 0 { "slow" } else { "fast" };
         faults.push(format!(
             "its clock is {:.2} % {direction} as seen from here, and clock_error covers {:.2} %",
             percent(off).abs(),
-            percent(i64::from(clock_error))
+            percent(i64::from(demands.clock_error))
         ));
     }
     faults
@@ -291,7 +320,8 @@ mod tests {
                 said: Some((at(0), Box::new(info))),
                 rate: Rate { begun: None, off },
             };
-            faults(&dongle, cluster, 10_000).join("; ")
+            let demands = Demands { cluster, clock_error: 10_000, nodes: 2, groups: 3, frame: 130 };
+            faults(&dongle, &demands).join("; ")
         };
         assert_eq!(said(info.clone(), Some(-9000)), "");
         assert_eq!(
@@ -307,6 +337,11 @@ mod tests {
         assert_eq!(
             said(Info { member: Some((stranger, witness)), ..info.clone() }, None),
             "it belongs to another cluster"
+        );
+        assert_eq!(
+            said(Info { limits: (8, 2, 130), ..info.clone() }, None),
+            "it has room for 8 nodes, 2 groups and frames of 130 bytes, and this cluster needs 2, 3 \
+             and 130"
         );
         let new = Info { lock: Lock::Unprovisioned, member: None, version: 9, ..info };
         assert!(said(new, None).contains("version 9"));

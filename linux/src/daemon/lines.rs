@@ -23,10 +23,7 @@ impl Daemon {
                 faults.map(|fault| format!("{PORT}{fault} (link {})", link.name()))
             })
             .collect();
-        self.alerts.list.retain(|(_, text)| !text.starts_with(PORT) || wrong.contains(text));
-        for text in wrong {
-            self.alert(text);
-        }
+        self.replace_alerts(PORT, wrong);
     }
 
     /// Returns what is known of the ports of `link`.

@@ -4,8 +4,10 @@
 //! would count. It is otherwise where the cause is on this node. If no IP link hears anybody and
 //! nobody answers a ping, while a serial line shows that a peer is alive, then clients cannot reach
 //! this node either, and a peer that can be reached should serve. So this node calls itself unable
-//! to serve: it offers its groups, and takes none. A peer in the same state takes none either, so
-//! nothing moves when the network between all of them is what has failed.
+//! to serve: it offers its groups, and takes none. It takes none from the first moment of such a
+//! silence on, long before it offers what it has: so a peer that notices the same failure a little
+//! later does not take what is offered, and nothing moves when the network between all of them is
+//! what has failed.
 
 use lifesign_core::frame::LinkClass;
 use lifesign_core::group::{GroupId, Reason, Role};
@@ -26,7 +28,18 @@ pub(super) struct IpSide {
     seen: Instant,
     /// Since when there have been signs again.
     back_since: Option<Instant>,
-    is_down: bool,
+    state: IpState,
+}
+
+/// How an IP side is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IpState {
+    /// There are signs of it, or nobody else could serve.
+    Works,
+    /// There is no sign of it, not for long enough to be sure: nothing is taken.
+    Silent,
+    /// It has been silent for so long that another node should serve.
+    Down,
 }
 
 /// What this node notices at one moment.
@@ -41,30 +54,35 @@ pub(super) struct Signs {
 impl IpSide {
     /// Begins at `start`, the moment from which silence counts.
     pub(super) const fn new(patience: Duration, start: Instant) -> Self {
-        Self { patience, seen: start, back_since: None, is_down: false }
+        Self { patience, seen: start, back_since: None, state: IpState::Works }
     }
 
     /// Takes note of `signs`.
     ///
     /// | | a sign of IP | none, and a peer on a serial line | none, and nobody there |
     /// |---|---|---|---|
-    /// | up | up | down after the patience | up |
-    /// | down | up after the patience | down | up: nobody else could serve |
+    /// | works | works | silent | works |
+    /// | silent | works | down after the patience | works |
+    /// | down | works after the patience | down | works: nobody else could serve |
     pub(super) fn look(&mut self, signs: Signs, now: Instant) {
         if signs.ip {
             self.seen = self.seen.max(now);
-            let since = *self.back_since.get_or_insert(now);
-            self.is_down &= now.since(since) < self.patience;
-            return;
         }
-        self.back_since = None;
+        self.back_since = if signs.ip { self.back_since.or(Some(now)) } else { None };
+        let is_back = self.back_since.is_some_and(|since| now.since(since) >= self.patience);
         let is_overdue = now.since(self.seen) >= self.patience;
-        self.is_down = signs.serial && (self.is_down || is_overdue);
+        self.state = match (self.state, signs.ip, signs.serial) {
+            (IpState::Works | IpState::Silent, true, _) | (_, false, false) => IpState::Works,
+            (IpState::Works | IpState::Silent, false, true) if is_overdue => IpState::Down,
+            (IpState::Works | IpState::Silent, false, true) => IpState::Silent,
+            (IpState::Down, true, _) if is_back => IpState::Works,
+            (IpState::Down, _, _) => IpState::Down,
+        };
     }
 
-    /// Returns whether it is down.
-    pub(super) const fn is_down(&self) -> bool {
-        self.is_down
+    /// Returns how it is.
+    pub(super) const fn state(&self) -> IpState {
+        self.state
     }
 }
 
@@ -85,27 +103,17 @@ impl Daemon {
     /// Looks whether this node's IP side works, and tells the engine what it can serve.
     pub(super) fn look_at_ip_side(&mut self, now: Instant) {
         let Some(mut side) = self.ip_side else { return };
-        let was_down = side.is_down();
+        let before = side.state();
         side.look(self.signs(now), now);
         self.ip_side = Some(side);
-        if side.is_down() != was_down {
-            for holding in &mut self.groups {
-                holding.keep_until = None;
-            }
-            self.tell_ip_side(now);
+        if side.state() != before {
+            self.tell_ip_side(before, side.state(), now);
         }
-        let is_over = |until: &Instant| now.has_reached(*until);
-        let is_kept_no_more = |at: usize| {
-            self.groups
-                .get(at)
-                .is_some_and(|holding| holding.keep_until.as_ref().is_some_and(is_over))
-        };
-        let over: Vec<usize> = (0..self.groups.len()).filter(|at| is_kept_no_more(*at)).collect();
-        for at in over {
-            if let Some(holding) = self.groups.get_mut(at) {
-                holding.keep_until = None;
+        for at in 0..self.groups.len() {
+            let until = self.groups.get(at).and_then(|holding| holding.keep_until);
+            if until.is_some_and(|until| now.has_reached(until)) {
+                self.set_kept(at, None, now);
             }
-            self.tell_able(at, now);
         }
     }
 
@@ -118,50 +126,71 @@ impl Daemon {
         reason: Reason,
         now: Instant,
     ) {
-        let is_down = self.ip_side.is_some_and(|side| side.is_down());
-        let is_kept = is_down && matches!(role, Role::Holding { offered_until: None, .. });
-        let Some(holding) = self.groups.get_mut(group.index()) else { return };
-        let was_kept = holding.keep_until.is_some();
-        match (is_kept, reason) {
-            (true, Reason::NoTaker) => holding.keep_until = Some(now + KEEP),
-            (true, _) => {}
-            (false, _) => holding.keep_until = None,
-        }
-        if holding.keep_until.is_some() != was_kept {
-            self.tell_able(group.index(), now);
-        }
+        let at = group.index();
+        let is_held = matches!(role, Role::Holding { offered_until: None, .. });
+        let kept = self.groups.get(at).and_then(|holding| holding.keep_until);
+        self.set_kept(
+            at,
+            match (self.ip_state(), reason) {
+                (IpState::Down, Reason::NoTaker) if is_held => Some(now + KEEP),
+                (IpState::Down, _) if is_held => kept,
+                _ => None,
+            },
+            now,
+        );
     }
 
-    /// Returns whether a group's addresses could be reached here.
+    fn set_kept(&mut self, at: usize, until: Option<Instant>, now: Instant) {
+        if let Some(holding) = self.groups.get_mut(at) {
+            holding.keep_until = until;
+        }
+        self.tell_able(at, now);
+    }
+
+    fn ip_state(&self) -> IpState {
+        self.ip_side.map_or(IpState::Works, |side| side.state())
+    }
+
+    /// Returns whether a group's addresses could be reached here: enough to go on with it if it is
+    /// held, enough to take it if not.
     pub(super) fn is_reachable(&self, at: usize) -> bool {
-        let is_down = self.ip_side.is_some_and(|side| side.is_down());
-        let has_addresses =
-            self.settings.groups.get(at).is_some_and(|group| !group.addresses.is_empty());
+        if self.settings.groups.get(at).is_none_or(|group| group.addresses.is_empty()) {
+            return true;
+        }
+        let group = GroupId::all().nth(at).and_then(|group| self.engine.group(group));
+        let is_up = group.is_some_and(|group| group.role().is_up());
         let is_kept = self.groups.get(at).is_some_and(|holding| holding.keep_until.is_some());
-        !(is_down && has_addresses) || is_kept
+        match self.ip_state() {
+            IpState::Works => true,
+            IpState::Silent => is_up,
+            IpState::Down => is_up && is_kept,
+        }
     }
 
-    fn tell_ip_side(&mut self, now: Instant) {
-        match self.ip_side_text(now) {
-            Some(text) => {
-                self.all_clear(IP_SIDE);
+    fn tell_ip_side(&mut self, before: IpState, state: IpState, now: Instant) {
+        match (before, state) {
+            (_, IpState::Down) => {
+                let text = self.ip_side_text(now).unwrap_or_default();
                 self.alert(format!("{text}: it offers its groups and takes none"));
             }
-            None => {
+            (IpState::Down, _) => {
                 self.all_clear(IP_SIDE);
-                self.decided("this node's IP side works again".to_owned());
+                self.decided(format!("{IP_SIDE} works again"));
             }
+            (IpState::Works | IpState::Silent, IpState::Works | IpState::Silent) => {}
         }
         for at in 0..self.groups.len() {
-            self.tell_able(at, now);
+            self.set_kept(at, None, now);
         }
     }
 
     /// Returns in a sentence what is wrong with this node's IP side, or `None` if nothing is.
     pub(super) fn ip_side_text(&self, now: Instant) -> Option<String> {
-        if !self.ip_side?.is_down() {
-            return None;
-        }
+        let state = match self.ip_state() {
+            IpState::Works => return None,
+            IpState::Silent => "silent",
+            IpState::Down => "down",
+        };
         let pings = if self.pinger.targets().is_empty() { "" } else { " and no ping is answered" };
         let heard = self.heard_on(LinkClass::Serial, now);
         let heard: Vec<String> = heard.map(|node| self.settings.name_of(node)).collect();
@@ -171,19 +200,19 @@ impl Daemon {
             [one] => format!(", while {one} is alive on a serial line"),
             all => format!(", while {} are alive on serial lines", list(all)),
         };
-        Some(format!("{IP_SIDE} is down: no IP link hears anybody{pings}{whom}"))
+        Some(format!("{IP_SIDE} is {state}: no IP link hears anybody{pings}{whom}"))
     }
 
     /// Returns what machines are told of this node's IP side.
     pub(super) fn ip_side_report(&self, now: Instant) -> Option<IpSideReport> {
-        let is_down = self.ip_side?.is_down();
+        let works = self.ip_side?.state() == IpState::Works;
         let pings = self.pinger.targets().iter().map(|target| PingReport {
             address: target.ip.to_string(),
             answered_ms: target.answered.map(|at| millis(now.since(at).as_micros())),
             failure: target.failure.map(|errno| errno.desc().to_lowercase()),
         });
         let why = self.ip_side_text(now);
-        Some(IpSideReport { works: !is_down, why, pings: pings.collect() })
+        Some(IpSideReport { works, why, pings: pings.collect() })
     }
 
     fn signs(&self, now: Instant) -> Signs {
@@ -213,11 +242,7 @@ impl Daemon {
 
     /// Tells which peers are heard over one way alone, and when that is over.
     pub(super) fn look_at_redundancy(&mut self) {
-        let lost = self.lost_redundancy();
-        self.alerts.list.retain(|(_, text)| !text.starts_with(REDUNDANCY) || lost.contains(text));
-        for text in lost {
-            self.alert(text);
-        }
+        self.replace_alerts(REDUNDANCY, self.lost_redundancy());
     }
 
     fn lost_redundancy(&self) -> Vec<String> {
@@ -309,14 +334,14 @@ mod tests {
     fn silence_counts_after_the_patience_and_only_where_somebody_else_is_alive() {
         let mut side = IpSide::new(PATIENCE, at(1000));
         pass(&mut side, 0, 1090, signs(false, true));
-        assert!(!side.is_down(), "it has just started");
+        assert_eq!(side.state(), IpState::Silent, "it has just started");
         side.look(signs(false, true), at(1100));
-        assert!(side.is_down());
+        assert_eq!(side.state(), IpState::Down);
         let mut alone = IpSide::new(PATIENCE, at(0));
         pass(&mut alone, 0, 5000, signs(false, false));
-        assert!(!alone.is_down());
+        assert_eq!(alone.state(), IpState::Works);
         side.look(signs(false, false), at(1110));
-        assert!(!side.is_down(), "nobody else could serve");
+        assert_eq!(side.state(), IpState::Works, "nobody else could serve");
     }
 
     #[test]
@@ -326,16 +351,16 @@ mod tests {
         pass(&mut side, 510, 590, signs(false, true));
         pass(&mut side, 600, 600, signs(true, true));
         pass(&mut side, 610, 690, signs(false, true));
-        assert!(!side.is_down());
+        assert_eq!(side.state(), IpState::Silent);
         side.look(signs(false, true), at(700));
-        assert!(side.is_down());
+        assert_eq!(side.state(), IpState::Down);
         pass(&mut side, 710, 800, signs(true, true));
-        assert!(side.is_down(), "back for too short a time");
+        assert_eq!(side.state(), IpState::Down, "back for too short a time");
         pass(&mut side, 810, 810, signs(false, true));
         pass(&mut side, 820, 910, signs(true, true));
-        assert!(side.is_down());
+        assert_eq!(side.state(), IpState::Down);
         side.look(signs(true, true), at(920));
-        assert!(!side.is_down());
+        assert_eq!(side.state(), IpState::Works);
     }
 
     #[test]

@@ -286,6 +286,19 @@ IP side     works, 10.77.0.254 answered 210 ms ago
 }
 
 #[test]
+fn an_ip_side_that_is_down_is_named_once_and_early() {
+    let mut report = wired_day();
+    let why = "this node's IP side is down: no IP link hears anybody".to_owned();
+    report.alerts = vec![Alert { text: format!("{why}: it offers its groups"), since_ms: 9 }];
+    let side = report.ip_side.as_mut().unwrap();
+    (side.works, side.why) = (false, Some(why.clone()));
+    report.peers[0].links[0].heard = false;
+    let (health, said) = judge(&report);
+    assert_eq!(health, Health::Degraded);
+    assert_eq!(said, format!("{why}; link lan to beta is broken"));
+}
+
+#[test]
 fn a_reset_that_is_waited_for_stands_before_the_alerts() {
     let mut report = wired_day();
     report.links[1].dongle.as_mut().unwrap().firmware = None;
