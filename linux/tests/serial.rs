@@ -244,9 +244,11 @@ fn a_forbidden_device_is_said_to_be() {
         if geteuid().is_root() {
             setfsuid(Uid::from_raw(65_534));
         }
-        Terminal::open(&path, 115_200, true).unwrap_err().failure
+        Terminal::open(&path, 115_200, true).unwrap_err()
     };
-    assert_eq!(std::thread::spawn(open).join().unwrap(), Failure::Forbidden);
+    let refused = std::thread::spawn(open).join().unwrap();
+    assert_eq!(refused.failure, Failure::Forbidden);
+    assert_eq!(refused.to_string(), "this user may not open it");
 }
 
 #[test]

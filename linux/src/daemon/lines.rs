@@ -7,6 +7,7 @@ use super::Daemon;
 use crate::link::State;
 use crate::link::serial::diagnosis::Diagnosis;
 use crate::link::serial::port::Port;
+use crate::link::serial::terminal::LowLatency;
 use crate::report::{LineErrorsReport, PortReport};
 
 /// How alerts on ports begin.
@@ -63,6 +64,13 @@ fn report(port: &Port, now: Instant) -> PortReport {
         received: statistics.received,
         relayed: statistics.relayed,
         copies: statistics.copies,
+        returned: statistics.returned,
+        low_latency: match port.low_latency() {
+            Some(LowLatency::On) => Some(true),
+            Some(LowLatency::Off | LowLatency::Refused) => Some(false),
+            Some(LowLatency::Unknown) | None => None,
+        },
+        latency_timer_ms: port.latency_timer_ms(),
         lost: statistics.displaced + statistics.dropped,
         garbage: statistics.garbage.total(),
         line_errors: statistics.line_errors.map(|errors| LineErrorsReport {

@@ -23,6 +23,15 @@ pub struct PortReport {
     pub lost: u64,
     /// What came in and was no message.
     pub garbage: u64,
+    /// Own frames that came back: around a ring, which is harmless, or from a loopback plug.
+    #[serde(default)]
+    pub returned: u64,
+    /// Whether its driver hands on each byte at once, if it has such a mode and the port is open.
+    #[serde(default)]
+    pub low_latency: Option<bool>,
+    /// For how long a USB adapter waits for more bytes, if its driver tells.
+    #[serde(default)]
+    pub latency_timer_ms: Option<u32>,
     /// What the driver counted, if it does.
     pub line_errors: Option<LineErrorsReport>,
     /// How often the device hung up.

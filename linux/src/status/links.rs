@@ -66,7 +66,12 @@ fn described(port: &PortReport) -> String {
         (port.hang_ups, "hang-ups"),
     ];
     let counts = counts.iter().filter(|(count, _)| *count > 0);
-    let counts: Vec<String> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+    let mut counts: Vec<String> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+    match (port.latency_timer_ms, port.low_latency) {
+        (Some(wait), _) if wait > 1 => counts.push(format!("waits {wait} ms for more bytes")),
+        (_, Some(false)) => counts.push("waits for more bytes".to_owned()),
+        _ => {}
+    }
     if counts.is_empty() {
         return format!("{}: {said}", port.device);
     }

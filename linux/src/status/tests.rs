@@ -206,6 +206,9 @@ fn ports() -> Vec<PortReport> {
         received: 8990,
         relayed: 0,
         copies: 0,
+        returned: 0,
+        low_latency: Some(true),
+        latency_timer_ms: None,
         lost: 0,
         garbage: 0,
         line_errors: None,
@@ -216,6 +219,7 @@ fn ports() -> Vec<PortReport> {
         device: "/dev/ttyS1".to_owned(),
         diagnosis: Some("own frames come back: a loopback plug, or both ends are here".to_owned()),
         garbage: 12,
+        latency_timer_ms: Some(16),
         line_errors: Some(LineErrorsReport { framing: 3, parity: 0, overruns: 1, breaks: 0 }),
         ..port.clone()
     };
@@ -275,7 +279,7 @@ lan   eth0                5475210    5474988        0         0  up
 wire  serial 115200          9000       8990        0         0  up
     /dev/serial/by-id/usb-FTDI_FT232R_USB_UART_A10K-if00-port0: good
     /dev/ttyS1: own frames come back: a loopback plug, or both ends are here (12
-    damaged, 3 framing errors, 1 overruns)
+    damaged, 3 framing errors, 1 overruns, waits 16 ms for more bytes)
     /dev/ttyUSB0: down: no such device (1 hang-ups)
     dongle quorum: promises, up 3 days 4 h, firmware 0.1.0 on stm32f405
 

@@ -142,7 +142,7 @@ impl Recent {
         } else {
             Counts::default()
         };
-        let is_there = |sign| recent.of(sign) > 0;
+        let is_there = |sign| recent.of(sign) > if sign == Sign::Damage { STRAY } else { 0 };
         if is_there(Sign::Good) {
             let is_noisy = recent.of(Sign::Damage).saturating_mul(10) > recent.of(Sign::Good);
             return if is_noisy { Diagnosis::Noisy } else { Diagnosis::Good };
@@ -158,7 +158,7 @@ impl Recent {
             (Sign::Damage, Diagnosis::Noise),
         ];
         let found = others.into_iter().find(|(sign, _)| is_there(*sign));
-        let is_babble = recent.bytes > STRAY;
+        let is_babble = recent.bytes > STRAY_BYTES;
         found.map_or(if is_babble { Diagnosis::Noise } else { Diagnosis::Silent }, |(_, what)| what)
     }
 }
@@ -166,8 +166,9 @@ impl Recent {
 /// How far back a diagnosis looks: longer than any sensible heartbeat interval.
 const WINDOW: Duration = Duration::from_millis(3000);
 
-/// So many bytes may come from a plug that is being pushed in.
-const STRAY: u32 = 16;
+/// So many bytes, and so much damage, may come from a plug that is being pushed in.
+const STRAY_BYTES: u32 = 16;
+const STRAY: u32 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -187,7 +188,7 @@ mod tests {
         ];
         for (sign, diagnosis) in cases {
             let mut recent = Recent::default();
-            recent.sign(sign, at(10_000));
+            (0..3).for_each(|_| recent.sign(sign, at(10_000)));
             assert_eq!(recent.diagnosis(at(10_001)), diagnosis);
             // A frame of another member shows that the cable leads where it should.
             recent.sign(Sign::Good, at(10_002));
@@ -226,6 +227,7 @@ mod tests {
     fn bytes_without_an_end_are_noise_and_a_few_are_nothing() {
         let mut recent = Recent::default();
         recent.bytes(16, at(5));
+        (0..2).for_each(|_| recent.sign(Sign::Damage, at(5)));
         assert_eq!(recent.diagnosis(at(5)), Diagnosis::Silent);
         recent.bytes(1, at(6));
         assert_eq!(recent.diagnosis(at(6)), Diagnosis::Noise);

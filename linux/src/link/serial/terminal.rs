@@ -80,6 +80,7 @@ impl fmt::Display for Refused {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.failure {
             Failure::Other => formatter.write_str(self.errno.desc()),
+            Failure::Forbidden => formatter.write_str("this user may not open it"),
             failure => failure.fmt(formatter),
         }
     }
