@@ -27,6 +27,7 @@ use self::grammar::{
 use crate::check::witness::WitnessCheck;
 use crate::check::{Check, expected};
 use crate::daemon::{self, StartError};
+use crate::demo::stage::Arbiter;
 use crate::demo::{self, DemoError};
 use crate::keygen::{self, Task};
 use crate::operate::{self, Answer, Move};
@@ -144,10 +145,11 @@ fn this_node(settings: &Settings, name: Option<&str>) -> Result<Option<NodeId>, 
 }
 
 fn show(args: DemoArgs) -> ExitCode {
-    let DemoArgs { json, scenes, unprivileged } = args;
-    match demo::run(&demo::Options { json, unprivileged, scenes }) {
+    let DemoArgs { json, scenes, unprivileged, dongle } = args;
+    let arbiter = if dongle { Arbiter::Dongle } else { Arbiter::QuorumServer };
+    match demo::run(&demo::Options { json, unprivileged, scenes, arbiter }) {
         Ok(status) => ExitCode::from(status),
-        Err(error @ DemoError::NoScene(_)) => bad(&error.to_string()),
+        Err(error @ DemoError::NoScene { .. }) => bad(&error.to_string()),
         Err(error) => fail(&error.to_string()),
     }
 }

@@ -8,7 +8,7 @@
 //!   the thread that does all three;
 //! - [`machine`] is one server with namespaces of its own, [`lab`] connects several to the switch,
 //!   and [`cluster`] runs daemons on them;
-//! - [`emulator`] runs the dongle's real firmware in QEMU, for tests as well;
+//! - [`dongle`] is the witness on a serial line instead, whose firmware [`emulator`] runs;
 //! - [`client`] asks the service each millisecond, by the time of [`stopwatch`];
 //! - [`stage`] sets up the demonstration, [`scene`] plays it, [`picture`] and [`show`] show it.
 //!
@@ -20,6 +20,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod dongle;
 pub mod emulator;
 pub mod fabric;
 pub mod lab;
@@ -47,7 +48,7 @@ use nix::unistd::mkdtemp;
 use crate::namespace::{self, Users};
 use scene::{Outcome, Scene};
 use show::Show;
-use stage::{Stage, StageError};
+use stage::{Arbiter, Stage, StageError};
 
 /// What to demonstrate, and how.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +57,8 @@ pub struct Options {
     pub json: bool,
     /// Use a user namespace even where the caller's privilege would do without.
     pub unprivileged: bool,
+    /// Who decides when the servers do not hear each other.
+    pub arbiter: Arbiter,
     /// Play only these scenes, by their names; all if there are none.
     pub scenes: Vec<String>,
 }
@@ -67,7 +70,7 @@ pub struct Options {
 /// # Errors
 /// [`DemoError`] with the step that failed, before or between the scenes.
 pub fn run(options: &Options) -> Result<u8, DemoError> {
-    let scenes = choose(&options.scenes)?;
+    let scenes = choose(&options.scenes, options.arbiter)?;
     match std::env::var(machine::ROLE).ok().as_deref() {
         Some(machine::FIRST_PROCESS) => {
             machine::serve_as_first_process().map(|()| 0).map_err(DemoError::Start)
@@ -78,12 +81,14 @@ pub fn run(options: &Options) -> Result<u8, DemoError> {
 }
 
 /// Returns the scenes of these names in the order in which they play.
-fn choose(names: &[String]) -> Result<Vec<Scene>, DemoError> {
-    for name in names {
-        Scene::from_name(name).ok_or_else(|| DemoError::NoScene(name.clone()))?;
+fn choose(names: &[String], arbiter: Arbiter) -> Result<Vec<Scene>, DemoError> {
+    let all = Scene::all(arbiter);
+    let is_one = |name: &&String| all.iter().any(|scene| scene.name() == *name);
+    if let Some(name) = names.iter().find(|name| !is_one(name)) {
+        return Err(DemoError::NoScene { name: name.clone(), arbiter });
     }
     let wanted = |scene: &Scene| names.is_empty() || names.iter().any(|name| name == scene.name());
-    Ok(Scene::ALL.into_iter().filter(wanted).collect())
+    Ok(all.iter().copied().filter(wanted).collect())
 }
 
 /// Is the outer process: starts the inner one and waits for it.
@@ -146,7 +151,8 @@ fn play(options: &Options, scenes: &[Scene]) -> Result<u8, DemoError> {
     let directory = settle_in().map_err(DemoError::Start)?;
     let show = Show::for_standard_output(options.json);
     let program = std::env::current_exe().map_err(DemoError::Start)?;
-    let mut stage = Stage::set(&program, &directory, show).map_err(DemoError::Stage)?;
+    let mut stage =
+        Stage::set(&program, &directory, show, options.arbiter).map_err(DemoError::Stage)?;
     let mut outcomes = Vec::new();
     for &scene in scenes {
         let outcome = scene.play(&mut stage);
@@ -197,7 +203,12 @@ const JOURNALS: &str = "LIFESIGN_DEMO_JOURNALS";
 #[derive(Debug)]
 pub enum DemoError {
     /// No scene has this name.
-    NoScene(String),
+    NoScene {
+        /// The name.
+        name: String,
+        /// Among whose scenes there is none.
+        arbiter: Arbiter,
+    },
     /// A process, a directory or a namespace was refused.
     Start(io::Error),
     /// The kernel gives this user no namespaces.
@@ -216,8 +227,10 @@ pub enum DemoError {
 impl fmt::Display for DemoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoScene(name) => {
-                let names = Scene::ALL.map(Scene::name).join(", ");
+            Self::NoScene { name, arbiter } => {
+                let names: Vec<&str> =
+                    Scene::all(*arbiter).iter().map(|scene| scene.name()).collect();
+                let names = names.join(", ");
                 write!(f, "no scene is named {name}; there are {names}")
             }
             Self::Start(error) => write!(f, "start the demonstration: {error}"),
@@ -239,10 +252,17 @@ mod tests {
 
     #[test]
     fn all_scenes_play_unless_some_are_named() {
-        assert_eq!(choose(&[]).unwrap(), Scene::ALL);
-        let named = choose(&["link-cut".to_owned(), "switchover".to_owned()]).unwrap();
+        let chosen = |names: &[&str], arbiter| {
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            choose(&names, arbiter)
+        };
+        let server = Arbiter::QuorumServer;
+        assert_eq!(chosen(&[], server).unwrap(), Scene::all(server));
+        let named = chosen(&["link-cut", "switchover"], server).unwrap();
         assert_eq!(named, [Scene::Switchover, Scene::LinkCut]);
-        let error = choose(&["flood".to_owned()]).unwrap_err().to_string();
+        let error = chosen(&["flood"], server).unwrap_err().to_string();
         assert!(error.contains("flood") && error.contains("switchover"), "{error}");
+        let error = chosen(&["link-cut"], Arbiter::Dongle).unwrap_err().to_string();
+        assert!(error.contains("link-cut") && error.contains("machine-frozen"), "{error}");
     }
 }

@@ -100,8 +100,9 @@ pub(super) enum Command {
     /// Show on this machine alone what happens to an address when servers fail
     ///
     /// Builds two servers, a witness, a switch and a client in namespaces, runs the real daemons
-    /// there and hurts them in several ways. Needs neither root nor settings, and leaves nothing
-    /// behind. Exit status 0 means that every promise was kept.
+    /// there and hurts them in several ways. With --dongle the witness is a dongle on serial lines.
+    /// Needs neither root nor settings, and leaves nothing behind. Exit status 0 means that every
+    /// promise was kept.
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),
     /// Print a completion script for a shell
@@ -164,6 +165,7 @@ const DEMO_EXAMPLES: &str = "\
 Examples:
   lifesign demo
   lifesign demo --json
+  lifesign demo --dongle
   lifesign demo --scene switchover --scene server-crashed";
 
 const MANUAL_EXAMPLE: &str = "\
@@ -241,6 +243,12 @@ pub(super) struct MoveArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
+    /// Wire the servers to a dongle in place of a quorum server
+    ///
+    /// The dongle is the real firmware in QEMU if `qemu-system-arm` is installed and
+    /// `firmware/build` has made the image; else it is the firmware's emulation on this machine.
+    #[arg(long)]
+    pub(super) dongle: bool,
     /// Print nothing but what was measured, in JSON
     #[arg(long)]
     pub(super) json: bool,

@@ -177,13 +177,21 @@ impl Cluster {
         &self.directory
     }
 
+    /// Returns the lifesign program.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Returns the path of the control socket of `name`.
     #[must_use]
     pub fn control(&self, name: &str) -> PathBuf {
         self.directory.join(format!("{name}.control"))
     }
 
-    fn journal_path(&self, name: &str) -> PathBuf {
+    /// Returns the file with what the daemons of `name` wrote.
+    #[must_use]
+    pub fn journal_path(&self, name: &str) -> PathBuf {
         self.directory.join(format!("{name}.journal"))
     }
 }

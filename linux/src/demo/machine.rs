@@ -112,6 +112,18 @@ impl Machine {
         drop(life.thread.join());
     }
 
+    /// Stops everything on the machine by SIGSTOP, as if its processors stood still.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn freeze(&self) -> io::Result<()> {
+        for id in self.process_ids()? {
+            // One that has ended meanwhile stands still as well.
+            let _ended = kill(Pid::from_raw(id), Signal::SIGSTOP);
+        }
+        Ok(())
+    }
+
     /// Starts `command` on the machine.
     ///
     /// # Errors

@@ -10,10 +10,10 @@ use std::io::{self, Write};
 pub struct View {
     /// The two servers, left and right.
     pub servers: [MachineView; 2],
-    /// The quorum server.
-    pub witness: MachineView,
-    /// The service address.
-    pub address: String,
+    /// The quorum server, or the dongle.
+    pub arbiter: MachineView,
+    /// With a dongle: whose reset line is active.
+    pub lines: Option<[bool; 2]>,
     /// Whether nothing passes between the servers.
     pub cut: bool,
     /// Whether the client is being answered.
@@ -35,8 +35,8 @@ pub struct MachineView {
     pub health: Health,
     /// Whether its cable is pulled.
     pub unplugged: bool,
-    /// Whether it is seen to answer for the service address.
-    pub holds: bool,
+    /// The service addresses for which it is seen to answer.
+    pub held: String,
 }
 
 /// How a daemon is.
@@ -149,6 +149,15 @@ impl Picture {
     }
 }
 
+/// Returns addresses in few characters: of all but the first the last part only.
+#[must_use]
+pub fn shortened(addresses: &[&str]) -> String {
+    let last = |address: &&str| address.rsplit_once('.').map(|(_, last)| format!(" .{last}"));
+    let mut text = addresses.first().copied().unwrap_or_default().to_owned();
+    text.extend(addresses.iter().skip(1).filter_map(last));
+    text
+}
+
 /// Returns the picture of `view`.
 #[must_use]
 pub fn draw(view: &View) -> Picture {
@@ -157,28 +166,16 @@ pub fn draw(view: &View) -> Picture {
     picture.put(0, 2, &view.scene, Look::Plain);
     picture.put(0, WIDTH - seconds.chars().count() - 2, &seconds, Look::Faint);
     for (server, column) in view.servers.iter().zip([LEFT, RIGHT]) {
-        draw_server(&mut picture, server, column, &view.address);
+        draw_server(&mut picture, server, column);
     }
-    let middle = if view.cut { "─ ╳ ─" } else { "─────" };
-    let look = if view.cut { Look::Bad } else { Look::Plain };
-    let (from, to) = (LEFT + BOX_WIDTH / 2, RIGHT + BOX_WIDTH / 2);
-    picture.put(TRUNK, from, &format!("└{}┘", "─".repeat(to - from - 1)), Look::Plain);
-    picture.put(TRUNK, SWITCH, " switch ", Look::Faint);
-    if view.cut {
-        picture.put(TRUNK, SWITCH - 7, middle, look);
-        picture.put(TRUNK, SWITCH + 10, middle, look);
+    draw_trunk(&mut picture, view.cut);
+    match view.lines {
+        None => draw_witness(&mut picture, &view.arbiter),
+        Some(lines) => draw_dongle(&mut picture, &view.arbiter, lines),
     }
-    let (witness, client) = (LOWER_LEFT + BOX_WIDTH / 2, LOWER_RIGHT + BOX_WIDTH / 2);
-    picture.put(TRUNK, witness, "┬", Look::Plain);
+    let client = LOWER_RIGHT + BOX_WIDTH / 2;
     picture.put(TRUNK, client, "┬", Look::Plain);
-    draw_cable(&mut picture, TRUNK + 1, witness, view.witness.unplugged);
     draw_cable(&mut picture, TRUNK + 1, client, false);
-    let lines = [
-        (view.witness.name.as_str(), Look::Plain),
-        ("witness", Look::Faint),
-        (view.witness.health.word(), look_of(view.witness.health)),
-    ];
-    picture.put_box(TRUNK + 2, LOWER_LEFT, lines);
     let (answer, look) =
         if view.answered { ("answered", Look::Good) } else { ("no answer", Look::Bad) };
     let lines = [("client", Look::Plain), ("1000 asks a second", Look::Faint), (answer, look)];
@@ -187,12 +184,51 @@ pub fn draw(view: &View) -> Picture {
     picture
 }
 
-fn draw_server(picture: &mut Picture, server: &MachineView, column: usize, address: &str) {
-    let held = if server.holds { address } else { "" };
+fn draw_trunk(picture: &mut Picture, is_cut: bool) {
+    let (from, to) = (LEFT + BOX_WIDTH / 2, RIGHT + BOX_WIDTH / 2);
+    picture.put(TRUNK, from, &format!("└{}┘", "─".repeat(to - from - 1)), Look::Plain);
+    picture.put(TRUNK, SWITCH, " switch ", Look::Faint);
+    if is_cut {
+        picture.put(TRUNK, SWITCH - 7, "─ ╳ ─", Look::Bad);
+        picture.put(TRUNK, SWITCH + 10, "─ ╳ ─", Look::Bad);
+    }
+}
+
+/// Draws the quorum server below the switch.
+fn draw_witness(picture: &mut Picture, witness: &MachineView) {
+    let column = LOWER_LEFT + BOX_WIDTH / 2;
+    picture.put(TRUNK, column, "┬", Look::Plain);
+    draw_cable(picture, TRUNK + 1, column, witness.unplugged);
+    let lines = [
+        (witness.name.as_str(), Look::Plain),
+        ("witness", Look::Faint),
+        (witness.health.word(), look_of(witness.health)),
+    ];
+    picture.put_box(TRUNK + 2, LOWER_LEFT, lines);
+}
+
+/// Draws the dongle between the servers, with its serial lines, and whom it resets.
+fn draw_dongle(picture: &mut Picture, dongle: &MachineView, resets: [bool; 2]) {
+    let resetting = resets.contains(&true);
+    let (word, look) = if resetting {
+        ("resets", Look::Bad)
+    } else {
+        (dongle.health.word(), look_of(dongle.health))
+    };
+    let lines =
+        [(dongle.name.as_str(), Look::Plain), ("relay and witness", Look::Faint), (word, look)];
+    picture.put_box(UPPER, MIDDLE, lines);
+    for (column, is_active) in [LEFT + BOX_WIDTH, MIDDLE + BOX_WIDTH].into_iter().zip(resets) {
+        let (wire, look) = if is_active { ("!!", Look::Bad) } else { ("══", Look::Plain) };
+        picture.put(UPPER + 2, column, wire, look);
+    }
+}
+
+fn draw_server(picture: &mut Picture, server: &MachineView, column: usize) {
     let lines = [
         (server.name.as_str(), Look::Plain),
         (server.health.word(), look_of(server.health)),
-        (held, Look::Good),
+        (server.held.as_str(), Look::Good),
     ];
     picture.put_box(UPPER, column, lines);
     draw_cable(picture, UPPER + 5, column + BOX_WIDTH / 2, server.unplugged);
@@ -241,6 +277,7 @@ const WIDTH: usize = 78;
 const HEIGHT: usize = 17;
 const BOX_WIDTH: usize = 22;
 const LEFT: usize = 4;
+const MIDDLE: usize = 28;
 const RIGHT: usize = 52;
 const SWITCH: usize = 35;
 const LOWER_LEFT: usize = 16;
@@ -255,9 +292,11 @@ mod tests {
     fn view() -> View {
         let machine = |name: &str| MachineView { name: name.to_owned(), ..MachineView::default() };
         View {
-            servers: [MachineView { holds: true, ..machine("alpha") }, machine("beta")],
-            witness: machine("quorum"),
-            address: "10.77.0.100".to_owned(),
+            servers: [
+                MachineView { held: "10.77.0.100".to_owned(), ..machine("alpha") },
+                machine("beta"),
+            ],
+            arbiter: machine("quorum"),
             answered: true,
             scene: "everything is up".to_owned(),
             result: "no outage so far".to_owned(),
@@ -291,11 +330,39 @@ mod tests {
     }
 
     #[test]
+    fn a_dongle_has_a_line_to_each_server() {
+        let mut view = view();
+        view.arbiter.name = "dongle".to_owned();
+        view.servers[0].held = shortened(&["10.77.0.100", "10.77.0.101"]);
+        view.lines = Some([false, true]);
+        let expected =
+            "  everything is up                                                    12.3 s
+
+    ┌────────────────────┐  ┌────────────────────┐  ┌────────────────────┐
+    │ alpha              │  │ dongle             │  │ beta               │
+    │ running            │══│ relay and witness  │!!│ running            │
+    │ 10.77.0.100 .101   │  │ resets             │  │                    │
+    └────────────────────┘  └────────────────────┘  └────────────────────┘
+               │                                               │
+               └─────────────────── switch ────────┬───────────┘
+                                                   │
+                                        ┌────────────────────┐
+                                        │ client             │
+                                        │ 1000 asks a second │
+                                        │ answered           │
+                                        └────────────────────┘
+
+  no outage so far
+";
+        assert_eq!(draw(&view).plain(), expected);
+    }
+
+    #[test]
     fn what_is_wrong_is_seen() {
         let mut view = view();
         view.servers[0].health = Health::Off;
         view.servers[0].unplugged = true;
-        view.witness.health = Health::Dead;
+        view.arbiter.health = Health::Dead;
         view.cut = true;
         view.answered = false;
         let text = draw(&view).plain();

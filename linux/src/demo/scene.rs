@@ -4,14 +4,19 @@
 //! until the service is settled, repairs what it broke and waits until all is ready again. What is
 //! measured covers all of that: coming back must not hurt either.
 
+mod observation;
+mod outcome;
+
 use std::io;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use serde::Serialize;
 
-use super::client::PERIOD_US;
-use super::stage::{Bounds, SERVERS, Stage, WITNESS};
+use self::observation::Observation;
+pub use self::outcome::Outcome;
+pub(super) use self::outcome::milliseconds;
+use super::dongle::{Dongle, PULSE_MS};
+use super::stage::{Arbiter, Bounds, SERVERS, Stage};
 
 /// A thing that happens to the servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,20 +37,44 @@ pub enum Scene {
     WitnessStopped,
     /// The witness is started again.
     WitnessBack,
+    /// Nothing passes between the servers on any network; the dongle's lines are left.
+    NetworksCut,
+    /// The servers hear each other on all networks again.
+    NetworksHealed,
+    /// Both serial lines are cut; the networks are left.
+    LinesCut,
+    /// The serial lines carry again.
+    LinesHealed,
+    /// Everything on the holder of what needs fencing is stopped by SIGSTOP.
+    MachineFrozen,
 }
 
 impl Scene {
-    /// All scenes in the order in which they play: the last four repair each other's harm.
-    pub const ALL: [Self; 8] = [
-        Self::Switchover,
-        Self::DaemonKilled,
-        Self::DaemonFrozen,
-        Self::ServerCrashed,
-        Self::LinkCut,
-        Self::LinkHealed,
-        Self::WitnessStopped,
-        Self::WitnessBack,
-    ];
+    /// Returns all scenes with `arbiter` in the order in which they play: of a pair, the second
+    /// repairs the harm of the first.
+    #[must_use]
+    pub const fn all(arbiter: Arbiter) -> &'static [Self] {
+        match arbiter {
+            Arbiter::QuorumServer => &[
+                Self::Switchover,
+                Self::DaemonKilled,
+                Self::DaemonFrozen,
+                Self::ServerCrashed,
+                Self::LinkCut,
+                Self::LinkHealed,
+                Self::WitnessStopped,
+                Self::WitnessBack,
+            ],
+            Arbiter::Dongle => &[
+                Self::NetworksCut,
+                Self::NetworksHealed,
+                Self::LinesCut,
+                Self::LinesHealed,
+                Self::ServerCrashed,
+                Self::MachineFrozen,
+            ],
+        }
+    }
 
     /// Returns the scene's name in results and on the command line.
     #[must_use]
@@ -59,13 +88,20 @@ impl Scene {
             Self::LinkHealed => "link-healed",
             Self::WitnessStopped => "witness-stopped",
             Self::WitnessBack => "witness-back",
+            Self::NetworksCut => "networks-cut",
+            Self::NetworksHealed => "networks-healed",
+            Self::LinesCut => "lines-cut",
+            Self::LinesHealed => "lines-healed",
+            Self::MachineFrozen => "machine-frozen",
         }
     }
 
-    /// Returns the scene of this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|scene| scene.name() == name)
+    /// Returns the group whose holder is hurt: the first, or the one that needs fencing.
+    const fn group(self) -> usize {
+        match self {
+            Self::MachineFrozen => 1,
+            _ => 0,
+        }
     }
 
     /// Returns what happens, with the holder and the other server.
@@ -80,6 +116,11 @@ impl Scene {
             Self::LinkHealed => "the link between the servers is back".to_owned(),
             Self::WitnessStopped => "the witness stops".to_owned(),
             Self::WitnessBack => "the witness is back".to_owned(),
+            Self::NetworksCut => "every network between the servers is cut".to_owned(),
+            Self::NetworksHealed => "the networks between the servers are back".to_owned(),
+            Self::LinesCut => "both serial lines are cut".to_owned(),
+            Self::LinesHealed => "the serial lines are back".to_owned(),
+            Self::MachineFrozen => format!("everything on {holder} is frozen"),
         }
     }
 
@@ -90,9 +131,15 @@ impl Scene {
             Self::Switchover => bounds.switchover_ms,
             Self::DaemonKilled => bounds.daemon_killed_ms,
             Self::DaemonFrozen | Self::ServerCrashed => bounds.crash_ms,
-            Self::LinkCut | Self::LinkHealed | Self::WitnessStopped | Self::WitnessBack => {
-                bounds.unaffected_ms
-            }
+            Self::MachineFrozen => bounds.crash_ms + FENCING_MS,
+            Self::LinkCut
+            | Self::LinkHealed
+            | Self::WitnessStopped
+            | Self::WitnessBack
+            | Self::NetworksCut
+            | Self::NetworksHealed
+            | Self::LinesCut
+            | Self::LinesHealed => bounds.unaffected_ms,
         }
     }
 
@@ -101,21 +148,28 @@ impl Scene {
     /// # Errors
     /// What kept the scene from being played; a service that stays away is an outcome.
     pub fn play(self, stage: &mut Stage) -> io::Result<Outcome> {
-        let holder = stage.holder().unwrap_or(SERVERS[0]);
+        let group = self.group();
+        let holder = stage.holder(group).unwrap_or(SERVERS[0]);
         let other = Stage::other(holder);
+        if self == Self::MachineFrozen {
+            stage.await_line_rested();
+        }
         let begun_us = stage.now_us();
         stage.announce(&self.title(holder, other));
         self.harm(stage, holder, other)?;
         let mut settled = stage.await_settled();
+        let observation = Observation::of(self, stage, holder, begun_us);
         let repaired = self.repair(stage, holder)?;
         if repaired {
             settled &= stage.await_ready();
         }
         let (judged_us, now_us) = stage.take_judged_us();
-        let outage_us = stage.log().longest_outage_us(begun_us, now_us);
-        let two_holders_us = stage.cluster().lab().two_holders_us(0, judged_us, now_us);
-        let bound_ms = self.bound_ms(stage.bounds());
-        let outcome = Outcome::new(self, [outage_us, two_holders_us], bound_ms, settled);
+        let outage_us = stage.log(group).longest_outage_us(begun_us, now_us);
+        let two_holders_us = stage.two_holders_us(judged_us, now_us);
+        let bound_ms = self.bound_ms(stage.bounds(group));
+        let is_well = settled && observation.is_expected;
+        let outcome = Outcome::new(self, [outage_us, two_holders_us], bound_ms, is_well)
+            .with_observed(observation.told);
         stage.report(&outcome.to_string());
         Ok(outcome)
     }
@@ -148,12 +202,25 @@ impl Scene {
                 stage.cluster().lab().cut(SERVERS[0], SERVERS[1]);
                 stage.pause(OBSERVED_MS);
             }
-            Self::LinkHealed => stage.cluster().lab().heal(),
+            Self::NetworksCut => {
+                stage.cluster().lab().cut(SERVERS[0], SERVERS[1]);
+                stage.pause(CUT_MS);
+            }
+            Self::LinkHealed | Self::NetworksHealed => stage.cluster().lab().heal(),
             Self::WitnessStopped => {
-                stage.cluster().stop(WITNESS, STOP_LIMIT)?;
+                stage.cluster().stop(Arbiter::QuorumServer.name(), STOP_LIMIT)?;
                 stage.pause(OBSERVED_MS);
             }
             Self::WitnessBack => stage.start_witness()?,
+            Self::LinesCut => {
+                stage.dongle().into_iter().for_each(Dongle::cut_lines);
+                stage.pause(CUT_MS);
+            }
+            Self::LinesHealed => stage.dongle().into_iter().for_each(Dongle::heal_lines),
+            Self::MachineFrozen => {
+                stage.cluster_mut().lab_mut().machine(holder).freeze()?;
+                stage.pause(OBSERVED_MS);
+            }
         }
         Ok(())
     }
@@ -164,101 +231,54 @@ impl Scene {
             Self::DaemonKilled => stage.start_node(holder)?,
             Self::ServerCrashed => {
                 stage.cluster().lab().set_cables(holder, true);
-                stage.start_node(holder)?;
+                // A dongle may have reset it, and so started it, before.
+                if !stage.cluster().is_running(holder) {
+                    stage.start_node(holder)?;
+                }
             }
-            Self::Switchover | Self::DaemonFrozen | Self::LinkHealed | Self::WitnessBack => {}
-            Self::LinkCut | Self::WitnessStopped => return Ok(false),
+            Self::Switchover
+            | Self::DaemonFrozen
+            | Self::LinkHealed
+            | Self::WitnessBack
+            | Self::NetworksHealed
+            | Self::LinesHealed
+            | Self::MachineFrozen => {}
+            Self::LinkCut | Self::WitnessStopped | Self::NetworksCut | Self::LinesCut => {
+                return Ok(false);
+            }
         }
         Ok(true)
-    }
-}
-
-/// What was measured in a scene.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Outcome {
-    /// The scene's name.
-    pub scene: &'static str,
-    /// The longest time without an answer, in milliseconds.
-    pub outage_ms: f64,
-    /// For how long two servers answered, in milliseconds.
-    pub two_holders_ms: f64,
-    /// What was promised for the outage, in milliseconds.
-    pub bound_ms: f64,
-    /// Whether both promises were kept and the service was there at the end.
-    pub kept: bool,
-}
-
-impl Outcome {
-    /// Returns the outcome of `scene` from `measured_us`: the longest outage and two holders.
-    ///
-    /// A client that asks once in a period sees up to one period more than there was.
-    fn new(scene: Scene, measured_us: [u64; 2], bound_ms: f64, settled: bool) -> Self {
-        let [outage_ms, two_holders_ms] = measured_us.map(milliseconds);
-        let in_time = outage_ms <= bound_ms + milliseconds(PERIOD_US);
-        Self {
-            scene: scene.name(),
-            outage_ms,
-            two_holders_ms,
-            bound_ms,
-            kept: settled && in_time && measured_us[1] == 0,
-        }
-    }
-}
-
-impl std::fmt::Display for Outcome {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let verdict = if self.kept { "kept" } else { "NOT KEPT" };
-        write!(
-            f,
-            "{}: outage {:.1} of {:.1} ms, two holders {:.1} ms: {verdict}",
-            self.scene, self.outage_ms, self.bound_ms, self.two_holders_ms
-        )
     }
 }
 
 /// How long a scene is watched before its end is awaited, in milliseconds.
 const OBSERVED_MS: u64 = 1_000;
 
+/// How long all networks or lines are cut: several times as long as it takes to lose a peer.
+const CUT_MS: u64 = 3_000;
+
 /// How long the daemon is frozen, in milliseconds.
 const FROZEN_MS: u64 = 5_000;
 
+/// What fencing adds to the failover of a group that needs it, in milliseconds: the pulse, and the
+/// two steps that ask for it, some of them refused or lost.
+const FENCING_MS: f64 = PULSE_MS + 500.0;
+
 /// How long an orderly stop may take.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
-
-/// Returns microseconds as milliseconds.
-#[expect(clippy::cast_precision_loss, reason = "times are far below 2^53 microseconds")]
-pub(super) fn milliseconds(us: u64) -> f64 {
-    us as f64 / 1_000.0
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_lead_back_to_their_scenes() {
-        for scene in Scene::ALL {
-            assert_eq!(Scene::from_name(scene.name()), Some(scene));
+    fn no_two_scenes_have_one_name() {
+        for arbiter in [Arbiter::QuorumServer, Arbiter::Dongle] {
+            let mut names: Vec<&str> = Scene::all(arbiter).iter().map(|it| it.name()).collect();
+            let count = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count);
         }
-        assert_eq!(Scene::from_name("flood"), None);
-    }
-
-    #[test]
-    fn a_promise_is_kept_within_the_clients_resolution() {
-        let kept = |outage_us, two_us, settled| {
-            Outcome::new(Scene::Switchover, [outage_us, two_us], 2.0, settled).kept
-        };
-        assert!(kept(3_000, 0, true));
-        assert!(!kept(3_001, 0, true));
-        assert!(!kept(1_000, 1, true));
-        assert!(!kept(1_000, 0, false));
-    }
-
-    #[test]
-    fn an_outcome_in_json_has_the_agreed_fields() {
-        let outcome = Outcome::new(Scene::LinkCut, [1_250, 0], 5.0, true);
-        let text = serde_json::to_string(&outcome).unwrap();
-        let expected = r#"{"scene":"link-cut","outage_ms":1.25,"two_holders_ms":0.0,"bound_ms":5.0,"kept":true}"#;
-        assert_eq!(text, expected);
     }
 }

@@ -77,6 +77,9 @@ fn table(outcomes: &[Outcome]) -> String {
             outcome.bound_ms,
             if outcome.kept { "yes" } else { "NO" },
         );
+        for told in &outcome.observed {
+            text += &format!("    {told}\n");
+        }
     }
     text
 }
@@ -99,9 +102,11 @@ mod tests {
             two_holders_ms: 0.0,
             bound_ms: 60.0,
             kept,
+            observed: if kept { vec!["a cat was seen".to_owned()] } else { Vec::new() },
         };
         let expected = "scene                  longest outage  two holders     promised  kept
 switchover                     1.2 ms       0.0 ms      60.0 ms  yes
+    a cat was seen
 server crashed                 1.2 ms       0.0 ms      60.0 ms  NO
 ";
         assert_eq!(

@@ -1,9 +1,12 @@
-//! The stage on which the scenes play: two servers, a witness and a client, with real daemons.
+//! The stage on which the scenes play: two servers, an arbiter and a client, with real daemons.
 
 mod answer;
+mod arbiter;
+mod error;
 mod example;
+mod power;
+mod sight;
 
-use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -14,26 +17,30 @@ use nix::sys::signal::Signal;
 
 pub use self::answer::Bounds;
 use self::answer::{is_complete, read_bounds};
-use self::example::{CALM, KEY, PACE, SETTINGS, TIMING, WITNESS_SETTINGS};
+pub use self::arbiter::Arbiter;
+pub use self::error::StageError;
+use self::example::{KEY, PACE, TIMING, WITNESS_SETTINGS};
+use self::power::Power;
 use super::client::{Client, Log};
-use super::cluster::{Cluster, ClusterError};
-use super::lab::{Lab, LabError, MachinePlan, Plan, Role};
-use super::picture::{Health, MachineView, View};
+use super::cluster::Cluster;
+use super::dongle::Dongle;
+use super::lab::Lab;
+use super::picture::View;
 use super::show::Show;
 use crate::sys;
 
 /// The servers, in the order of preference.
 pub const SERVERS: [&str; 2] = ["alpha", "beta"];
 
-/// The quorum server.
-pub const WITNESS: &str = "quorum";
-
 /// Machines, daemons and the client, and what is shown of them.
 #[derive(Debug)]
 pub struct Stage {
     cluster: Cluster,
-    client: Client,
-    bounds: Bounds,
+    clients: Vec<Client>,
+    arbiter: Arbiter,
+    dongle: Option<Dongle>,
+    power: Power,
+    bounds: Vec<Bounds>,
     settings: PathBuf,
     witness_settings: PathBuf,
     show: Show,
@@ -44,7 +51,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Builds the laboratory, starts every daemon and the client.
+    /// Builds the laboratory, starts every daemon and the clients.
     ///
     /// Where daemons get no real-time priority their spans are longer, and so are the promises.
     ///
@@ -52,37 +59,49 @@ impl Stage {
     ///
     /// # Errors
     /// [`StageError`] with the step that failed.
-    pub fn set(program: &Path, directory: &Path, show: Show) -> Result<Self, StageError> {
-        let mut lab = Lab::build(program, &plan()).map_err(StageError::Lab)?;
-        let address: IpAddr = SERVICE.parse().map_err(|_| StageError::Program("address"))?;
-        let client = Client::start(lab.machine("client"), address).map_err(StageError::Start)?;
+    pub fn set(
+        program: &Path,
+        directory: &Path,
+        show: Show,
+        arbiter: Arbiter,
+    ) -> Result<Self, StageError> {
+        let mut lab = Lab::build(program, &arbiter.plan()).map_err(StageError::Lab)?;
+        let mut clients = Vec::new();
+        for service in arbiter.services() {
+            let address: IpAddr = service.parse().map_err(|_| StageError::Program("address"))?;
+            let client = Client::start(lab.machine("client"), address);
+            clients.push(client.map_err(StageError::Start)?);
+        }
         let begun_us = lab.now_us();
         // A thread of its own, because the priority stays with the thread that asks.
         let is_realtime = thread::spawn(|| sys::set_fifo_priority(1).is_ok());
         let is_realtime = is_realtime.join().unwrap_or(false);
         let cluster = Cluster::new(lab, program.to_owned(), directory.to_owned());
         let place = directory.display().to_string();
-        let [timing, pace] = if is_realtime { [""; 2] } else { CALM };
+        let (settings, calm) = arbiter.settings();
+        let [timing, pace] = if is_realtime { arbiter.spans() } else { calm };
         let write = |name: &str, text: &str| {
             let text = text.replace("DIRECTORY", &place);
             let text = text.replace(TIMING, timing).replace(PACE, pace);
             cluster.write(name, &text).map_err(StageError::Start)
         };
         write("key", KEY)?;
-        let settings = write("lifesign.toml", SETTINGS)?;
+        let settings = write("lifesign.toml", settings)?;
         let witness_settings = write("witness.toml", WITNESS_SETTINGS)?;
         let checked = cluster.check(&settings).map_err(StageError::Settings)?;
-        let bounds =
-            read_bounds(&checked, is_realtime).ok_or(StageError::Program("check --json"))?;
-        let view = View { address: SERVICE.to_owned(), ..View::default() };
+        let bounds = read_bounds(&checked, arbiter.unaffected_ms(is_realtime))
+            .ok_or(StageError::Program("check --json"))?;
         let mut stage = Self {
             cluster,
-            client,
+            clients,
+            arbiter,
+            dongle: None,
+            power: Power::default(),
             bounds,
             settings,
             witness_settings,
             show,
-            view,
+            view: View::default(),
             begun_us,
             judged_us: 0,
             drawn_us: 0,
@@ -90,12 +109,27 @@ impl Stage {
         if !is_realtime {
             stage.announce("no real-time priority here, so the spans are longer");
         }
-        stage.announce("two servers and a witness start");
-        stage.start_witness().map_err(StageError::Start)?;
-        for name in SERVERS {
-            stage.start_node(name).map_err(StageError::Start)?;
-        }
+        stage.start_all().map_err(StageError::Start)?;
         if stage.await_ready() { Ok(stage) } else { Err(StageError::NotReady(stage.last_words())) }
+    }
+
+    fn start_all(&mut self) -> io::Result<()> {
+        match self.arbiter {
+            Arbiter::QuorumServer => {
+                self.announce("two servers and a witness start");
+                self.start_witness()?;
+            }
+            Arbiter::Dongle => {
+                let dongle = Dongle::start(&mut self.cluster, &SERVERS)?;
+                if let Some(missing) = dongle.missing() {
+                    self.announce(&format!("the dongle is emulated: {missing}"));
+                }
+                self.announce("two servers and a dongle start");
+                Dongle::provision(&self.cluster, &self.settings, &SERVERS)?;
+                self.dongle = Some(dongle);
+            }
+        }
+        SERVERS.into_iter().try_for_each(|name| self.start_node(name))
     }
 
     /// Starts the daemon of the server `name`, whose machine is booted if it is off.
@@ -112,7 +146,7 @@ impl Stage {
     /// # Errors
     /// What kept it from starting.
     pub fn start_witness(&mut self) -> io::Result<()> {
-        self.cluster.start_witness(WITNESS, &self.witness_settings)
+        self.cluster.start_witness(self.arbiter.name(), &self.witness_settings)
     }
 
     /// Says what happens from here on.
@@ -140,14 +174,15 @@ impl Stage {
         self.await_until(end_us, |_| false);
     }
 
-    /// Waits until one server holds the address and the client is answered, for a while.
+    /// Waits until one server holds each address and each client is answered, for a while.
     ///
     /// Returns false if that takes more than [`PATIENCE_US`].
     pub fn await_settled(&mut self) -> bool {
         let mut since_us = None;
         self.await_until(self.now_us() + PATIENCE_US, |stage| {
             let now_us = stage.now_us();
-            if stage.holder().is_none() || !stage.is_answered() {
+            let is_held = (0..stage.clients.len()).all(|group| stage.holder(group).is_some());
+            if !is_held || !stage.is_answered() {
                 since_us = None;
                 return false;
             }
@@ -184,26 +219,54 @@ impl Stage {
         &self.cluster
     }
 
-    /// Returns what `check` promised.
+    /// Returns what `check` promised for a group.
     #[must_use]
-    pub const fn bounds(&self) -> Bounds {
-        self.bounds
+    pub fn bounds(&self, group: usize) -> Bounds {
+        self.bounds[group]
     }
 
-    /// Returns what the client has seen so far.
+    /// Returns what the client of a group has seen so far.
     #[must_use]
-    pub fn log(&self) -> Log {
-        self.client.log()
+    pub fn log(&self, group: usize) -> Log {
+        self.clients[group].log()
     }
 
-    /// Returns the server that alone is seen to answer for the address.
+    /// Returns for how long two servers answered for one address between two times.
     #[must_use]
-    pub fn holder(&self) -> Option<&'static str> {
-        let holders = self.cluster.lab().holders(0);
+    pub fn two_holders_us(&self, from_us: u64, to_us: u64) -> u64 {
+        let of_group = |group| self.cluster.lab().two_holders_us(group, from_us, to_us);
+        (0..self.clients.len()).map(of_group).max().unwrap_or(0)
+    }
+
+    /// Returns the server that alone is seen to answer for the address of a group.
+    #[must_use]
+    pub fn holder(&self, group: usize) -> Option<&'static str> {
+        let holders = self.cluster.lab().holders(group);
         let [holder] = holders[..] else {
             return None;
         };
         SERVERS.into_iter().find(|name| *name == holder)
+    }
+
+    /// Returns how many groups there are.
+    #[must_use]
+    pub const fn groups(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Returns when `name` was first seen to begin to answer for a group since `from_us`.
+    #[must_use]
+    pub fn first_seen_us(&self, group: usize, name: &str, from_us: u64) -> Option<u64> {
+        let server = self.cluster.lab().index_of(name);
+        let record = self.cluster.lab().switch().record(group);
+        let own = record.all.spans().iter().filter(|span| span.server == server);
+        own.map(|span| span.first_us).filter(|first_us| *first_us >= from_us).min()
+    }
+
+    /// Returns the dongle, if there is one.
+    #[must_use]
+    pub const fn dongle(&self) -> Option<&Dongle> {
+        self.dongle.as_ref()
     }
 
     /// Returns the server that is not `name`.
@@ -222,11 +285,14 @@ impl Stage {
     #[must_use]
     pub fn journals(&self) -> String {
         let mut text = String::new();
-        for span in self.cluster.lab().switch().record(0).all.spans() {
-            let [first, last] = [span.first_us, span.last_us].map(super::scene::milliseconds);
-            text += &format!("{first:.3} to {last:.3} ms: {} answers\n", SERVERS[span.server]);
+        for (group, service) in self.arbiter.services().iter().enumerate() {
+            for span in self.cluster.lab().switch().record(group).all.spans() {
+                let [first, last] = [span.first_us, span.last_us].map(super::scene::milliseconds);
+                let server = SERVERS[span.server];
+                text += &format!("{first:.3} to {last:.3} ms: {server} answers for {service}\n");
+            }
         }
-        for name in SERVERS.into_iter().chain([WITNESS]) {
+        for name in SERVERS.into_iter().chain([self.arbiter.name()]) {
             text += &format!("--- {name}\n{}", self.cluster.journal(name));
         }
         text
@@ -235,7 +301,7 @@ impl Stage {
     /// Returns the last lines of what all daemons wrote.
     fn last_words(&self) -> String {
         let mut text = String::new();
-        for name in SERVERS.into_iter().chain([WITNESS]) {
+        for name in SERVERS.into_iter().chain([self.arbiter.name()]) {
             let journal = self.cluster.journal(name);
             let lines: Vec<&str> = journal.lines().collect();
             let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
@@ -244,10 +310,11 @@ impl Stage {
         text
     }
 
-    /// Returns whether the client was answered a moment ago.
+    /// Returns whether each client was answered a moment ago.
     fn is_answered(&self) -> bool {
-        let last_us = self.client.last_arrival_us();
-        last_us.is_some_and(|at_us| at_us + ANSWERED_US >= self.now_us())
+        let now_us = self.now_us();
+        let mut last_us = self.clients.iter().map(Client::last_arrival_us);
+        last_us.all(|last_us| last_us.is_some_and(|at_us| at_us + ANSWERED_US >= now_us))
     }
 
     /// Returns whether the daemon of `name` says that it takes part and hears all its peers.
@@ -258,6 +325,7 @@ impl Stage {
     /// Shows the picture until `done` or until `end_us`; returns whether it was done.
     fn await_until(&mut self, end_us: u64, mut done: impl FnMut(&Self) -> bool) -> bool {
         loop {
+            self.obey_reset_lines();
             if done(self) {
                 return true;
             }
@@ -268,39 +336,6 @@ impl Stage {
                 self.refresh();
             }
             thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// Shows how everything is at present.
-    fn refresh(&mut self) {
-        self.drawn_us = self.now_us();
-        if !self.show.has_picture() {
-            return;
-        }
-        let lab = self.cluster.lab();
-        let holders = lab.holders(0);
-        let machine = |name: &str| MachineView {
-            name: name.to_owned(),
-            health: self.health(name),
-            unplugged: lab.is_unplugged(name),
-            holds: holders.contains(&name),
-        };
-        let (servers, witness) = (SERVERS.map(machine), machine(WITNESS));
-        self.view.servers = servers;
-        self.view.witness = witness;
-        self.view.cut = lab.is_cut(SERVERS[0], SERVERS[1]);
-        self.view.answered = self.is_answered();
-        self.view.elapsed_ds = (self.now_us() - self.begun_us) / 100_000;
-        self.show.draw(&self.view);
-    }
-
-    fn health(&self, name: &str) -> Health {
-        match self.cluster.daemon(name) {
-            _ if !self.cluster.lab().is_on(name) => Health::Off,
-            Ok(daemon) if !daemon.is_running() => Health::Dead,
-            Ok(daemon) if daemon.is_frozen() => Health::Frozen,
-            Ok(_) => Health::Running,
-            Err(_) => Health::Dead,
         }
     }
 }
@@ -328,49 +363,6 @@ const ANSWERED_US: u64 = 20_000;
 
 /// How much of what a daemon wrote is shown when the stage is not set.
 const LAST_LINES: usize = 10;
-
-/// The service address.
-const SERVICE: &str = "10.77.0.100";
-
-fn plan() -> Plan {
-    Plan::new()
-        .with_machine(MachinePlan::new(SERVERS[0], Role::Server).with_cable(0, "10.77.0.1/24"))
-        .with_machine(MachinePlan::new(SERVERS[1], Role::Server).with_cable(0, "10.77.0.2/24"))
-        .with_machine(MachinePlan::new(WITNESS, Role::Witness).with_cable(0, "10.77.0.9/24"))
-        .with_machine(MachinePlan::new("client", Role::Client).with_cable(0, "10.77.0.50/24"))
-        .with_watched(0, SERVICE)
-}
-
-/// Why the stage could not be set.
-#[derive(Debug)]
-pub enum StageError {
-    /// The laboratory was not built.
-    Lab(LabError),
-    /// Something was not written or not started.
-    Start(io::Error),
-    /// The program refused the settings of the demonstration.
-    Settings(ClusterError),
-    /// The program did not say what the demonstration has to know.
-    Program(&'static str),
-    /// No server served in time; with what the daemons wrote.
-    NotReady(String),
-}
-
-impl fmt::Display for StageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Lab(error) => write!(f, "{error}"),
-            Self::Start(error) => write!(f, "start the demonstration: {error}"),
-            Self::Settings(error) => write!(f, "{error}"),
-            Self::Program(what) => write!(f, "the program's answer is not understood: {what}"),
-            Self::NotReady(journals) => {
-                write!(f, "no server serves; the daemons wrote:\n{journals}")
-            }
-        }
-    }
-}
-
-impl core::error::Error for StageError {}
 
 #[cfg(test)]
 mod tests {

@@ -15,19 +15,21 @@ pub struct Bounds {
     pub unaffected_ms: f64,
 }
 
-/// Returns the bounds of the first group in what `check --json` wrote.
+/// Returns the bounds of each group in what `check --json` wrote.
 ///
-/// What does not touch the holder is bound by the laboratory: a switch and a client that wait for a
-/// processor like everybody else hold frames up for longer than with real-time priority.
-pub(super) fn read_bounds(checked: &Value, is_realtime: bool) -> Option<Bounds> {
-    let bounds = checked.get("groups")?.get(0)?.get("bounds")?;
-    let read = |name: &str| bounds.get(name)?.as_f64();
-    Some(Bounds {
-        switchover_ms: read("switchover_ms")?,
-        daemon_killed_ms: read("daemon_killed_ms")?,
-        crash_ms: read("crash_ms")?,
-        unaffected_ms: if is_realtime { 5.0 } else { 50.0 },
-    })
+/// What does not touch the holder is bound by `unaffected_ms`, what the laboratory may take.
+pub(super) fn read_bounds(checked: &Value, unaffected_ms: f64) -> Option<Vec<Bounds>> {
+    let of_group = |group: &Value| {
+        let bounds = group.get("bounds")?;
+        let read = |name: &str| bounds.get(name)?.as_f64();
+        Some(Bounds {
+            switchover_ms: read("switchover_ms")?,
+            daemon_killed_ms: read("daemon_killed_ms")?,
+            crash_ms: read("crash_ms")?,
+            unaffected_ms,
+        })
+    };
+    checked.get("groups")?.as_array()?.iter().map(of_group).collect()
 }
 
 /// Returns whether a status says that the node takes part and that all its peers are alive.
@@ -47,18 +49,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_are_read_from_the_first_group() {
+    fn bounds_are_read_from_each_group() {
         let text = r#"{"groups":[{"name":"www","bounds":
             {"switchover_ms":2,"daemon_killed_ms":20.5,"crash_ms":60}}]}"#;
-        let bounds = read_bounds(&serde_json::from_str(text).unwrap(), true);
+        let bounds = read_bounds(&serde_json::from_str(text).unwrap(), 5.0);
         let expected = Bounds {
             switchover_ms: 2.0,
             daemon_killed_ms: 20.5,
             crash_ms: 60.0,
             unaffected_ms: 5.0,
         };
-        assert_eq!(bounds, Some(expected));
-        assert_eq!(read_bounds(&serde_json::json!({"groups": []}), true), None);
+        assert_eq!(bounds, Some(vec![expected]));
+        assert_eq!(read_bounds(&serde_json::json!({"groups": [{}]}), 5.0), None);
     }
 
     #[test]

@@ -64,3 +64,67 @@ witness = 1
 profile = "fast"
 PACE
 "#;
+
+/// The spans of the servers with a dongle, where daemons have to wait for a processor.
+pub(super) const DONGLE_CALM: [&str; 2] =
+    ["[timing]\nheartbeat = \"100ms\"\ndead = \"600ms\"\npromise = \"800ms\"\nsettle = \"2s\"", ""];
+
+/// The spans of the servers with a dongle, which its lines can carry.
+pub(super) const DONGLE_TIMING: &str =
+    "[timing]\nheartbeat = \"50ms\"\ndead = \"300ms\"\npromise = \"400ms\"\nsettle = \"1s\"";
+
+/// The settings of both servers with a dongle, with `DIRECTORY` and [`TIMING`] to fill in.
+pub(super) const DONGLE_SETTINGS: &str = r#"version = 1
+cluster = "demo"
+key_file = "DIRECTORY/key"
+quorum = ["majority", "witness"]
+ping = ["10.77.0.50"]
+TIMING
+
+[[node]]
+name = "alpha"
+[[node]]
+name = "beta"
+[[witness]]
+name = "dongle"
+
+[[link]]
+name = "lan"
+kind = "udp"
+adapter = "eth0"
+delivery = "multicast"
+multicast = "239.255.76.83"
+port = 6940
+members = { alpha = "10.77.0.1", beta = "10.77.0.2" }
+
+[[link]]
+name = "private"
+kind = "udp"
+adapter = "eth1"
+delivery = "multicast"
+multicast = "239.255.76.83"
+port = 6940
+members = { alpha = "10.78.0.1", beta = "10.78.0.2" }
+
+[[link]]
+name = "wire"
+kind = "serial"
+device = { alpha = "DIRECTORY/alpha.tty", beta = "DIRECTORY/beta.tty" }
+speed = 115200
+witness = "dongle"
+resets = ["alpha", "beta"]
+
+[[group]]
+name = "www"
+guard = "address"
+addresses = ["10.77.0.100/24"]
+prefer = ["alpha", "beta"]
+conflict_probe = "50ms"
+
+[[group]]
+name = "disk"
+guard = "fence"
+addresses = ["10.77.0.101/24"]
+prefer = ["alpha", "beta"]
+conflict_probe = "50ms"
+"#;

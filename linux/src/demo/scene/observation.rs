@@ -1,0 +1,111 @@
+//! What is seen of a scene besides its outage.
+
+use serde_json::Value;
+
+use super::Scene;
+use super::outcome::milliseconds;
+use crate::demo::dongle::{DONGLE, Dongle};
+use crate::demo::stage::{SERVERS, Stage};
+
+/// What was seen, and whether it had to be so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Observation {
+    /// Sentences.
+    pub(super) told: Vec<String>,
+    /// Whether the scene showed what it is for.
+    pub(super) is_expected: bool,
+}
+
+impl Observation {
+    /// Looks around after `scene` began at `begun_us` with `holder`, before anything is repaired.
+    pub(super) fn of(scene: Scene, stage: &Stage, holder: &str, begun_us: u64) -> Self {
+        match scene {
+            Scene::NetworksCut => Self::of_cut(stage, holder, &["wire"], begun_us),
+            Scene::LinesCut => Self::of_cut(stage, holder, &["lan", "private"], begun_us),
+            Scene::ServerCrashed if stage.dongle().is_some() => Self::of_vote(stage, holder),
+            Scene::MachineFrozen => Self::of_reset(stage, holder, begun_us),
+            _ => Self { told: Vec::new(), is_expected: true },
+        }
+    }
+
+    /// Only `left` of the links may still carry heartbeats, and everything stays where it is.
+    fn of_cut(stage: &Stage, holder: &str, left: &[&str], begun_us: u64) -> Self {
+        let other = Stage::other(holder);
+        let status = stage.cluster().status(holder).unwrap_or_default();
+        let heard = heard(&status, other);
+        let has_moved =
+            (0..stage.groups()).any(|group| stage.first_seen_us(group, other, begun_us).is_some());
+        let moved = if has_moved { format!("{other} answered") } else { "nothing moved".into() };
+        let links = if heard.is_empty() { "nothing".into() } else { heard.join(" and ") };
+        let mut told = vec![moved, format!("{holder} hears {other} on {links} alone")];
+        let alerts = status["alerts"].as_array().into_iter().flatten();
+        let texts = alerts.filter_map(|alert| alert["text"].as_str());
+        told.extend(texts.filter(|text| text.contains("redundancy")).map(str::to_owned));
+        Self { told, is_expected: !has_moved && heard == left }
+    }
+
+    /// The survivor holds the group with the dongle's vote.
+    fn of_vote(stage: &Stage, holder: &str) -> Self {
+        let other = Stage::other(holder);
+        let status = stage.cluster().status(other).unwrap_or_default();
+        let voters = status["groups"][0]["voters"].as_array().cloned().unwrap_or_default();
+        let supports = voters.iter().filter(|voter| voter["supports"] == true);
+        let names: Vec<&str> = supports.filter_map(|voter| voter["name"].as_str()).collect();
+        let is_expected = names.contains(&DONGLE);
+        Self { told: vec![format!("{other} holds with {}", names.join(" and "))], is_expected }
+    }
+
+    /// The dongle reset the holder, once, and nobody else, before the other server answered.
+    fn of_reset(stage: &Stage, holder: &str, begun_us: u64) -> Self {
+        let other = Stage::other(holder);
+        let since = |at_us: u64| milliseconds(at_us.saturating_sub(begun_us));
+        let pulses: Vec<(u64, u64)> = stage
+            .pulses_since(holder, begun_us)
+            .iter()
+            .filter_map(|pulse| Some((pulse.begun_us, pulse.ended_us?)))
+            .collect();
+        let mut told = Vec::new();
+        for (from_us, to_us) in &pulses {
+            let [from, to] = [*from_us, *to_us].map(since);
+            told.push(format!("the dongle reset {holder} from {from:.1} to {to:.1} ms"));
+        }
+        let answered_us = stage.first_seen_us(Scene::MachineFrozen.group(), other, begun_us);
+        if let Some(at_us) = answered_us {
+            told.push(format!("{other} answered at {:.1} ms", since(at_us)));
+        }
+        let doubt_us = stage.dongle().map_or(0, Dongle::doubt_us);
+        let is_first = match (&pulses[..], answered_us) {
+            ([(_, ended_us)], Some(at_us)) => *ended_us <= at_us + doubt_us,
+            _ => false,
+        };
+        let others = SERVERS.iter().filter(|name| **name != holder);
+        let spared = others.map(|name| stage.pulses_since(name, begun_us)).all(|it| it.is_empty());
+        Self { told, is_expected: is_first && spared }
+    }
+}
+
+/// Returns the links on which a node hears `peer`, by what it says of itself.
+fn heard<'a>(status: &'a Value, peer: &str) -> Vec<&'a str> {
+    let peers = status["peers"].as_array().into_iter().flatten();
+    let links = peers.filter(|entry| entry["name"] == peer);
+    let links = links.filter_map(|entry| entry["links"].as_array()).flatten();
+    let heard = links.filter(|link| link["heard"] == true);
+    heard.filter_map(|link| link["link"].as_str()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_links_on_which_a_peer_is_heard_are_those_of_that_peer() {
+        let link = |name: &str, heard: bool| json!({ "link": name, "heard": heard });
+        let status = json!({ "peers": [
+            { "name": "dongle", "links": [link("wire", true)] },
+            { "name": "beta", "links": [link("lan", false), link("wire", true)] },
+        ]});
+        assert_eq!(heard(&status, "beta"), ["wire"]);
+        assert_eq!(heard(&Value::Null, "beta"), [""; 0]);
+    }
+}

@@ -1,0 +1,91 @@
+//! Who decides when the servers do not hear each other, and what follows from it.
+
+use super::super::dongle::DONGLE;
+use super::super::lab::{MachinePlan, Plan, Role};
+use super::SERVERS;
+use super::example::{CALM, DONGLE_CALM, DONGLE_SETTINGS, DONGLE_TIMING, SETTINGS};
+
+/// Who decides when the servers do not hear each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arbiter {
+    /// A quorum server on the servers' network.
+    #[default]
+    QuorumServer,
+    /// A dongle with a serial line to each server, and two networks between them.
+    Dongle,
+}
+
+/// The machine of the quorum server.
+const QUORUM_SERVER: &str = "quorum";
+
+impl Arbiter {
+    /// Returns the name of its machine, which is also its name in the settings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::QuorumServer => QUORUM_SERVER,
+            Self::Dongle => DONGLE,
+        }
+    }
+
+    /// Returns the service address of each group, in the order of the settings.
+    #[must_use]
+    pub const fn services(self) -> &'static [&'static str] {
+        match self {
+            Self::QuorumServer => &["10.77.0.100"],
+            Self::Dongle => &["10.77.0.100", "10.77.0.101"],
+        }
+    }
+
+    /// Returns the servers' settings, and the spans of daemons that wait for a processor like
+    /// everybody else.
+    pub(super) const fn settings(self) -> (&'static str, [&'static str; 2]) {
+        match self {
+            Self::QuorumServer => (SETTINGS, CALM),
+            Self::Dongle => (DONGLE_SETTINGS, DONGLE_CALM),
+        }
+    }
+
+    /// Returns the spans of daemons that have real-time priority.
+    pub(super) const fn spans(self) -> [&'static str; 2] {
+        match self {
+            Self::QuorumServer => ["", ""],
+            Self::Dongle => [DONGLE_TIMING, ""],
+        }
+    }
+
+    /// Returns for how long the laboratory itself may hold frames up, in milliseconds.
+    ///
+    /// A switch and a client that wait for a processor like everybody else take longer than with
+    /// real-time priority, and so they do beside an emulated board and its lines.
+    pub(super) const fn unaffected_ms(self, is_realtime: bool) -> f64 {
+        match (self, is_realtime) {
+            (_, false) => 50.0,
+            (Self::QuorumServer, true) => 5.0,
+            (Self::Dongle, true) => 25.0,
+        }
+    }
+
+    pub(super) fn plan(self) -> Plan {
+        let mut plan = Plan::new();
+        let networks = match self {
+            Self::QuorumServer => 77..=77,
+            Self::Dongle => 77..=78,
+        };
+        for (number, server) in (1..).zip(SERVERS) {
+            let machine = MachinePlan::new(server, Role::Server);
+            plan =
+                plan.with_machine(networks.clone().zip(0..).fold(machine, |machine, (net, at)| {
+                    machine.with_cable(at, &format!("10.{net}.0.{number}/24"))
+                }));
+        }
+        let arbiter = MachinePlan::new(self.name(), Role::Witness);
+        let arbiter = match self {
+            Self::QuorumServer => arbiter.with_cable(0, "10.77.0.9/24"),
+            Self::Dongle => arbiter,
+        };
+        let client = MachinePlan::new("client", Role::Client).with_cable(0, "10.77.0.50/24");
+        let plan = plan.with_machine(arbiter).with_machine(client);
+        self.services().iter().fold(plan, |plan, service| plan.with_watched(0, service))
+    }
+}
