@@ -7,9 +7,10 @@
 //! show that a test notices.
 //!
 //! [`trial`] runs the real daemons on this machine's kernel, each cluster in namespaces of its own,
-//! and watches the wire.
+//! and watches the wire. [`rig`] runs the dongle's real firmware in QEMU.
 
 pub mod mutant;
 pub mod random;
+pub mod rig;
 pub mod trial;
 pub mod world;
