@@ -164,7 +164,8 @@ impl Daemon {
             said_ms: said.map(|(at, _)| now.since(*at).as_millis()),
             firmware: info.map(|info| info.firmware.map(|part| part.to_string()).join(".")),
             board: info.map(|info| info.board.to_string()),
-            uptime_ms: info.map(|info| info.uptime.since(Instant::ZERO).as_millis()),
+            uptime_ms: said
+                .map(|(at, info)| (info.uptime.since(Instant::ZERO) + now.since(*at)).as_millis()),
             starts: info.map(|info| info.starts),
             promises: info.map(|info| info.promises),
             clock_off_percent: dongle.rate.off.map(percent),

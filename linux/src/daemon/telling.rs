@@ -303,7 +303,8 @@ impl Daemon {
             .and_then(|session| session.body.echo_of(self.me))
             .map(|echo| echo.links)
             .unwrap_or_default();
-        let links = self.settings.links().filter_map(|(id, link)| {
+        let ways = self.settings.links().filter(|(_, link)| link.reaches(node));
+        let links = ways.filter_map(|(id, link)| {
             let seen = peer?.link(id)?.expectation;
             Some(PeerLinkReport {
                 link: link.name.clone(),

@@ -64,7 +64,7 @@ pub struct DongleReport {
     pub firmware: Option<String>,
     /// The board it runs on.
     pub board: Option<String>,
-    /// How long it had been running when it answered.
+    /// How long it has been running, if it has not restarted since it answered.
     pub uptime_ms: Option<u64>,
     /// How often it has started.
     pub starts: Option<u32>,
