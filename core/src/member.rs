@@ -164,7 +164,7 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
 {
     /// Makes a member that has just started, has met nobody, and has promised nothing that it
     /// remembers.
-    // Everything is made where it will lie: a microcontroller's stack has no room for a second copy.
+    // Made where it will lie: a microcontroller's stack has no room for a second copy.
     #[inline]
     #[must_use]
     pub fn new(identity: &Identity, keyring: Keyring, spans: &Spans) -> Self {
