@@ -3,10 +3,12 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-use nix::sys::signal::{Signal, kill};
+use lifesign::namespace::{self, Users};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_lifesign");
@@ -175,4 +177,87 @@ fn what_cannot_be_used_is_said_in_one_line() {
     let said = place.dongle(&[&PROVISION[..], &["--resets", "gamma"]].concat());
     let expected = "error: there is no node \"gamma\"; known are alpha, beta\n";
     assert_eq!((said.code, said.err.as_str()), (Some(2), expected));
+}
+
+/// A daemon in a process group of its own, so that all of it can be frozen.
+struct Daemon(Child);
+
+impl Daemon {
+    fn start(place: &Place, node: &str) -> Self {
+        let state = place.path(node);
+        fs::create_dir(&state).unwrap();
+        let mut command = Command::new(PROGRAM);
+        command.args(["run", "--node", node, "--state-dir"]).arg(&state);
+        command.arg("--control").arg(state.join("control")).arg(place.path("web.toml"));
+        let log = fs::File::create(place.path(&format!("{node}.log"))).unwrap();
+        let child = command.process_group(0).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        fs::write(place.path(&format!("{node}.pid")), child.id().to_string()).unwrap();
+        Self(child)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let _ = killpg(Pid::from_raw(self.0.id().try_into().unwrap()), signal);
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+        let _ = self.0.wait();
+    }
+}
+
+/// Two servers whose only link is the dongle; the holder of the service freezes.
+#[test]
+fn a_frozen_holder_is_reset_before_its_service_starts_elsewhere() {
+    let test = "a_frozen_holder_is_reset_before_its_service_starts_elsewhere";
+    if namespace::enter(test, Users::New).unwrap().is_none() {
+        return;
+    }
+    let mut place = Place::new("dongle-reset");
+    let folder = place.folder.to_string_lossy().into_owned();
+    let group = "[[group]]\nname = \"job\"\nguard = \"fence\"\n[[group.service]]\nname = \"s\"\n\
+                 start = [\"/bin/sh\", \"-c\", \"echo start >> FOLDER/story\"]\n\
+                 stop = [\"/bin/true\"]\nstop_limit = \"100ms\"\n";
+    let device = "device = { alpha = \"FOLDER/dongle/port1\", beta = \"FOLDER/dongle/port2\" }";
+    let text = SETTINGS
+        .replace("device = \"/dev/ttyS0\"", device)
+        .replace("resets = [\"beta\"]", "resets = [\"alpha\", \"beta\"]");
+    let text = format!("{text}{group}").replace("FOLDER", &folder);
+    fs::write(place.path("web.toml"), text).unwrap();
+    let on_reset =
+        format!("echo reset >> {folder}/story; kill -9 -$(cat {folder}/$LIFESIGN_NAME.pid)");
+    place.emulate(&["--on-reset", &on_reset]);
+    let said = place.dongle(&[&PROVISION[..], &["--yes"]].concat());
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let daemons = ["alpha", "beta"].map(|node| (node, Daemon::start(&place, node)));
+    let story = |lines: usize| {
+        let begun = std::time::Instant::now();
+        loop {
+            let story = fs::read_to_string(place.path("story")).unwrap_or_default();
+            if story.lines().count() >= lines {
+                return story;
+            }
+            let logs = ["alpha", "beta"].map(|node| {
+                fs::read_to_string(place.path(&format!("{node}.log"))).unwrap_or_default()
+            });
+            assert!(begun.elapsed().as_secs() < 40, "{story}\n{}\n{}", logs[0], logs[1]);
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    assert_eq!(story(1), "start\n");
+    let status = |node: &str| {
+        let control = place.path(node).join("control");
+        let mut command = Command::new(PROGRAM);
+        command.args(["status", "--json", "--control"]).arg(control);
+        let said = command.output().unwrap().stdout;
+        serde_json::from_slice::<serde_json::Value>(&said).unwrap()
+    };
+    let said = place.dongle(&["info", "dongle/port1"]);
+    assert_eq!(said.code, Some(3));
+    assert!(said.err.contains("port1: busy: lifesign (process "), "{}", said.err);
+    let holder = status("alpha")["groups"][0]["holder"].as_str().unwrap().to_owned();
+    let (_, frozen) = daemons.iter().find(|(node, _)| **node == holder).unwrap();
+    frozen.signal(Signal::SIGSTOP);
+    assert_eq!(story(3), "start\nreset\nstart\n");
 }

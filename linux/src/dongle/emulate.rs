@@ -40,8 +40,9 @@ pub struct Options {
     pub directory: PathBuf,
     /// The file in the place of its flash; by default `flash` in the directory.
     pub state: Option<PathBuf>,
-    /// The speed of its lines, in baud.
-    pub speed: u32,
+    /// The only speed at which its lines are understood, in baud; without one each line has the
+    /// speed of whoever opens its device.
+    pub speed: Option<u32>,
     /// Whether its unlock pin is held.
     pub is_unlocked: bool,
     /// What the shell runs when a reset line fires.
@@ -199,6 +200,7 @@ impl<const PORTS: usize> Emulator<'_, '_, PORTS> {
     fn take_in(&mut self, now: Instant) {
         let mut bytes = [0; 256];
         for (port, id) in self.ports.iter_mut().zip(PortId::all()) {
+            port.follow();
             loop {
                 let count = port.read(&mut bytes);
                 self.dongle.handle_bytes(id, &bytes[..count], now);

@@ -34,11 +34,15 @@ struct Other {
 
 impl Other {
     /// Starts it; the line goes as fast as the machine, or at `speed`.
-    fn new(
+    fn new(speed: Option<u32>, answer: impl FnMut(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> Self {
+        Self::within(Folder::new("dongle"), speed, answer)
+    }
+
+    fn within(
+        folder: Folder,
         speed: Option<u32>,
         mut answer: impl FnMut(&[u8]) -> Vec<Vec<u8>> + Send + 'static,
     ) -> Self {
-        let folder = Folder::new("dongle");
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let end = End::Terminal(folder.path.join("device"));
         let wire = Wire::join(End::Descriptor(theirs.into()), end, speed).unwrap();

@@ -106,7 +106,8 @@ fn search(client: Client, heard: Heard) -> DongleError {
     for other in COMMON_SPEEDS.into_iter().filter(|other| *other != speed) {
         let Ok(line) = Line::open(&path, other) else { continue };
         let mut client = Client::new(line);
-        if matches!(client.reading(), Ok(Some(_))) {
+        // Twice: the first question may have to clear away what the other speed has left.
+        if (0..2).any(|_| matches!(client.reading(), Ok(Some(_)))) {
             return DongleError::Failed(format!(
                 "a dongle answers on {} at {other} baud and not at {speed}: say --speed {other}, \
                  and `speed = {other}` in the settings",

@@ -18,7 +18,15 @@ pub(crate) fn set_speed(terminal: BorrowedFd<'_>, speed: u32) -> Result<u32, Err
     // SAFETY: the descriptor is open, and the kernel reads one termios2, which outlives the call.
     let outcome = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TCSETS2, &raw const settings) };
     Errno::result(outcome)?;
-    Ok(self::settings(terminal)?.c_ospeed)
+    self::speed(terminal)
+}
+
+/// Returns the speed of a terminal in bits per second.
+///
+/// # Errors
+/// Not a terminal.
+pub(crate) fn speed(terminal: BorrowedFd<'_>) -> Result<u32, Errno> {
+    Ok(settings(terminal)?.c_ospeed)
 }
 
 fn settings(terminal: BorrowedFd<'_>) -> Result<libc::termios2, Errno> {

@@ -170,10 +170,10 @@ pub(in super::super) struct EmulateArgs {
     /// The file for what a dongle stores in its flash; by default `flash` in the directory
     #[arg(long, value_name = "FILE")]
     pub(in super::super) state: Option<PathBuf>,
-    /// The speed of its lines, in baud
-    #[arg(long, value_name = "BAUD", default_value_t = SPEED,
-          value_parser = clap::value_parser!(u32).range(300..=4_000_000))]
-    pub(in super::super) speed: u32,
+    /// Be deaf to any other speed, as a real dongle is; else each line has the speed of whoever
+    /// opens its device
+    #[arg(long, value_name = "BAUD", value_parser = clap::value_parser!(u32).range(300..=4_000_000))]
+    pub(in super::super) speed: Option<u32>,
     /// Run as if the unlock pin were held
     #[arg(long)]
     pub(in super::super) unlock: bool,

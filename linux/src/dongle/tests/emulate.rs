@@ -20,7 +20,10 @@ struct Emulated {
 
 impl Emulated {
     fn start(folder: &Folder, is_unlocked: bool) -> Self {
-        let options = Options { is_unlocked, ..options(&folder.path) };
+        Self::with(Options { is_unlocked, ..options(&folder.path) })
+    }
+
+    fn with(options: Options) -> Self {
         let directory = options.directory.clone();
         let (stop, stopped) = UnixStream::pair().unwrap();
         let (ready, is_ready) = std::sync::mpsc::channel();
@@ -77,7 +80,7 @@ fn options(folder: &Path) -> Options {
         ports: 2,
         directory: folder.join("dongle"),
         state: None,
-        speed: 921_600,
+        speed: Some(921_600),
         is_unlocked: false,
         on_reset: None,
     }
@@ -155,4 +158,26 @@ fn one_directory_has_one_dongle() {
     let none = Options { ports: 6, ..options(&folder.path) };
     let error = emulate::run(&none, stopped.as_fd(), &mut |_| {}).unwrap_err();
     assert_eq!(error.to_string(), "a dongle has 1 to 5 ports");
+}
+
+#[test]
+fn the_speed_of_a_real_dongle_is_found_and_that_of_another_followed() {
+    let folder = Folder::new("emulate");
+    let span = Duration::from_millis(300);
+    let real = Options { speed: Some(9600), ..options(&folder.path) };
+    let dongle = Emulated::with(real);
+    let said = trial::run(&dongle.port(1), 115_200, span, None).unwrap_err();
+    assert_eq!(said.status(), 1, "{said}");
+    let expected = "at 9600 baud and not at 115200: say --speed 9600, and `speed = 9600` in the";
+    assert!(said.to_string().contains(expected), "{said}");
+    drop(dongle);
+    let any = Options { speed: None, ..options(&folder.path) };
+    let dongle = Emulated::with(any);
+    for speed in [9600, 115_200] {
+        let trial = trial::run(&dongle.port(1), speed, span, None).unwrap();
+        let median = trial.sizes[0].median_ms;
+        // Eight bytes each way.
+        let least = 2.0 * 8.0 * 10_000.0 / f64::from(speed);
+        assert!(median > least && trial.garbage == 0, "{trial:?}");
+    }
 }
