@@ -8,95 +8,15 @@
 //!
 //! What goes in must have a right tag: a relay carries no noise and no stranger's words.
 
+mod port;
+
+pub use port::{MAX_PORTS, PortId, PortSet};
+
 use heapless::Vec;
 
 use crate::frame::{self, Header};
 use crate::node::{BootId, NodeId};
 use crate::stream;
-
-/// The most ports of one relay.
-pub const MAX_PORTS: usize = 8;
-const PORT_NUMBERS: u8 = 8;
-const _: () = assert!(PORT_NUMBERS as usize == MAX_PORTS, "numbers count the same ports as tables");
-
-/// One port of a relay, by its place, 0 to 7.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PortId(u8);
-
-impl PortId {
-    /// Returns the port with this number, or `None` if there can be none.
-    #[must_use]
-    pub const fn new(number: u8) -> Option<Self> {
-        if number < PORT_NUMBERS { Some(Self(number)) } else { None }
-    }
-
-    /// Returns the number, from 0.
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        self.0
-    }
-
-    /// Returns the place of this port in a table.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-
-    /// Returns every possible port.
-    pub fn all() -> impl Iterator<Item = Self> {
-        (0..PORT_NUMBERS).map(Self)
-    }
-}
-
-/// A set of ports, one bit each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct PortSet(u8);
-
-impl PortSet {
-    /// No port at all.
-    pub const EMPTY: Self = Self(0);
-
-    /// Returns the first `count` ports.
-    #[must_use]
-    pub fn first(count: usize) -> Self {
-        PortId::all().take(count).fold(Self::EMPTY, Self::with)
-    }
-
-    /// Returns the set with `port` in it.
-    #[must_use]
-    pub const fn with(self, port: PortId) -> Self {
-        Self(self.0 | 1 << port.0)
-    }
-
-    /// Returns the set without `port`.
-    #[must_use]
-    pub const fn without(self, port: PortId) -> Self {
-        Self(self.0 & !(1 << port.0))
-    }
-
-    /// Returns whether `port` is in the set.
-    #[must_use]
-    pub const fn contains(self, port: PortId) -> bool {
-        self.0 >> port.0 & 1 == 1
-    }
-
-    /// Returns whether no port is in the set.
-    #[must_use]
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Returns the set as bits, one for each port's number.
-    #[must_use]
-    pub const fn bits(self) -> u8 {
-        self.0
-    }
-
-    /// Returns the ports in the order of their numbers.
-    pub fn iter(self) -> impl Iterator<Item = PortId> {
-        PortId::all().filter(move |port| self.contains(*port))
-    }
-}
 
 /// Whose message it is. A newer one of the same origin replaces one that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -134,7 +54,7 @@ pub struct PortCounters {
 
 /// A message on its way out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Slot<const LINE: usize> {
+struct Slot<const PORTS: usize, const LINE: usize> {
     origin: Origin,
     /// As it goes over the line.
     line: Vec<u8, LINE>,
@@ -142,8 +62,8 @@ struct Slot<const LINE: usize> {
     waiting: PortSet,
     /// Where it is being sent.
     sending: PortSet,
-    /// Slots are begun in this order.
-    order: u32,
+    /// The place in each port's queue: what was displaced leaves its place to what displaces it.
+    places: [u32; PORTS],
 }
 
 /// The newest frame that was passed on of one start.
@@ -168,7 +88,7 @@ struct Port {
 /// from ever dropping what a newer frame has not replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Relay<const PORTS: usize, const SLOTS: usize, const LINE: usize, const STARTS: usize> {
-    slots: [Option<Slot<LINE>>; SLOTS],
+    slots: [Option<Slot<PORTS, LINE>>; SLOTS],
     ports: [Port; PORTS],
     /// The least recently heard first.
     starts: Vec<Start, STARTS>,
@@ -233,9 +153,8 @@ impl<const PORTS: usize, const SLOTS: usize, const LINE: usize, const STARTS: us
         if stream::line_len(message.len()) > LINE {
             return Err(TooLong);
         }
-        self.displace(origin);
         self.order = self.order.wrapping_add(1);
-        let order = self.order;
+        let places = self.displace(origin);
         // There is always room: each port sends at most one slot, and there are more slots.
         let Some(at) = self.free_slot() else { return Ok(()) };
         let Some(place) = self.slots.get_mut(at) else { return Ok(()) };
@@ -243,7 +162,7 @@ impl<const PORTS: usize, const SLOTS: usize, const LINE: usize, const STARTS: us
         let _room = line.resize(LINE, 0);
         let len = stream::enframe(message, &mut line).ok_or(TooLong)?;
         line.truncate(len);
-        *place = Some(Slot { origin, line, waiting: to, sending: PortSet::EMPTY, order });
+        *place = Some(Slot { origin, line, waiting: to, sending: PortSet::EMPTY, places });
         Ok(())
     }
 
@@ -320,16 +239,24 @@ impl<const PORTS: usize, const SLOTS: usize, const LINE: usize, const STARTS: us
         self.starts.push(Start { sender, boot, newest }).is_ok()
     }
 
-    /// Takes back what waits of `origin`.
-    fn displace(&mut self, origin: Origin) {
+    /// Takes back what waits of `origin`, and returns its place in each port's queue: that of what
+    /// waited there, or the last.
+    ///
+    /// Whoever speaks more often than the line can carry would else lose its turn by each frame.
+    fn displace(&mut self, origin: Origin) -> [u32; PORTS] {
+        let mut places = [self.order; PORTS];
         for slot in self.slots.iter_mut().flatten().filter(|slot| slot.origin == origin) {
-            for port in core::mem::take(&mut slot.waiting).iter() {
-                if let Some(state) = self.ports.get_mut(port.index()) {
-                    state.counters.displaced = state.counters.displaced.saturating_add(1);
-                }
+            let waiting = core::mem::take(&mut slot.waiting);
+            let kept = PortId::all().zip(slot.places).zip(&mut places).zip(&mut self.ports);
+            for (((_, place), to), state) in
+                kept.filter(|(((port, _), _), _)| waiting.contains(*port))
+            {
+                *to = place;
+                state.counters.displaced = state.counters.displaced.saturating_add(1);
             }
         }
         self.tidy();
+        places
     }
 
     /// Returns a free slot; if there is none, the longest queues lose their oldest until there is.
@@ -363,7 +290,7 @@ impl<const PORTS: usize, const SLOTS: usize, const LINE: usize, const STARTS: us
         let newest = self.order;
         let waiting = self.slots.iter().enumerate().filter_map(|(at, slot)| {
             let slot = slot.as_ref().filter(|slot| slot.waiting.contains(port))?;
-            Some((newest.wrapping_sub(slot.order), at))
+            Some((newest.wrapping_sub(*slot.places.get(port.index())?), at))
         });
         waiting.max().map(|(_, at)| at)
     }
@@ -500,6 +427,24 @@ mod tests {
         assert_eq!(drain(&mut relay, 2), [frames[8].clone()]);
         assert_eq!(relay.counters(port(1)).displaced, 7);
         assert_eq!(relay.counters(port(2)).displaced, 8);
+    }
+
+    #[test]
+    fn whoever_waits_longest_comes_first_however_often_others_speak() {
+        let mut relay = Three::new();
+        let mut sent = [0; 3];
+        for sequence in 1..=30 {
+            for sender in 0..3 {
+                relay.forward(&frame(sender, 1, sequence), port(0)).unwrap();
+            }
+            let line = relay.pending(port(1)).to_vec();
+            relay.sent(port(1), line.len());
+            let mut deframer = Deframer::<LINE>::new();
+            let message =
+                line.iter().find_map(|byte| Some(deframer.push(*byte)?.unwrap().to_vec()));
+            sent[frame::peek(&message.unwrap()).unwrap().sender.index()] += 1;
+        }
+        assert_eq!(sent, [10; 3]);
     }
 
     #[test]
