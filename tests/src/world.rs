@@ -163,6 +163,7 @@ impl World {
         let boot = BootId::new(bits);
         let (now, setup) = (self.now, self.setup.clone());
         self.forget_lines(number);
+        self.resets.begun(bits, now);
         let Some(host) = self.hosts.get_mut(&number) else { return };
         let id = NodeId::new(number).expect("a configured number");
         let local = host.clock.read(now);
@@ -172,7 +173,7 @@ impl World {
         host.paused_until = 0;
         host.wake = now;
         host.brain = Some(if setup.is_dongle(number) {
-            Brain::Dongle(Box::new(Dongle::new(&setup, id, host.reserved, bits, local)))
+            Brain::Dongle(Box::new(Dongle::new(&setup, id, &mut host.store, bits, local)))
         } else if id.is_witness() {
             let config = WitnessConfig {
                 cluster: ClusterId(7),
@@ -251,6 +252,12 @@ impl World {
         self.note("the network is healed".into());
     }
 
+    /// Returns whether the process on `number` runs.
+    #[must_use]
+    pub fn is_running(&self, number: u8) -> bool {
+        self.hosts.get(&number).is_some_and(|host| host.brain.is_some())
+    }
+
     /// Returns the server's engine, if it runs.
     #[must_use]
     pub fn engine(&self, number: u8) -> Option<&Engine> {
@@ -260,13 +267,12 @@ impl World {
         }
     }
 
-    /// Returns the witness, if it runs.
+    /// Returns the witness, if it runs and is a server; a dongle shows nothing but its lines.
     #[must_use]
     pub fn witness(&self, number: u8) -> Option<&Witness> {
         match self.hosts.get(&number)?.brain.as_ref()? {
             Brain::Witness(witness) => Some(witness),
-            Brain::Dongle(dongle) => Some(&dongle.witness),
-            Brain::Server(..) => None,
+            Brain::Server(..) | Brain::Dongle(_) => None,
         }
     }
 

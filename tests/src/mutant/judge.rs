@@ -87,7 +87,7 @@ impl fmt::Display for JudgeError {
 
 impl std::error::Error for JudgeError {}
 
-/// A copy of the core and of the tests that need no more than the core.
+/// A copy of the core, of the dongle's firmware, and of the tests that need no more than those.
 #[derive(Debug)]
 pub struct Copied {
     sources: PathBuf,
@@ -121,6 +121,9 @@ impl Copied {
         copied.write("Cargo.toml", &reduced(&copied.read("Cargo.toml")?))?;
         copied.write("Cargo.lock", &copied.read("Cargo.lock")?)?;
         copied.write("core/Cargo.toml", &copied.read("core/Cargo.toml")?)?;
+        copied.write("firmware/Cargo.toml", &copied.read("firmware/Cargo.toml")?)?;
+        copied.write("firmware/build.rs", &copied.read("firmware/build.rs")?)?;
+        copied.copy_tree(Path::new("firmware/src"))?;
         copied.write("tests/Cargo.toml", &without_shell(&copied.read("tests/Cargo.toml")?))?;
         copied.copy_tree(Path::new("core/src"))?;
         let modules = MODULES.map(|module| format!("pub mod {module};\n")).concat();

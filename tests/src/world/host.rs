@@ -11,11 +11,11 @@ use lifesign_core::witness::Witness;
 
 use super::Micros;
 use super::cable::Cable;
-use super::dongle::Dongle;
+use super::dongle::{Dongle, Store};
 use super::setup::{Clock, Setup};
 use crate::random::Random;
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Brain {
     Server(Box<Engine>, Option<Box<Cable>>),
     Witness(Box<Witness>),
@@ -32,7 +32,7 @@ pub(super) struct Answering {
     pub(super) ends: Micros,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Host {
     pub(super) clock: Clock,
     pub(super) brain: Option<Brain>,
@@ -42,6 +42,8 @@ pub(super) struct Host {
     pub(super) received: Vec<Vec<u8>>,
     pub(super) leases: Vec<Answering>,
     pub(super) reserved: Token,
+    /// What is kept if this is a dongle.
+    pub(super) store: Store,
     /// When the process next wants to run, in true time.
     pub(super) wake: Micros,
 }
@@ -77,6 +79,7 @@ impl Host {
             received: vec![Vec::new(); setup.ports(number)],
             leases: vec![Answering::default(); setup.groups.into()],
             reserved: Token(0),
+            store: Store::new(),
             wake: 0,
         }
     }
@@ -155,11 +158,7 @@ impl Host {
 
     fn run_dongle(&mut self, dongle: &mut Dongle, follows: bool, now: Instant) -> Instant {
         self.read_ports(|port, bytes| dongle.handle_bytes(port, bytes, now));
-        dongle.handle_timeout(follows, now);
-        if let Some(token) = dongle.witness.poll_reserve() {
-            self.reserved = token;
-            dongle.witness.handle_reserved(token, now);
-        }
+        dongle.handle_timeout(follows, &mut self.store, now);
         dongle.poll_timeout()
     }
 

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use lifesign_core::frame;
+use lifesign_core::dongle::is_dongle_message;
+use lifesign_core::frame::{self, MAX_ECHOES};
+use lifesign_core::group::MAX_GROUPS;
+use lifesign_core::node::ClusterId;
 use lifesign_core::reset::Arm;
 
-use super::Micros;
 use super::line::Reader;
+use super::{Micros, keyring};
 
 /// One pulse of a reset line that reached its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,10 @@ pub(super) struct Resets {
     /// For each server, the start of it that the dongle has heard last since its own start.
     heard: BTreeMap<u8, (u64, Micros)>,
     readers: BTreeMap<u8, Box<Reader>>,
+    /// When each start of a server began.
+    starts: BTreeMap<u64, Micros>,
+    /// What was asked of the dongle, for an attacker to replay.
+    pub(super) requests: Vec<(u8, Vec<u8>)>,
     /// Starts that somebody has vouched for by hand.
     pub(super) by_hand: Vec<(u8, Option<u64>)>,
 }
@@ -53,8 +60,11 @@ impl Resets {
     pub(super) fn hear(&mut self, port: u8, bytes: &[u8], now: Micros) {
         let reader = self.readers.entry(port).or_default();
         for byte in bytes {
-            if let Some(Ok(message)) = reader.push(*byte)
-                && let Ok(header) = frame::peek(message)
+            let Some(Ok(message)) = reader.push(*byte) else { continue };
+            if is_dongle_message(message) {
+                self.requests.push((port, message.to_vec()));
+            } else if let Ok((header, _)) =
+                frame::decode::<MAX_ECHOES, MAX_GROUPS>(message, ClusterId(7), &keyring())
             {
                 self.heard.insert(header.sender.number(), (header.boot.bits(), now));
             }
@@ -80,14 +90,16 @@ impl Resets {
         Some(arm)
     }
 
-    /// Returns whether it is proved that `target` is silent in the start `boot`, or in whatever
-    /// start it was.
-    pub(super) fn is_fenced(&self, target: u8, boot: Option<u64>) -> bool {
-        let hit = |pulse: &&Pulse| {
-            pulse.whole
-                && pulse.target == target
-                && (pulse.killed.is_none() || boot.is_none() || pulse.killed == boot)
-        };
-        self.pulses.iter().any(|pulse| hit(&pulse)) || self.by_hand.contains(&(target, boot))
+    /// Takes note that a server begins a start.
+    pub(super) fn begun(&mut self, boot: u64, now: Micros) {
+        self.starts.insert(boot, now);
+    }
+
+    /// Returns whether `asker` has proof that `target` is silent in the start `boot`: a whole pulse
+    /// that came after it had begun. If it knows of no start, any pulse since its own will do.
+    pub(super) fn is_fenced(&self, asker: u64, target: u8, boot: Option<u64>) -> bool {
+        let begun = self.starts.get(&boot.unwrap_or(asker)).copied().unwrap_or(Micros::MAX);
+        let hit = |pulse: &Pulse| pulse.whole && pulse.target == target && pulse.at >= begun;
+        self.pulses.iter().any(hit) || self.by_hand.contains(&(target, boot))
     }
 }

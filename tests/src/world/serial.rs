@@ -54,6 +54,16 @@ impl World {
         self.receive((to, port), bytes);
     }
 
+    /// Sends the dongle one of the requests it has had once more, over the same line.
+    pub fn replay_request(&mut self, number: u64) {
+        let count = self.resets.requests.len().max(1) as u64;
+        let at = usize::try_from(number % count).unwrap_or(0);
+        if let Some((port, message)) = self.resets.requests.get(at).cloned() {
+            self.note(format!("somebody replays request {at}"));
+            self.inject_message(16, port, &message);
+        }
+    }
+
     /// Vouches, as an operator would, that `target` is silent in its start `boot`.
     pub fn fence_by_hand(&mut self, at: u8, target: NodeId, boot: Option<u64>) {
         self.resets.by_hand.push((target.number(), boot));
@@ -147,7 +157,6 @@ impl World {
             Some(Brain::Dongle(dongle)) => dongle.line(),
             _ => None,
         });
-        let line = line.map(NodeId::number);
         let before = self.resets.active.map(|(target, _)| target);
         if line == before {
             return;
@@ -246,7 +255,8 @@ impl World {
         if self.setup.guard != Guard::Fence {
             return None;
         }
-        let peers = &self.engine(number)?.member().peers;
+        let member = self.engine(number)?.member();
+        let (peers, own) = (&member.peers, member.sequence.boot().bits());
         let others = (0..self.setup.nodes).filter(|other| *other != number);
         others.filter_map(|other| Some((other, peers.get(NodeId::new(other)?)?))).find_map(
             |(other, peer)| {
@@ -254,7 +264,7 @@ impl World {
                     return None;
                 }
                 let boot = peer.ending().map(|ending| ending.boot().bits());
-                let proven = self.resets.is_fenced(other, boot);
+                let proven = self.resets.is_fenced(own, other, boot);
                 (!proven).then(|| format!("{number} starts and nothing proves {other} silent"))
             },
         )
