@@ -3,7 +3,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | [`line`] | the serial device, for one process alone |
+//! | [`mod@line`] | the serial device, for one process alone |
 //! | [`client`] | questions over it, and answers |
 //! | [`picture`] | how a dongle is, for people and for machines |
 //! | [`provision`] | from settings to what a dongle stores |

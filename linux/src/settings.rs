@@ -16,7 +16,7 @@
 //! | `members` | nodes and witnesses |
 //! | `link` | links, and below it each kind of them |
 //! | `resources` | groups and services |
-//! | [`line`] | what serial lines have to carry |
+//! | [`mod@line`] | what serial lines have to carry |
 //! | [`safety`] | the inequality, the cluster's id and the digest |
 //! | [`key`] | the key file |
 //! | [`witness`] | the file of the quorum server |

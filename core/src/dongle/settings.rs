@@ -92,7 +92,7 @@ impl Settings {
 pub enum NotProvisioned {
     /// The dongle is locked, and this is not sealed by its present key.
     Locked,
-    /// The challenge is not that of the last answer to [`Request::Info`].
+    /// The challenge is not that of the last answer to [`Request::Info`](super::Request::Info).
     Challenge,
     /// The member is not a witness.
     NotAWitness,
