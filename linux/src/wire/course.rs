@@ -161,7 +161,7 @@ const LONGEST_FLIGHT: usize = 4096;
 /// How often bytes are taken before the other direction has its turn.
 const MOST_FLIGHTS: usize = 16;
 
-/// How late the thread may be for a line to stay in step, on a machine that has too much to do. What
-/// waits then is taken to have waited since the line was free: over the whole, the line carries no
-/// more than its speed allows.
+/// How late the thread may be for a line to stay in step, on a machine that has too much to do.
+/// What waits then is taken to have waited since the line was free: over the whole, the line
+/// carries no more than its speed allows.
 const LATENESS: Duration = Duration::from_micros(250_000);

@@ -96,6 +96,9 @@ impl Terminal {
     ///
     /// It is missing, in use, forbidden, no serial device, or cannot have the speed.
     pub fn open(path: &Path, speed: u32, low_latency: bool) -> Result<Self, Refused> {
+        if attribute(path, TYPE) == Some(NO_CHIP) {
+            return Err(Errno::ENODEV.into());
+        }
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let descriptor = File::from(open(path, flags, Mode::empty())?);
         let mut settings = tcgetattr(&descriptor)?;
@@ -124,7 +127,7 @@ impl Terminal {
         let low_latency = latency(&descriptor, low_latency);
         tcflush(&descriptor, FlushArg::TCIOFLUSH)?;
         let counts = call::driver_counts(descriptor.as_fd()).ok();
-        let latency_timer_ms = latency_timer(path);
+        let latency_timer_ms = attribute(path, "device/latency_timer");
         Ok(Self { descriptor, low_latency, latency_timer_ms, counts })
     }
 
@@ -220,12 +223,17 @@ fn latency(descriptor: &File, is_wanted: bool) -> LowLatency {
     }
 }
 
-/// Returns the time that drivers of USB adapters show in the system's tree of devices.
-fn latency_timer(path: &Path) -> Option<u32> {
+/// Returns a number that a driver shows in the system's tree of devices.
+fn attribute(path: &Path, name: &str) -> Option<u32> {
     let device = fs::canonicalize(path).ok()?;
     let place = Path::new("/sys/class/tty").join(device.file_name()?);
-    fs::read_to_string(place.join("device/latency_timer")).ok()?.trim().parse().ok()
+    fs::read_to_string(place.join(name)).ok()?.trim().parse().ok()
 }
+
+/// The attribute that tells what chip is behind a device, and that there is none: some names are
+/// there for as many ports as a machine could have.
+const TYPE: &str = "type";
+const NO_CHIP: u32 = 0;
 
 #[cfg(test)]
 mod tests {
