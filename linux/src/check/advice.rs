@@ -43,7 +43,29 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     warnings.extend(unfenced(settings));
     warnings.extend(LineCheck::warnings(settings));
     warnings.extend(idle_pings(settings));
+    warnings.extend(crowded_dongles(settings));
     warnings
+}
+
+/// What the smallest dongle has room for ([`lifesign_firmware::Small`]): nodes, groups, and bytes
+/// in a frame.
+const SMALL_DONGLE: [usize; 3] = [4, 8, 320];
+
+/// Says when not every dongle has room for this cluster.
+fn crowded_dongles(settings: &Settings) -> Option<String> {
+    let has_dongle =
+        settings.links.iter().filter_map(Link::serial).any(|serial| serial.witness.is_some());
+    let frame = settings.longest_frame().max(settings.longest_witness_frame());
+    let needed = [settings.nodes.len(), settings.groups.len(), frame];
+    let is_crowded = needed.iter().zip(SMALL_DONGLE).any(|(needed, room)| *needed > room);
+    let [nodes, groups, frame] = needed;
+    let [most_nodes, most_groups, most_bytes] = SMALL_DONGLE;
+    (has_dongle && is_crowded).then(|| {
+        format!(
+            "{nodes} nodes, {groups} groups and frames of {frame} bytes: a dongle on a small chip \
+             has room for {most_nodes}, {most_groups} and {most_bytes}; see `lifesign dongle info`"
+        )
+    })
 }
 
 /// Says which nodes nothing can fence, if a group waits for that.

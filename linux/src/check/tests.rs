@@ -216,3 +216,20 @@ fn a_missing_device_is_a_warning() {
     let expected = "this machine, as beta, has no device /dev/nonexistent";
     assert!(check.warnings.iter().any(|warning| warning == expected), "{:?}", check.warnings);
 }
+
+#[test]
+fn a_cluster_that_is_too_large_for_a_small_dongle_is_told() {
+    let groups = |count: usize| -> String {
+        let group =
+            |at| format!("[[group]]\nname = \"g{at}\"\naddresses = [\"10.78.0.{}/24\"]\n", at + 1);
+        (0..count).map(group).collect()
+    };
+    let warned = |source: String| {
+        let warnings = checked(&source, Enforcer::Bpf).warnings;
+        warnings.into_iter().find(|warning| warning.contains("small chip"))
+    };
+    assert_eq!(warned(format!("{SERIAL}{}", groups(7))), None);
+    let said = warned(format!("{SERIAL}{}", groups(8))).unwrap();
+    assert!(said.starts_with("2 nodes, 9 groups and frames of "), "{said}");
+    assert_eq!(warned(format!("{EXAMPLE}{}", groups(8))), None, "there is no dongle");
+}
