@@ -204,6 +204,8 @@ fn checksum(bytes: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
+    use crate::namespace::{self, Users};
 
     const SECRET: [u8; SECRET_LEN] = *b"0123456789abcdef";
     const V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 77, 0, 254));
@@ -241,6 +243,32 @@ mod tests {
             assert_eq!(sequence_of(ip, &longer, &SECRET), None);
         }
         assert_eq!(sequence_of(V4, &[0x4f; 30], &SECRET), None, "a header longer than the packet");
+    }
+
+    #[test]
+    fn machines_of_both_families_answer_and_nobody_else_does() {
+        let name = "daemon::ping::tests::machines_of_both_families_answer_and_nobody_else_does";
+        if namespace::enter(name, Users::New).unwrap().is_none() {
+            return;
+        }
+        let every = Duration::from_millis(20);
+        let there = [IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), V6];
+        let away: IpAddr = "192.0.2.1".parse().unwrap();
+        let mut pinger = Pinger::new(&[there[0], there[1], away], every, clock::now()).unwrap();
+        for _ in 0..20 {
+            pinger.handle_timeout(clock::now());
+            std::thread::sleep(core::time::Duration::from_millis(10));
+            pinger.handle_readable(clock::now());
+        }
+        let answered = |ip: IpAddr| {
+            let target = pinger.targets().iter().find(|target| target.ip == ip);
+            target.is_some_and(|target| target.answered.is_some())
+        };
+        assert!(there.into_iter().all(answered), "{pinger:?}");
+        assert!(!answered(away));
+        assert!(pinger.is_answered(clock::now()));
+        assert!(!pinger.is_answered(clock::now() + pinger.patience()));
+        assert_eq!(pinger.targets()[2].failure, Some(Errno::ENETUNREACH));
     }
 
     #[test]
