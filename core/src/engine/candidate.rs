@@ -161,7 +161,7 @@ impl Engine {
             let retry = self.now + limit;
             self.withdraw(group, Reason::Unanswered);
             self.with(group, |state| state.retry = retry);
-        } else if self.outbid(group, claim.token) {
+        } else if self.outbid(group, claim.token, waited >= limit) {
             // Somebody was promised the group under a larger token since: this claim can never be
             // supported.
             self.withdraw(group, Reason::Unanswered);
@@ -169,10 +169,12 @@ impl Engine {
     }
 
     /// Returns whether a voter knows a larger token than this claim's and promises the group to
-    /// nobody.
-    fn outbid(&self, group: GroupId, token: Token) -> bool {
+    /// nobody. The same token will do once the claim has `waited`: somebody else has minted it too,
+    /// or what was promised under it has run out, and it is not promised under again.
+    fn outbid(&self, group: GroupId, token: Token, waited: bool) -> bool {
         self.member.peers.sessions().any(|(_, session)| {
-            session.body.word(group).is_some_and(|word| word.to.is_none() && word.token > token)
+            let word = session.body.word(group).filter(|word| word.to.is_none());
+            word.is_some_and(|word| word.token > token || (waited && word.token == token))
         })
     }
 

@@ -21,6 +21,29 @@ impl World {
         &self.resets.pulses
     }
 
+    /// Returns how many requests have reached the dongle.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.resets.requests.len()
+    }
+
+    /// Lets the process on `number` run again.
+    pub fn resume(&mut self, number: u8) {
+        let now = self.now;
+        if let Some(host) = self.hosts.get_mut(&number) {
+            host.paused_until = now;
+        }
+        self.pump_all(number);
+    }
+
+    /// Lets the line of this number run again, both directions.
+    pub fn heal_line(&mut self, number: usize) {
+        self.lines.iter_mut().skip(2 * number).take(2).for_each(Line::heal);
+        for at in 2 * number..2 * number + 2 {
+            self.pump(at);
+        }
+    }
+
     /// Cuts the line of this number, counted from 0 in both directions.
     pub fn cut_line(&mut self, number: usize) {
         self.note(format!("line {number} is cut"));
