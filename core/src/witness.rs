@@ -205,13 +205,19 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         if peer.session().is_some() || arm.target == arm.id.asker {
             return Err(Refusal::Alive);
         }
-        // A start that has yet to prove itself is one all the same: the target may be coming back.
-        let stranger = peer.echo(arm.target, self.member.peers.dead(), self.now);
-        let heard = stranger.map(|echo| echo.boot).or_else(|| peer.ending().map(Ending::boot));
-        if let Some(Ending::Left(_)) = peer.ending() {
+        let ending = peer.ending();
+        if let Some(Ending::Left(_)) = ending {
             return Err(Refusal::Left);
         }
-        if heard.is_some() && heard != arm.target_boot {
+        // A start that has yet to prove itself is one all the same: the target may be coming back.
+        let stranger = peer.echo(arm.target, self.member.peers.dead(), self.now);
+        let is_other = match (stranger, ending) {
+            (Some(stranger), _) => Some(stranger.boot) != arm.target_boot,
+            // Who has met no start of the target cannot name the one that has ended here.
+            (None, Some(ended)) => arm.target_boot.is_some_and(|boot| boot != ended.boot()),
+            (None, None) => false,
+        };
+        if is_other {
             return Err(Refusal::OtherStart);
         }
         Ok(())
