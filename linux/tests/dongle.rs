@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use lifesign::namespace::{self, Users};
+use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
@@ -136,6 +137,25 @@ fn a_dongle_is_set_up_and_shows_it() {
     let said = place.dongle(&["info", "dongle/port1", "--settings", "mail.toml"]);
     assert_eq!(said.code, Some(5));
     assert!(said.out.contains("error: it belongs to another cluster: its id is"), "{}", said.out);
+}
+
+#[test]
+fn nothing_is_stored_without_a_yes() {
+    let mut place = Place::new("dongle-asked");
+    place.emulate(&[]);
+    for (answer, code) in [("\n", 1), ("n\n", 1), ("yes\n", 0)] {
+        let terminal = openpty(None, None).unwrap();
+        let mut command = Command::new(PROGRAM);
+        command.current_dir(&place.folder).arg("dongle").args(PROVISION).stdin(terminal.slave);
+        let child = command.stdout(Stdio::piped()).spawn().unwrap();
+        nix::unistd::write(&terminal.master, answer.as_bytes()).unwrap();
+        let Output { status, stdout, .. } = child.wait_with_output().unwrap();
+        let out = String::from_utf8(stdout).unwrap();
+        assert_eq!(status.code(), Some(code), "{out}");
+        assert!(out.contains("Store this? [y/N] "), "{out}");
+        let said = place.dongle(&["info", "dongle/port1"]);
+        assert_eq!(said.out.contains("cluster   none yet"), code == 1, "{}", said.out);
+    }
 }
 
 #[test]

@@ -59,8 +59,11 @@ fn load(path: Option<&Path>) -> Result<Option<Settings>, DongleError> {
 
 fn info(args: &InfoArgs) -> Result<ExitCode, DongleError> {
     let settings = load(args.settings.as_deref())?;
-    let info = open(&args.at)?.info()?;
-    let picture = Picture::of(&info, &args.at.device, settings.as_ref());
+    let mut client = open(&args.at)?;
+    let events = client.log()?;
+    let info = client.info()?;
+    let history = History::new(&events, &info, clock::wall_us(), settings.as_ref());
+    let picture = Picture::of(&info, &args.at.device, settings.as_ref()).with_pulses(&history);
     if args.json {
         say_json(&picture);
     } else {
@@ -91,7 +94,7 @@ fn provision(args: ProvisionArgs) -> Result<ExitCode, DongleError> {
             faults.join("; ")
         )));
     }
-    say(plan.explain(&info, &at.device).trim_end());
+    say(plan.explain(&info, &at.device, client.line().speed()).trim_end());
     if !yes && !is_confirmed()? {
         say("Nothing is stored, and the dongle is as it was.");
         return Ok(ExitCode::FAILURE);

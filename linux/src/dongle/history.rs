@@ -32,6 +32,19 @@ pub struct Entry {
     pub wall_us: Option<u64>,
     /// What happened.
     pub text: String,
+    /// Whether it is about a reset line.
+    pub is_reset: bool,
+}
+
+impl Entry {
+    /// Returns when it happened by this machine's clock, as far as that is known.
+    #[must_use]
+    pub fn when(&self) -> String {
+        self.wall_us.map_or_else(
+            || "in an earlier start".to_owned(),
+            |micros| WallTime { micros }.to_string(),
+        )
+    }
 }
 
 impl History {
@@ -62,6 +75,10 @@ impl History {
                 at_ms: event.at_ms,
                 wall_us: ago.map(|ago| wall_us.saturating_sub(ago.as_micros())),
                 text: sentence(&event.what, &name),
+                is_reset: matches!(
+                    event.what,
+                    What::Armed(_) | What::Fired(_) | What::Reset(_) | What::Refused(..)
+                ),
             }
         };
         Self { events: events.iter().enumerate().map(tell).collect() }
@@ -75,13 +92,9 @@ impl History {
         }
         let mut text = String::new();
         for event in &self.events {
-            let wall = event.wall_us.map_or_else(
-                || "in an earlier start".to_owned(),
-                |micros| WallTime { micros }.to_string(),
-            );
             let millis = event.at_ms % 1000;
             let since = format!("+{}.{millis:03} s", event.at_ms / 1000);
-            let _ = writeln!(text, "{wall:<24}  {since:>14}  {}", event.text);
+            let _ = writeln!(text, "{:<24}  {since:>14}  {}", event.when(), event.text);
         }
         text
     }

@@ -50,6 +50,30 @@ impl Rate {
         is_known.then(|| Self { least: millionths(least), most: millionths(most) })
     }
 
+    /// Returns what the rate error of a far clock was at most and at least, where it changes with
+    /// warmth, from the readings of each `window`; `None` as [`of`](Self::of), in any window.
+    #[must_use]
+    pub fn over(readings: &[Reading], step: Duration, window: Duration) -> Option<Self> {
+        let mut whole: Option<Self> = None;
+        let mut rest = readings;
+        while let Some(first) = rest.first() {
+            let end = first.asked + window;
+            let count = rest.iter().take_while(|reading| !reading.asked.has_reached(end)).count();
+            let (some, others) = rest.split_at(count.max(1));
+            rest = others;
+            // What is left at the end may be too short to say anything.
+            if rest.is_empty() && whole.is_some() && some.len() < 3 {
+                break;
+            }
+            let rate = Self::of(some, step)?;
+            whole = Some(whole.map_or(rate, |whole| Self {
+                least: whole.least.min(rate.least),
+                most: whole.most.max(rate.most),
+            }));
+        }
+        whole
+    }
+
     /// Returns the middle of what is possible.
     #[must_use]
     pub fn middle(self) -> f64 {
@@ -142,6 +166,28 @@ mod tests {
         assert_eq!(Rate::of(&jumped, Duration::ZERO), None);
         let steady = [read(0, 5), read(10_000, 10_005), read(20_000, 20_005)];
         assert!(Rate::of(&steady, Duration::ZERO).unwrap().is_within(1000).unwrap());
+    }
+
+    #[test]
+    fn a_clock_that_changes_is_between_its_extremes() {
+        let mut far = 0.0;
+        let readings: Vec<Reading> = (0..400)
+            .map(|number| {
+                let asked = number * 100_000;
+                // 1000 ppm fast at first, and 1000 ppm slow at last.
+                far += 100_000.0 * (1.0 + 1e-3 - number as f64 / 200.0 * 1e-3);
+                let far = format!("{far:.0}").parse().unwrap();
+                Reading { asked: at(asked), answered: at(asked + 500), far: at(far) }
+            })
+            .collect();
+        let step = Duration::from_micros(1);
+        assert_eq!(Rate::of(&readings, step), None);
+        let rate = Rate::over(&readings, step, Duration::from_millis(2000)).unwrap();
+        assert_eq!((rate.is_within(1500), rate.is_within(900)), (Some(true), None), "{rate:?}");
+        let mut restarted = readings;
+        restarted.truncate(10);
+        restarted.push(Reading { asked: at(1_000_000), answered: at(1_000_010), far: at(5) });
+        assert_eq!(Rate::over(&restarted, step, Duration::from_millis(2000)), None);
     }
 
     #[test]

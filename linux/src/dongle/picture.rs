@@ -8,6 +8,7 @@ use lifesign_core::frame;
 use lifesign_core::node::{ClusterId, NodeId};
 use serde::Serialize;
 
+use super::history::History;
 use crate::page::{self, Page, Paint, span};
 use crate::settings::Settings;
 use crate::settings::safety::cluster_id;
@@ -53,6 +54,8 @@ pub struct Picture {
     pub port: u8,
     /// All ports.
     pub ports: Vec<Port>,
+    /// What it has noted about reset lines, the newest last.
+    pub resets: Vec<String>,
     /// What is wrong with it for the cluster of the settings.
     pub faults: Vec<String>,
     /// Whether it belongs to another cluster than that of the settings.
@@ -127,9 +130,18 @@ impl Picture {
             hears: info.hears.iter().map(name).collect(),
             port: info.port.saturating_add(1),
             ports: ports(info),
+            resets: Vec::new(),
             faults: settings.map(|settings| faults(info, settings)).unwrap_or_default(),
             is_foreign: settings.is_some() && info.member.is_some() && own.is_none(),
         }
+    }
+
+    /// Adds what the dongle has noted about reset lines.
+    #[must_use]
+    pub fn with_pulses(self, history: &History) -> Self {
+        let about = history.events.iter().filter(|event| event.is_reset);
+        let resets = about.map(|event| format!("{} ({})", event.text, event.when())).collect();
+        Self { resets, ..self }
     }
 
     /// Returns it as a page for people.
@@ -148,10 +160,10 @@ impl Picture {
             let wait = span(u64::from(self.longest_promise_ms));
             row(
                 "promises",
-                &if self.promises {
-                    format!("yes, up to {wait}")
-                } else {
-                    format!("not yet: it waits {wait} after its start, and must count its starts")
+                &match (self.promises, self.starts) {
+                    (true, _) => format!("yes, up to {wait}"),
+                    (false, Some(_)) => format!("not yet: it waits {wait} after its start"),
+                    (false, None) => "never: it cannot count its starts".to_owned(),
                 },
             );
         }
@@ -164,6 +176,10 @@ impl Picture {
         row("room", &format!("{nodes} nodes, {groups} groups, frames of {frame_len} bytes"));
         let heard: Vec<&str> = self.hears.iter().map(String::as_str).collect();
         row("hears", &page::list(&heard));
+        // The last ones; `lifesign dongle log` has them all.
+        for reset in self.resets.iter().rev().take(3).rev() {
+            row("resets", reset);
+        }
         text.push_str(&self.table(page));
         for fault in &self.faults {
             let mark = page.paint(Paint::Bad, "error:");

@@ -47,6 +47,8 @@ pub struct Plan {
     witness: String,
     /// The node at each port, and whether its reset line leads there too.
     ports: Named,
+    /// The speed that the settings have for the dongle's lines.
+    speed: Option<u32>,
     /// What people should know.
     notes: Vec<String>,
 }
@@ -77,6 +79,8 @@ impl Plan {
             return unfit(format!("a pulse must last {least} ms to {most} ms"));
         }
         let timing = &settings.timing;
+        let mut links = settings.links.iter().filter_map(|link| link.serial());
+        let speed = links.find(|link| link.witness == Some(me)).map(|link| link.speed);
         let mut notes = Vec::new();
         let keys = choice::keys(&keyring, &mut notes);
         let stored = Stored {
@@ -98,13 +102,15 @@ impl Plan {
             cluster: settings.cluster.clone(),
             witness: settings.name_of(me),
             ports: named,
+            speed,
             notes,
         })
     }
 
-    /// Returns what will happen, for the person who is asked whether it shall.
+    /// Returns what will happen, for the person who is asked whether it shall; `speed` is that of
+    /// the line.
     #[must_use]
-    pub fn explain(&self, info: &Info, device: &Path) -> String {
+    pub fn explain(&self, info: &Info, device: &Path, speed: Option<u32>) -> String {
         let stored = &self.stored;
         let mut text = format!(
             "This makes the dongle {} on {} a witness of cluster {}.\n",
@@ -148,6 +154,17 @@ impl Plan {
         }
         for note in &self.notes {
             row("note", note);
+        }
+        if let (Some(speed), Some(wanted)) = (speed, self.speed)
+            && speed != wanted
+        {
+            row(
+                "note",
+                &format!(
+                    "it answers at {speed} baud, and the settings have its lines at {wanted}: \
+                     write `speed = {speed}` there"
+                ),
+            );
         }
         text
     }

@@ -19,6 +19,7 @@ use lifesign_core::time::{Duration, Instant};
 use super::client::Client;
 use super::history::History;
 use super::line::Line;
+use super::picture::Picture;
 use super::{Absence, DongleError, trial};
 use crate::clock;
 use crate::page::Page;
@@ -206,6 +207,10 @@ fn the_log_is_read_in_pieces_and_told_in_words() {
     assert!(page.contains("in an earlier start"), "{page}");
     assert!(page.contains("+0.800 s  start number 3, after its watchdog bit"), "{page}");
     assert!(page.contains("+1.900 s  the reset line of node 1 is active"), "{page}");
+    let picture = Picture::of(&fresh(), &other.device(), None).with_pulses(&history);
+    assert_eq!(picture.resets.len(), 18);
+    let page = picture.render(Page::PLAIN);
+    assert_eq!(page.matches("  resets    the reset line of node 1 is active (2027-").count(), 3);
 }
 
 #[test]

@@ -20,6 +20,9 @@ const SIZES: [usize; 4] = [1, 32, 100, MAX_ECHO_LEN];
 /// How often the dongle's clock is read.
 const EACH: Duration = Duration::from_millis(100);
 
+/// For so long a clock is taken to run evenly, the longest first that does not contradict it.
+const WINDOWS_MS: [u64; 2] = [10_000, 2000];
+
 /// What came of a test.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Trial {
@@ -191,7 +194,13 @@ impl Course {
                 p99_ms: millis(spans.percentile(99)),
             });
         }
-        let rate = Rate::of(&self.readings, step(&self.readings));
+        let step = step(&self.readings);
+        // A clock without a crystal changes while it warms up.
+        let windows = WINDOWS_MS.into_iter().map(Duration::from_millis);
+        let rate = Rate::of(&self.readings, step)
+            .or_else(|| windows.into_iter().find_map(|it| Rate::over(&self.readings, step, it)));
+        let pairs = self.readings.windows(2);
+        let has_restarted = pairs.into_iter().any(|pair| pair[1].far < pair[0].far);
         let clock = rate.map(|rate| ClockTrial {
             error_ppm: rate.middle(),
             uncertainty_ppm: rate.uncertainty(),
@@ -209,7 +218,7 @@ impl Course {
             clock,
             faults: Vec::new(),
         };
-        trial.faults = trial.find_faults();
+        trial.faults = trial.find_faults(has_restarted);
         trial
     }
 }
@@ -255,7 +264,7 @@ impl Trial {
         self.faults.is_empty()
     }
 
-    fn find_faults(&self) -> Vec<String> {
+    fn find_faults(&self, has_restarted: bool) -> Vec<String> {
         let mut faults = Vec::new();
         let sum = |of: fn(&Size) -> usize| self.sizes.iter().map(of).sum::<usize>();
         let (sent, lost, wrong) = (sum(|it| it.sent), sum(|it| it.lost), sum(|it| it.wrong));
@@ -268,7 +277,12 @@ impl Trial {
             faults.push(format!("bytes came {garbage} times that are no message: noise, or loss"));
         }
         let Some(clock) = self.clock else {
-            faults.push("the dongle's clock does not run evenly, or it has restarted".to_owned());
+            let why = if has_restarted {
+                "the dongle has restarted meanwhile: see `lifesign dongle log`"
+            } else {
+                "nothing is known of the dongle's clock: too few answers, or it runs unevenly"
+            };
+            faults.push(why.to_owned());
             return faults;
         };
         if let (Some(false), Some(allowed)) = (clock.is_within, clock.allowed_ppm) {

@@ -4,7 +4,6 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::super::emulate::{self, Happening, Options};
-use super::super::picture::Picture;
 use super::provision::{settings, wish};
 use super::*;
 use crate::dongle::provision::Plan;

@@ -3,7 +3,6 @@
 use lifesign_core::dongle::settings::Settings as Stored;
 use lifesign_core::dongle::{NotProvisioned, Sealed};
 
-use super::super::picture::Picture;
 use super::super::provision::{Plan, Wish};
 use super::*;
 use crate::keygen::{self, Task};
@@ -96,10 +95,11 @@ fn a_fresh_dongle_takes_settings_and_shows_them() {
     let settings = settings(&folder, 3);
     let other = taker(fresh(), None);
     let plan = Plan::new(&settings, &wish()).unwrap();
-    let explained = plan.explain(&fresh(), &other.device());
+    let explained = plan.explain(&fresh(), &other.device(), Some(9600));
     assert!(explained.contains("port 2    beta, reset by a pulse of 500 ms"), "{explained}");
     assert!(explained.contains("2 keys of the cluster, which go over this cable in clear"));
     assert!(explained.contains("it will not know key 2"), "{explained}");
+    assert!(explained.contains("it answers at 9600 baud"), "{explained}");
     let secret = std::fs::read_to_string(folder.path.join("key")).unwrap();
     let secrets = secret.split('"').filter(|text| text.len() == 64);
     assert!(secrets.clone().count() == 3 && secrets.clone().all(|it| !explained.contains(it)));
