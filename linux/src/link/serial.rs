@@ -286,6 +286,9 @@ impl SerialLink {
                             Some(Err(garbage)) => port.account.garbage(garbage, now),
                         }
                     }
+                    if len < buffer.len() && !has_hung_up {
+                        return;
+                    }
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) if !has_hung_up => return,
