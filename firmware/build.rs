@@ -57,11 +57,11 @@ const MPS2_AN385: Layout = Layout {
     kept_len: 2 << 10,
 };
 
-/// The first two sectors hold the program and the next two the settings, so that neither is erased
-/// with the other.
+/// The first three sectors hold the program and the next two the settings, so that neither is
+/// erased with the other.
 const STM32F405: Layout = Layout {
     flash: 0x0800_0000,
-    flash_len: 64 << 10,
+    flash_len: 48 << 10,
     ram: 0x2000_0000,
     ram_len: 64 << 10,
     stack_len: 32 << 10,

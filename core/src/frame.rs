@@ -403,18 +403,16 @@ fn header(head: &[u8; HEADER_LEN]) -> Result<Header, FrameError> {
 
 /// A body that says two things about one node or one group is nobody's honest word.
 fn repeats<const ECHOES: usize, const GROUPS: usize>(body: &Body<ECHOES, GROUPS>) -> bool {
-    let groups = |mut ids: &mut dyn Iterator<Item = GroupId>| {
-        let mut seen = 0u32;
-        (&mut ids).any(|group| {
-            let bit = 1 << group.number();
-            let twice = seen & bit != 0;
-            seen |= bit;
-            twice
-        })
+    let is_again = |seen: &mut u32, group: GroupId| {
+        let bit = 1 << group.number();
+        let before = *seen;
+        *seen |= bit;
+        before & bit != 0
     };
+    let (mut wants, mut words) = (0, 0);
     usize::try_from(body.hears().len()) != Ok(body.echoes.len())
-        || groups(&mut body.wants.iter().map(|want| want.group))
-        || groups(&mut body.words.iter().map(|word| word.group))
+        || body.wants.iter().any(|want| is_again(&mut wants, want.group))
+        || body.words.iter().any(|word| is_again(&mut words, word.group))
 }
 
 /// Why bytes are not a frame of this cluster. No variant changes anything.

@@ -15,10 +15,16 @@ use lifesign_firmware::clock::Clock;
 use lifesign_firmware::queue::Queue;
 use lifesign_firmware::store::{Area, Medium};
 
+// With paths, because the test on the target includes this file from elsewhere.
 #[cfg(feature = "board-mps2-an385")]
+#[path = "board/mps2_an385.rs"]
+#[expect(clippy::arithmetic_side_effects, reason = "addresses and fields are constants")]
 mod mps2_an385;
+#[path = "board/register.rs"]
 mod register;
 #[cfg(feature = "board-stm32f405")]
+#[path = "board/stm32f405.rs"]
+#[expect(clippy::arithmetic_side_effects, reason = "addresses and fields are constants")]
 mod stm32f405;
 
 #[cfg(feature = "board-mps2-an385")]
@@ -104,6 +110,7 @@ impl core::fmt::Debug for Board {
     }
 }
 
+#[expect(clippy::needless_pass_by_ref_mut, reason = "what they change is not in memory")]
 impl Board {
     /// Makes the reset lines inactive, then starts clock, watchdog and ports.
     pub(crate) fn start(mut timer: SYST) -> Self {
@@ -231,6 +238,18 @@ fn is_due(sending: u8) -> bool {
         bit = bit.wrapping_shl(1);
         !port.received.is_empty() || (is_sending && port.to_send.room() >= TX_ROOM)
     })
+}
+
+/// Sets the hardware's counter, which only a test does.
+#[cfg_attr(not(test), expect(dead_code, reason = "for the test on the target"))]
+pub(crate) fn set_counter(count: u32) {
+    chip::set_counter(count);
+}
+
+/// Returns a count that goes down with time, for a test.
+#[cfg_attr(not(test), expect(dead_code, reason = "for the test on the target"))]
+pub(crate) fn ticks() -> u32 {
+    chip::ticks()
 }
 
 /// Makes all reset lines inactive, whatever else is wrong.

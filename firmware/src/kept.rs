@@ -61,8 +61,10 @@ pub(crate) fn ring() -> &'static mut Ring {
     if TAKEN.swap(true, Ordering::Relaxed) {
         crate::fault::interrupt();
     }
+    // SAFETY: the place alone is named here.
+    let place = unsafe { &raw mut _kept_start.ring };
     // SAFETY: any bits are a ring, and nobody else has it.
-    let ring = unsafe { &mut *(&raw mut _kept_start.ring) };
+    let ring = unsafe { &mut *place };
     if !ring.is_whole() {
         ring.clear();
     }

@@ -175,7 +175,12 @@ impl<M: Medium> Store<M> {
         let (area, _) = self.area?;
         let len = usize::try_from(self.word(area, 2)).ok().filter(|len| *len > 0)?;
         let words = (HEAD_WORDS..FIRST_ENTRY).map(|at| self.word(area, at));
-        Some(words.flat_map(u32::to_le_bytes).take(len.min(MAX_SETTINGS_LEN)).collect())
+        let mut bytes = Bytes::new();
+        for byte in words.flat_map(u32::to_le_bytes).take(len) {
+            // There is room for as many as there are words for.
+            let _room = bytes.push(byte);
+        }
+        Some(bytes)
     }
 
     /// Returns how often the dongle was started.

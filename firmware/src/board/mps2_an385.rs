@@ -84,6 +84,9 @@ const fn register(address: usize) -> Register {
     unsafe { Register::at(address) }
 }
 
+const TIMER_CONTROL: Register = register(0x4000_0000);
+const TIMER_VALUE: Register = register(0x4000_0004);
+const TIMER_RELOAD: Register = register(0x4000_0008);
 const WATCHDOG_LOAD: Register = register(0x4000_8000);
 const WATCHDOG_CONTROL: Register = register(0x4000_8008);
 const WATCHDOG_FEED: Register = register(0x4000_800c);
@@ -156,6 +159,21 @@ pub(super) fn exchange(
 /// Returns the microseconds since the start, in 32 bits.
 pub(super) fn counter() -> u32 {
     COUNTER.read()
+}
+
+/// Sets the counter, which only a test does.
+pub(super) fn set_counter(count: u32) {
+    COUNTER.write(count);
+}
+
+/// Returns a count that goes down with every tick of the processor's clock, for a test.
+pub(super) fn ticks() -> u32 {
+    if TIMER_CONTROL.read() == 0 {
+        TIMER_RELOAD.write(u32::MAX);
+        TIMER_VALUE.write(u32::MAX);
+        TIMER_CONTROL.write(1);
+    }
+    TIMER_VALUE.read()
 }
 
 /// Tells the watchdog that all is well.

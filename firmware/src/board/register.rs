@@ -30,6 +30,7 @@ impl Register {
     }
 
     /// Clears the bits `clear`, then sets the bits `set`. Not for registers that interrupts write.
+    #[cfg(feature = "board-stm32f405")]
     pub(super) fn change(self, clear: u32, set: u32) {
         self.write(self.read() & !clear | set);
     }

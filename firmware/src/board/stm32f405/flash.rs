@@ -1,4 +1,4 @@
-//! The store in flash: two sectors of 16 KiB behind the program's two.
+//! The store in flash: the two sectors behind the program's three, 16 KiB of each.
 
 use lifesign_firmware::store::Area;
 
@@ -8,9 +8,9 @@ use crate::board::register::Register;
 /// The length of each of the two areas of the store, in bytes.
 pub(in crate::board) const AREA_LEN: usize = 16 << 10;
 
-/// Sectors 2 and 3.
-const STORE: usize = 0x0800_8000;
-const FIRST_SECTOR: u32 = 2;
+/// Sectors 3 and 4.
+const STORE: usize = 0x0800_c000;
+const FIRST_SECTOR: u32 = 3;
 /// The store under the emulator.
 const EMULATED_STORE: usize = 0x2001_0000;
 const FLASH_KEY: Register = register(0x4002_3c04);
@@ -43,8 +43,8 @@ fn change_flash(change: impl FnOnce()) {
     FLASH_CONTROL.write(LOCK);
 }
 
-/// Erases `area` of the store. On silicon this takes a quarter of a second, at most 0.8: the
-/// watchdog is fed before.
+/// Erases `area` of the store. On silicon this takes half a second, at most 1.1: the watchdog
+/// is fed before.
 pub(in crate::board) fn erase(area: Area) {
     if is_emulated() {
         for offset in (0..AREA_LEN).step_by(4) {
