@@ -60,7 +60,7 @@ impl Dongle {
         let resets = directory.join("resets");
         let noted = format!("echo $LIFESIGN_NAME >> {}", resets.display());
         let mut command = Command::new(env!("CARGO_BIN_EXE_subject"));
-        command.args(["dongle", "emulate", "--ports", "2", "--on-reset", &noted, "--dir"]);
+        command.args(["dongle", "emulate", "--ports", "3", "--on-reset", &noted, "--dir"]);
         command.arg(directory.join("dongle")).stdin(Stdio::null()).stdout(Stdio::null());
         Self { process: command.spawn().expect("a dongle"), resets }
     }
@@ -82,32 +82,50 @@ impl Drop for Dongle {
 
 /// Tries a pair whose dongle has these settings, and reset lines to `resets`.
 fn with(test: &str, resets: &str, body: impl FnOnce(&mut Trial, &Dongle)) {
+    with_new(test, |trial, dongle| {
+        provision(trial, resets);
+        start(trial);
+        for name in ["alpha", "beta"] {
+            trial.await_that("all are heard", |trial| trial.is_complete(name));
+        }
+        trial.await_that("somebody holds it", |trial| trial.holder(0).is_some());
+        if trial.holder(0).as_deref() != Some("alpha") {
+            trial.order("alpha", &["takeover", "www"]);
+        }
+        trial.await_holder("alpha");
+        body(trial, dongle);
+    });
+}
+
+/// Tries a pair whose dongle is new and whose daemons are not started.
+fn with_new(test: &str, body: impl FnOnce(&mut Trial, &Dongle)) {
     trial::run(test, env!("CARGO_BIN_EXE_subject"), Setup::pair(), |trial| {
         let directory = trial.cluster().directory().to_owned();
         let text = SETTINGS.replace("DIRECTORY", &directory.display().to_string());
         trial.write("fenced.toml", &text);
-        let settings = directory.join("fenced.toml");
         let dongle = Dongle::start(&directory);
-        let port = directory.join("dongle/port1");
+        let port = directory.join("dongle/port3");
         trial.await_that("a dongle", |_| port.exists());
-        let [port, file] = [&port, &settings].map(|path| path.display().to_string());
-        let words = ["dongle", "provision", &port, "--settings", &file, "--yes"];
-        let lines = ["--port", "1=alpha", "--port", "2=beta", "--resets", resets];
-        let output = trial.run_program(&[&words[..], &lines[..]].concat());
-        assert!(output.status.success(), "{output:?}");
-        for name in ["alpha", "beta"] {
-            trial.start_with(name, &settings);
-        }
-        for name in ["alpha", "beta"] {
-            trial.await_that("all are heard", |trial| trial.is_complete(name));
-        }
-        if trial.holder(0).as_deref() != Some("alpha") {
-            trial.await_that("somebody holds it", |trial| trial.holder(0).is_some());
-            trial.order("alpha", &["takeover", "www"]);
-        }
-        trial.await_holder("alpha");
         body(trial, &dongle);
     });
+}
+
+/// Tells the dongle whose it is, at the port that no daemon uses.
+fn provision(trial: &Trial, resets: &str) {
+    let directory = trial.cluster().directory();
+    let [port, file] = ["dongle/port3", "fenced.toml"].map(|name| directory.join(name));
+    let [port, file] = [port, file].map(|path| path.display().to_string());
+    let words = ["dongle", "provision", &port, "--settings", &file, "--yes"];
+    let lines = ["--port", "1=alpha", "--port", "2=beta", "--resets", resets];
+    let output = trial.run_program(&[&words[..], &lines[..]].concat());
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn start(trial: &mut Trial) {
+    let settings = trial.cluster().directory().join("fenced.toml");
+    for name in ["alpha", "beta"] {
+        trial.start_with(name, &settings);
+    }
 }
 
 #[test]
@@ -166,5 +184,26 @@ fn a_group_whose_holder_cannot_be_reset_waits_and_says_so() {
         trial.await_that("somebody serves", |trial| trial.holder(0).is_some());
         trial.await_that("all is clear", |trial| !trial.has_alert("beta", "is not reset"));
         assert_eq!(dongle.resets(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_dongle_that_is_new_says_so_until_it_is_told_whose_it_is() {
+    let test = "a_dongle_that_is_new_says_so_until_it_is_told_whose_it_is";
+    with_new(test, |trial, _| {
+        start(trial);
+        for name in ["alpha", "beta"] {
+            trial.await_that("it is told", |trial| {
+                trial.has_alert(name, "dongle dongle: it is not provisioned")
+            });
+        }
+        let voters = trial.status("alpha")["groups"][0]["voters"].to_string();
+        assert!(voters.contains("it is not heard: it is not provisioned"), "{voters}");
+        provision(trial, "alpha,beta");
+        for name in ["alpha", "beta"] {
+            trial.await_that("all is well", |trial| {
+                trial.is_complete(name) && !trial.has_alert(name, "dongle dongle")
+            });
+        }
     });
 }

@@ -35,8 +35,10 @@ struct Rate {
     off: Option<i64>,
 }
 
-/// What the dongle is asked least often.
+/// How often a dongle is asked how it is, at most.
 const ASK: Duration = Duration::from_millis(10_000);
+/// How many times as often it is asked while something is wrong with it.
+const IMPATIENCE: u64 = 5;
 /// What an answer takes on a line at most, in bytes.
 const ANSWER_LEN: usize = MAX_MESSAGE_LEN + 8;
 /// An answer may come this much later than another.
@@ -86,7 +88,10 @@ impl Daemon {
             if !now.has_reached(dongle.next) {
                 continue;
             }
-            dongle.next = now + dongle.every;
+            let is_well =
+                dongle.said.is_some() && faults(dongle, &Demands::of(&self.settings)).is_empty();
+            let pause = if is_well { dongle.every } else { dongle.every.scaled(1, IMPATIENCE) };
+            dongle.next = now + pause;
             let mut buffer = [0; MAX_MESSAGE_LEN];
             if let Some(len) = encode(&Request::Info, &mut buffer)
                 && let Some(link) = self.links.get_mut(dongle.link.index())

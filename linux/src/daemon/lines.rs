@@ -1,6 +1,6 @@
 //! The ports of serial links: what is told of each, and what is worth an alert.
 
-use lifesign_core::node::LinkId;
+use lifesign_core::node::{LinkId, NodeId};
 use lifesign_core::time::Instant;
 
 use super::Daemon;
@@ -25,6 +25,25 @@ impl Daemon {
             })
             .collect();
         self.replace_alerts(PORT, wrong);
+    }
+
+    /// Returns why the dongle that is `witness` may not be heard, as far as its line tells.
+    pub(super) fn why_unheard(&self, witness: NodeId) -> Option<String> {
+        let is_it = |(_, link): &(LinkId, &crate::settings::Link)| {
+            link.serial().is_some_and(|serial| serial.witness == Some(witness))
+        };
+        let (id, _) = self.settings.links().find(is_it)?;
+        let now = self.engine.now();
+        let ports = self.links.get(id.index())?.ports();
+        let faults = self.dongle_report(id, now).map(|dongle| dongle.faults).unwrap_or_default();
+        let is_up = |port: &&Port| port.state() == State::Up;
+        match (ports.iter().find(is_up), faults.into_iter().next()) {
+            (_, Some(fault)) => Some(fault),
+            (None, None) => ports.first().map(Port::to_string),
+            (Some(port), None) => {
+                Some(format!("{}: {}", port.device().display(), port.diagnosis(now)))
+            }
+        }
     }
 
     /// Returns what is known of the ports of `link`.

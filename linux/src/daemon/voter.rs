@@ -40,7 +40,10 @@ impl Daemon {
             return if node == self.me {
                 "this node wants nothing".to_owned()
             } else {
-                "it is not heard".to_owned()
+                match self.why_unheard(node) {
+                    None => "it is not heard".to_owned(),
+                    Some(why) => format!("it is not heard: {why}"),
+                }
             };
         };
         if !wants {
