@@ -60,9 +60,9 @@ fn load(path: Option<&Path>) -> Result<Option<Settings>, DongleError> {
 fn info(args: &InfoArgs) -> Result<ExitCode, DongleError> {
     let settings = load(args.settings.as_deref())?;
     let mut client = open(&args.at)?;
-    let events = client.log()?;
     let info = client.info()?;
-    let history = History::new(&events, &info, clock::wall_us(), settings.as_ref());
+    let wall_us = clock::wall_us();
+    let history = History::new(&client.log()?, &info, wall_us, settings.as_ref());
     let picture = Picture::of(&info, &args.at.device, settings.as_ref()).with_pulses(&history);
     if args.json {
         say_json(&picture);
@@ -122,9 +122,9 @@ fn is_confirmed() -> Result<bool, DongleError> {
 fn log(args: &LogArgs) -> Result<ExitCode, DongleError> {
     let settings = load(args.settings.as_deref())?;
     let mut client = open(&args.at)?;
-    let events = client.log()?;
     let info = client.info()?;
-    let history = History::new(&events, &info, clock::wall_us(), settings.as_ref());
+    let wall_us = clock::wall_us();
+    let history = History::new(&client.log()?, &info, wall_us, settings.as_ref());
     if args.json {
         say_json(&history);
     } else {

@@ -28,7 +28,7 @@ pub struct Entry {
     /// How long after the start in which it happened, in milliseconds.
     pub at_ms: u32,
     /// When by this machine's clock, in microseconds since 1970; only of events of this start, for
-    /// nobody knows how long the dongle was off before.
+    /// nobody knows how long the dongle was off before, and of its first seven weeks.
     pub wall_us: Option<u64>,
     /// What happened.
     pub text: String,
@@ -40,15 +40,17 @@ impl Entry {
     /// Returns when it happened by this machine's clock, as far as that is known.
     #[must_use]
     pub fn when(&self) -> String {
-        self.wall_us.map_or_else(
-            || "in an earlier start".to_owned(),
-            |micros| WallTime { micros }.to_string(),
-        )
+        match self.wall_us {
+            Some(micros) => WallTime { micros }.to_string(),
+            // As far as a dongle counts.
+            None if self.at_ms == u32::MAX => "after seven weeks".to_owned(),
+            None => "in an earlier start".to_owned(),
+        }
     }
 }
 
 impl History {
-    /// Tells `events`, which the dongle that says `info` at `wall_us` has noted, with the names of
+    /// Tells `events`, which the dongle that said `info` at `wall_us` has noted, with the names of
     /// `settings` if it is of their cluster.
     #[must_use]
     pub fn new(
@@ -68,8 +70,10 @@ impl History {
         };
         let tell = |(at, (number, event)): (usize, &(u32, Event))| {
             let since = Duration::from_millis(u64::from(event.at_ms));
+            // What happened after the dongle was asked for its time has just happened.
             let ago = Duration::from_micros(info.uptime.as_micros()).checked_sub(since);
-            let ago = ago.filter(|_| at >= last_start);
+            let is_known = at >= last_start && event.at_ms != u32::MAX;
+            let ago = is_known.then(|| ago.unwrap_or_default());
             Entry {
                 number: *number,
                 at_ms: event.at_ms,

@@ -203,6 +203,11 @@ fn the_log_is_read_in_pieces_and_told_in_words() {
     let history = History::new(&events, &fresh(), wall, None);
     assert_eq!(history.events[0].wall_us, None, "of an earlier start nobody knows when");
     assert_eq!(history.events[19].wall_us, Some(wall - 10_000_000 + 1_900_000));
+    let late = Event { at_ms: 10_500, what: What::Provisioned };
+    let last = (99, Event { at_ms: u32::MAX, what: What::Provisioned });
+    let both = History::new(&[(98, late), last], &fresh(), wall, None).events;
+    assert_eq!(both[0].wall_us, Some(wall), "noted while the log was read");
+    assert_eq!((both[1].wall_us, both[1].when().as_str()), (None, "after seven weeks"));
     let page = history.render();
     assert!(page.contains("in an earlier start"), "{page}");
     assert!(page.contains("+0.800 s  start number 3, after its watchdog bit"), "{page}");
