@@ -133,7 +133,7 @@ impl Rig {
             me: NodeId::witness(0).expect("the first witness"),
             heartbeat_ms: 500,
             dead_ms: 2_000,
-            longest_promise_ms: 2_500,
+            longest_promise_ms: speaker::LONGEST_PROMISE_MS,
             keys: [(KeyId(1), KEY)].into_iter().collect(),
             signer: KeyId(1),
             pulse_ms: 200,
@@ -142,14 +142,16 @@ impl Rig {
         }
     }
 
-    /// Asks the dongle at a port, as often as its line needs.
+    /// Asks the dongle at a port something open, as often as its line needs.
     pub fn ask(&mut self, port: usize, request: &Request) -> Reply {
         let begun = clock::now();
         let speaker = &mut self.speakers[port];
         loop {
             speaker.ask(request);
-            if let Some(reply) = speaker.await_reply(clock::now() + ASK_AGAIN) {
-                return reply;
+            match speaker.await_reply(clock::now() + ASK_AGAIN) {
+                // News of an earlier request.
+                None | Some(Reply::Reset(_)) => {}
+                Some(reply) => return reply,
             }
             let passed = clock::now().since(begun).as_micros();
             assert!(passed < PATIENCE_US, "the dongle does not answer at port {port}");
@@ -176,6 +178,26 @@ impl Rig {
                 _ => return noted,
             }
         }
+    }
+
+    /// Has the speakers in `who` live until `condition` holds.
+    pub fn live_until(
+        &mut self,
+        who: &[usize],
+        what: &str,
+        mut condition: impl FnMut(&mut Self) -> bool,
+    ) {
+        self.await_that(what, |rig| {
+            who.iter().for_each(|&at| rig.speakers[at].live());
+            pause(90);
+            condition(rig)
+        });
+    }
+
+    /// Has the speakers in `who` live for a while.
+    pub fn live_for(&mut self, who: &[usize], milliseconds: u64) {
+        let end = clock::now() + lifesign_core::time::Duration::from_millis(milliseconds);
+        self.live_until(who, "time passes", |_| clock::now().has_reached(end));
     }
 
     /// Waits until `condition` holds.

@@ -18,6 +18,8 @@ use std::time::Duration;
 
 use lifesign::demo::client::Client;
 use lifesign::demo::cluster::Cluster;
+use lifesign::demo::dongle::Dongle;
+use lifesign::demo::emulator::Board;
 use lifesign::demo::lab::Lab;
 use lifesign::namespace::{self, Users};
 use nix::sys::signal::Signal;
@@ -95,6 +97,29 @@ impl Trial {
     pub fn start_all(&mut self) {
         let names: Vec<&str> = self.setup.members().map(|(name, _)| name).collect();
         names.into_iter().for_each(|name| self.start(name));
+    }
+
+    /// Starts the real firmware in QEMU with a line to each server, and makes it the witness.
+    #[must_use]
+    pub fn start_dongle(&mut self) -> Dongle {
+        let dongle = self.start_new_dongle();
+        let settings = self.settings.clone();
+        self.provision(&settings);
+        dongle
+    }
+
+    /// Starts the real firmware in QEMU with a line to each server.
+    #[must_use]
+    pub fn start_new_dongle(&mut self) -> Dongle {
+        // It says what is missing, where there would be the emulation otherwise.
+        let _image = crate::rig::image(Board::Mps2An385);
+        Dongle::start(&mut self.cluster, &self.setup.nodes).expect("a dongle")
+    }
+
+    /// Makes the dongle the witness of these settings.
+    pub fn provision(&self, settings: &Path) {
+        Dongle::provision(&self.cluster, settings, &self.setup.nodes)
+            .expect("a provisioned dongle");
     }
 
     /// Starts the daemon of `name`, on a machine that is booted if it is off.

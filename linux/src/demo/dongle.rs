@@ -137,6 +137,12 @@ impl Dongle {
         }
     }
 
+    /// Returns the line of the server with this index; its left end is the server.
+    #[must_use]
+    pub fn line(&self, server: usize) -> &Wire {
+        &self.wires[server]
+    }
+
     /// Cuts the lines to all servers.
     pub fn cut_lines(&self) {
         self.wires.iter().for_each(Wire::cut);

@@ -15,8 +15,11 @@ pub struct Debugger {
 }
 
 impl Debugger {
-    /// Stops the processor of QEMU, whose files are in `directory`.
-    pub(super) fn attach(monitor: &mut Monitor, directory: &Path) -> io::Result<Self> {
+    /// Stops the processor of QEMU, and talks to it by a socket in `directory`.
+    ///
+    /// # Errors
+    /// What QEMU refused.
+    pub fn attach(monitor: &mut Monitor, directory: &Path) -> io::Result<Self> {
         let place = directory.join("debugger");
         monitor.console(&format!("gdbserver unix:{},server=on,wait=off", place.display()))?;
         let stream = UnixStream::connect(&place)?;
@@ -24,31 +27,49 @@ impl Debugger {
         // QEMU stops the processor when somebody connects, and says so in a moment.
         thread::sleep(Duration::from_millis(50));
         let mut debugger = Self { stream };
-        debugger.ask("?")?;
+        debugger.ask_for_stop("?")?;
         Ok(debugger)
     }
 
-    /// Returns the address of the next instruction.
+    /// Writes `value` to a register of the board, by an instruction of the processor: QEMU's own
+    /// writes reach memory alone.
     ///
     /// # Errors
     /// What QEMU refused.
-    pub fn program_counter(&mut self) -> io::Result<u32> {
-        // Fifteen registers of eight digits come before it.
-        let registers = self.ask("g")?;
-        let digits = registers.get(15 * 8..16 * 8).ok_or(io::ErrorKind::InvalidData)?;
-        let value = u32::from_str_radix(digits, 16).map_err(io::Error::other)?;
-        Ok(value.swap_bytes())
+    pub fn write_register(&mut self, address: u32, value: u32) -> io::Result<()> {
+        // Timers go on during a step, for the processor may be asleep and wait for one; what they
+        // interrupt comes after it.
+        self.expect_ok("Qqemu.sstep=3")?;
+        let saved = self.registers()?;
+        let place = word(&saved, PROGRAM_COUNTER)?;
+        let original = self.ask(&format!("m{place:x},2"))?;
+        self.write(place, &STORE_R1_AT_R0)?;
+        self.expect_ok(&format!("G{}{}{}", digits(address), digits(value), &saved[16..]))?;
+        self.ask_for_stop("s")?;
+        let reached = word(&self.registers()?, PROGRAM_COUNTER)?;
+        self.expect_ok(&format!("M{place:x},2:{original}"))?;
+        self.expect_ok(&format!("G{saved}"))?;
+        if reached == place + 2 {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("the processor went from {place:#x} to {reached:#x}")))
     }
 
-    /// Writes `bytes` to `address`, memory or a register of the board.
-    ///
-    /// # Errors
-    /// What QEMU refused.
-    pub fn write(&mut self, address: u32, bytes: &[u8]) -> io::Result<()> {
-        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        match self.ask(&format!("M{address:x},{:x}:{digits}", bytes.len()))?.as_str() {
+    /// Writes `bytes` to memory.
+    fn write(&mut self, address: u32, bytes: &[u8]) -> io::Result<()> {
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.expect_ok(&format!("M{address:x},{:x}:{text}", bytes.len()))
+    }
+
+    /// Returns all registers, eight digits each.
+    fn registers(&mut self) -> io::Result<String> {
+        self.ask("g")
+    }
+
+    fn expect_ok(&mut self, text: &str) -> io::Result<()> {
+        match self.ask(text)?.as_str() {
             "OK" => Ok(()),
-            other => Err(io::Error::other(format!("write to {address:#x}: {other}"))),
+            other => Err(io::Error::other(format!("{text}: {other}"))),
         }
     }
 
@@ -57,7 +78,7 @@ impl Debugger {
     /// # Errors
     /// What QEMU refused.
     pub fn hang(&mut self) -> io::Result<()> {
-        let place = self.program_counter()?;
+        let place = word(&self.registers()?, PROGRAM_COUNTER)?;
         self.write(place, &JUMP_TO_ITSELF)
     }
 
@@ -71,16 +92,26 @@ impl Debugger {
 
     /// Sends a packet and returns the answer.
     fn ask(&mut self, text: &str) -> io::Result<String> {
-        let sum = text.bytes().fold(0u8, u8::wrapping_add);
-        self.stream.write_all(format!("${text}#{sum:02x}").as_bytes())?;
+        self.send(text)?;
         loop {
+            // That it has stopped may be told by itself, and is no answer to this.
             let answer = self.read_packet()?;
-            self.stream.write_all(b"+")?;
-            // That it has stopped is told once by itself, and is no answer to anything but `?`.
-            if text == "?" || !answer.starts_with('T') {
+            if !answer.starts_with('T') {
                 return Ok(answer);
             }
         }
+    }
+
+    /// Sends a packet that is answered when the processor stands still.
+    fn ask_for_stop(&mut self, text: &str) -> io::Result<()> {
+        self.send(text)?;
+        while !self.read_packet()?.starts_with('T') {}
+        Ok(())
+    }
+
+    fn send(&mut self, text: &str) -> io::Result<()> {
+        let sum = text.bytes().fold(0u8, u8::wrapping_add);
+        self.stream.write_all(format!("${text}#{sum:02x}").as_bytes())
     }
 
     fn read_packet(&mut self) -> io::Result<String> {
@@ -94,12 +125,29 @@ impl Debugger {
             if byte == *b"#" {
                 let mut sum = [0; 2];
                 self.stream.read_exact(&mut sum)?;
+                self.stream.write_all(b"+")?;
                 return Ok(text);
             }
             text.push(char::from(byte[0]));
         }
     }
 }
+
+/// Which register the program counter is.
+const PROGRAM_COUNTER: usize = 15;
+
+/// Returns the register with this number among the digits of all.
+fn word(registers: &str, number: usize) -> io::Result<u32> {
+    let digits = registers.get(number * 8..number * 8 + 8).ok_or(io::ErrorKind::InvalidData)?;
+    u32::from_str_radix(digits, 16).map(u32::swap_bytes).map_err(io::Error::other)
+}
+
+fn digits(word: u32) -> String {
+    format!("{:08x}", word.swap_bytes())
+}
+
+/// The Thumb instruction `str r1, [r0]`.
+const STORE_R1_AT_R0: [u8; 2] = [0x01, 0x60];
 
 /// The Thumb instruction `b .`.
 const JUMP_TO_ITSELF: [u8; 2] = [0xfe, 0xe7];

@@ -1,11 +1,15 @@
 //! A server's end of a line, as far as the line and the dongle can tell.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
 use lifesign::clock;
 use lifesign_core::dongle::{self, MAX_MESSAGE_LEN, Reply, Request};
-use lifesign_core::frame::{self, Body, Flags, Header, LinkClass, MAX_FRAME_LEN};
+use lifesign_core::frame::{
+    self, Body, Echo, Flags, Header, LinkClass, MAX_FRAME_LEN, Phase, Want,
+};
+use lifesign_core::group::{GroupId, Token};
 use lifesign_core::node::{BootId, LinkId, LinkSet, NodeId};
 use lifesign_core::seal::{KeyId, Keyring};
 use lifesign_core::stream::{self, Deframer, MAX_LINE_LEN};
@@ -25,6 +29,10 @@ pub struct Speaker {
     heard: Vec<Heard>,
     replies: Vec<Reply>,
     garbage: u64,
+    /// The newest frame of everybody else.
+    newest: BTreeMap<NodeId, (Header, Body)>,
+    /// What it claims, and under which token.
+    claims: Option<(GroupId, Token)>,
 }
 
 /// A frame with a right tag that came in.
@@ -54,6 +62,8 @@ impl Speaker {
             heard: Vec::new(),
             replies: Vec::new(),
             garbage: 0,
+            newest: BTreeMap::new(),
+            claims: None,
         }
     }
 
@@ -79,6 +89,17 @@ impl Speaker {
     /// Returns the next frame, about as long as one of two servers, and `more` bytes longer, with a
     /// tag by `keyring`.
     pub fn next_frame(&mut self, more: usize, keyring: &Keyring) -> Vec<u8> {
+        let mut body: Body = Body { flags: Flags::BOOTING, digest: [7; 4], ..Body::default() };
+        let echoes = NodeId::all().filter(|node| *node != self.node).take(3 + more / ECHO_LEN);
+        for node in echoes {
+            let (boot, links) = (BootId::new(u64::MAX / 3), LinkSet::first(1));
+            let echo = Echo { node, boot, sequence: self.sequence + 1, links };
+            body.echoes.push(echo).expect("room for an echo");
+        }
+        self.frame_of(&body, keyring)
+    }
+
+    fn frame_of(&mut self, body: &Body, keyring: &Keyring) -> Vec<u8> {
         self.sequence += 1;
         let header = Header {
             class: LinkClass::Serial,
@@ -89,16 +110,56 @@ impl Speaker {
             boot: self.boot,
             sequence: self.sequence,
         };
-        let mut body: Body = Body { flags: Flags::BOOTING, digest: [7; 4], ..Body::default() };
-        let echoes = NodeId::all().filter(|node| *node != self.node).take(3 + more / ECHO_LEN);
-        for node in echoes {
-            let (boot, links) = (BootId::new(u64::MAX / 3), LinkSet::first(1));
-            let echo = frame::Echo { node, boot, sequence: self.sequence, links };
+        let mut buffer = [0; MAX_FRAME_LEN];
+        let len = frame::encode(&header, body, keyring, &mut buffer);
+        buffer[..len].to_vec()
+    }
+
+    /// Claims a group under a token with all it says as a living node from here on.
+    pub const fn claim(&mut self, group: GroupId, token: Token) {
+        self.claims = Some((group, token));
+    }
+
+    /// Says a frame as a living node does: it echoes whom it hears, and claims what it wants.
+    pub fn live(&mut self) {
+        self.listen();
+        let mut body: Body = Body { digest: [7; 4], ..Body::default() };
+        body.longest_promise_ms = LONGEST_PROMISE_MS;
+        for (node, (header, _)) in &self.newest {
+            let (boot, sequence) = (header.boot, header.sequence);
+            let echo = Echo { node: *node, boot, sequence, links: LinkSet::first(1) };
             body.echoes.push(echo).expect("room for an echo");
         }
-        let mut buffer = [0; MAX_FRAME_LEN];
-        let len = frame::encode(&header, &body, keyring, &mut buffer);
-        buffer[..len].to_vec()
+        if let Some((group, token)) = self.claims {
+            let (phase, promise_ms) = (Phase::Claiming, LONGEST_PROMISE_MS);
+            let want = Want { group, phase, token, promise_ms };
+            body.wants.push(want).expect("room for a want");
+        }
+        let frame = self.frame_of(&body, &keyring());
+        self.say_message(&frame);
+    }
+
+    /// Returns whether the dongle has promised what is claimed, as it said last.
+    #[must_use]
+    pub fn is_promised(&self) -> bool {
+        let witness = NodeId::witness(0).and_then(|witness| self.newest.get(&witness));
+        let (Some((_, body)), Some((group, token))) = (witness, self.claims) else {
+            return false;
+        };
+        let word = body.word(group);
+        word.is_some_and(|word| word.to == Some(self.node) && word.token == token)
+    }
+
+    /// Returns the token of its claim.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.claims.map(|(_, token)| token).unwrap_or_default()
+    }
+
+    /// Returns the name of its present start.
+    #[must_use]
+    pub const fn boot(&self) -> BootId {
+        self.boot
     }
 
     /// Puts a message on the line, whatever it is.
@@ -120,8 +181,10 @@ impl Speaker {
         }
     }
 
-    /// Asks the dongle, open for all to read.
+    /// Asks the dongle, open for all to read, and forgets earlier replies.
     pub fn ask(&mut self, request: &Request) {
+        self.listen();
+        self.replies.clear();
         let mut buffer = [0; MAX_MESSAGE_LEN];
         let len = dongle::encode(request, &mut buffer).expect("a short request");
         self.say_message(&buffer[..len]);
@@ -140,9 +203,8 @@ impl Speaker {
     pub fn await_reply(&mut self, until: Instant) -> Option<Reply> {
         loop {
             self.listen();
-            if let Some(reply) = self.replies.pop() {
-                self.replies.clear();
-                return Some(reply);
+            if !self.replies.is_empty() {
+                return Some(self.replies.remove(0));
             }
             if clock::now().has_reached(until) {
                 return None;
@@ -180,10 +242,11 @@ impl Speaker {
             self.replies.extend(decoded.ok().map(|(reply, _)| reply));
             return;
         }
-        let decoded = frame::decode::<15, 32>(message, CLUSTER, &self.keyring);
-        let (header, _) = decoded
+        let decoded = frame::decode(message, CLUSTER, &self.keyring);
+        let (header, body) = decoded
             .unwrap_or_else(|error| panic!("{:?} was sent what is no frame: {error:?}", self.node));
         let Header { sender: node, boot, sequence, .. } = header;
+        self.newest.insert(header.sender, (header, body));
         self.heard.push(Heard { node, boot, sequence, at: clock::now() });
     }
 
@@ -206,6 +269,9 @@ impl Speaker {
         self.garbage
     }
 }
+
+/// The promise that is asked for, and the longest that the dongle makes, in milliseconds.
+pub(super) const LONGEST_PROMISE_MS: u32 = 2_500;
 
 /// About how long an echo in a frame is, in bytes.
 const ECHO_LEN: usize = 12;

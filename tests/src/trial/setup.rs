@@ -4,6 +4,8 @@ use std::path::Path;
 
 use lifesign::demo::lab::{MachinePlan, Plan, Role};
 
+use lifesign::demo::dongle::DONGLE;
+
 use super::WITNESS;
 
 /// What a test is tried with.
@@ -11,7 +13,10 @@ use super::WITNESS;
 pub struct Setup {
     pub(super) nodes: Vec<&'static str>,
     has_witness: bool,
+    has_dongle: bool,
     cables: usize,
+    timing: String,
+    guard: &'static str,
     pub(super) groups: Vec<(&'static str, Vec<&'static str>)>,
     services: String,
 }
@@ -23,7 +28,12 @@ impl Setup {
         Self {
             nodes: vec!["alpha", "beta"],
             has_witness: true,
+            has_dongle: false,
             cables: 1,
+            timing: "heartbeat = \"100ms\"\ndead = \"500ms\"\npromise = \"600ms\"\n\
+                     settle = \"1200ms\"\n"
+                .to_owned(),
+            guard: "address",
             groups: vec![("www", vec!["alpha", "beta"])],
             services: String::new(),
         }
@@ -39,6 +49,37 @@ impl Setup {
             groups: vec![("www", nodes)],
             ..Self::pair()
         }
+    }
+
+    /// Returns servers without a quorum server, each with a serial line to a dongle that is the
+    /// only witness and can reset all of them, and with spans for such lines on a busy machine.
+    #[must_use]
+    pub fn with_dongle(nodes: &[&'static str]) -> Self {
+        Self {
+            nodes: nodes.to_vec(),
+            has_witness: false,
+            has_dongle: true,
+            groups: vec![("www", nodes.to_vec())],
+            timing: "heartbeat = \"100ms\"\ndead = \"1s\"\npromise = \"1200ms\"\n\
+                     settle = \"2s\"\n"
+                .to_owned(),
+            ..Self::pair()
+        }
+    }
+
+    /// Returns the setup with another guard of all groups.
+    #[must_use]
+    pub const fn with_guard(mut self, guard: &'static str) -> Self {
+        self.guard = guard;
+        self
+    }
+
+    /// Returns the setup with one more line in the table of spans.
+    #[must_use]
+    pub fn with_timing(mut self, line: &str) -> Self {
+        self.timing += line;
+        self.timing += "\n";
+        self
     }
 
     /// Returns the setup with one more group, which prefers `nodes` in this order.
@@ -77,6 +118,9 @@ impl Setup {
             });
             plan = plan.with_machine(cabled);
         }
+        if self.has_dongle {
+            plan = plan.with_machine(MachinePlan::new(DONGLE, Role::Witness));
+        }
         let client = MachinePlan::new("client", Role::Client).with_cable(0, "10.77.0.50/24");
         plan = plan.with_machine(client);
         (0..self.groups.len()).fold(plan, |plan, group| plan.with_watched(0, &service(group)))
@@ -98,16 +142,19 @@ impl Setup {
     pub fn text(&self, directory: &Path) -> String {
         let mut text = format!(
             "version = 1\ncluster = \"trial\"\nkey_file = \"{0}/key\"\nstate_dir = \"{0}\"\n\
-             quorum = [\"majority\"{1}]\n\n[timing]\nheartbeat = \"100ms\"\ndead = \"500ms\"\n\
-             promise = \"600ms\"\nsettle = \"1200ms\"\n",
+             quorum = [\"majority\"{1}]\n\n[timing]\n{2}",
             directory.display(),
-            if self.has_witness { ", \"witness\"" } else { "" },
+            if self.has_witness || self.has_dongle { ", \"witness\"" } else { "" },
+            self.timing,
         );
         for name in &self.nodes {
             text += &format!("\n[[node]]\nname = \"{name}\"\n");
         }
         if self.has_witness {
             text += &format!("\n[[witness]]\nname = \"{WITNESS}\"\n");
+        }
+        if self.has_dongle {
+            text += &format!("\n[[witness]]\nname = \"{DONGLE}\"\n");
         }
         for cable in 0..self.cables {
             let members: Vec<String> = self
@@ -121,14 +168,26 @@ impl Setup {
                 members.join(", ")
             );
         }
+        if self.has_dongle {
+            let device = |name: &&str| format!("{name} = \"DIRECTORY/{name}.tty\"");
+            let devices: Vec<String> = self.nodes.iter().map(device).collect();
+            text += &format!(
+                "\n[[link]]\nname = \"wire\"\nkind = \"serial\"\ndevice = {{ {} }}\n\
+                 witness = \"{DONGLE}\"\nresets = {:?}\n",
+                devices.join(", "),
+                self.nodes
+            );
+        }
         for (group, (name, nodes)) in self.groups.iter().enumerate() {
             text += &format!(
                 "\n[[group]]\nname = \"{name}\"\naddresses = [\"{}/24\"]\nprefer = {nodes:?}\n\
-                 conflict_probe = \"50ms\"\n",
-                service(group)
+                 guard = \"{}\"\nconflict_probe = \"50ms\"\n",
+                service(group),
+                self.guard,
             );
         }
-        text + &self.services.replace("DIRECTORY", &directory.display().to_string())
+        text += &self.services;
+        text.replace("DIRECTORY", &directory.display().to_string())
     }
 }
 
