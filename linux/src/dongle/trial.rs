@@ -134,7 +134,7 @@ struct Course {
     times: [Vec<Duration>; SIZES.len()],
     sent: [usize; SIZES.len()],
     wrong: [usize; SIZES.len()],
-    readings: Vec<Reading>,
+    readings: Vec<Sighting>,
     /// How long echoes took in all.
     spent: Duration,
 }
@@ -150,7 +150,7 @@ impl Course {
             if now.has_reached(due) || now.has_reached(end) {
                 due = now + EACH;
                 if let Some(read) = client.reading()? {
-                    course.readings.push(reading(client.line(), &read));
+                    course.readings.push(Sighting::new(client.line(), &read));
                 }
                 // Read last of all: what lies between the first and the last reading counts.
                 if now.has_reached(end) {
@@ -194,12 +194,13 @@ impl Course {
                 p99_ms: millis(spans.percentile(99)),
             });
         }
-        let step = step(&self.readings);
+        let readings = Sighting::readings(&self.readings);
+        let step = step(&readings);
         // A clock without a crystal changes while it warms up.
         let windows = WINDOWS_MS.into_iter().map(Duration::from_millis);
-        let rate = Rate::of(&self.readings, step)
-            .or_else(|| windows.into_iter().find_map(|it| Rate::over(&self.readings, step, it)));
-        let pairs = self.readings.windows(2);
+        let rate = Rate::of(&readings, step)
+            .or_else(|| windows.into_iter().find_map(|it| Rate::over(&readings, step, it)));
+        let pairs = readings.windows(2);
         let has_restarted = pairs.into_iter().any(|pair| pair[1].far < pair[0].far);
         let clock = rate.map(|rate| ClockTrial {
             error_ppm: rate.middle(),
@@ -230,24 +231,40 @@ fn filler(number: u16, len: usize) -> Vec<u8> {
     bytes.into_iter().cycle().skip(usize::from(low)).take(len).collect()
 }
 
-/// Returns what an answer says about the far clock: between which moments it was read.
-///
-/// A line takes its time for the question, before which nothing is read, and for the answer, which
-/// is begun after. That narrows it down, where a line is as slow as its speed says: a
-/// pseudo-terminal is not.
-fn reading(line: &Line, read: &Timed<Info>) -> Reading {
-    let far = read.answer.uptime;
-    let mut buffer = [0; MAX_MESSAGE_LEN];
-    let reply = Reply::Info(read.answer.clone());
-    let len = dongle::encode(&reply, &mut buffer).unwrap_or(0);
-    // Adapters are a few percent off their speed, and pass bytes on when the last has half come.
-    let least = |len: usize| line.line_time(len.saturating_sub(1)).scaled(95, 100);
-    let (out, back) = (least(line_len(QUESTION_LEN) - 2), least(line_len(len) - 2));
-    let all = read.answered.since(read.asked);
-    if all < out + back {
-        return Reading { asked: read.asked, answered: read.answered, far };
+/// A reading of the far clock, and how long question and answer are on the line at least.
+#[derive(Clone, Copy, Debug)]
+struct Sighting {
+    reading: Reading,
+    out: Duration,
+    back: Duration,
+}
+
+impl Sighting {
+    fn new(line: &Line, read: &Timed<Info>) -> Self {
+        let Timed { asked, answered, answer } = read;
+        let mut buffer = [0; MAX_MESSAGE_LEN];
+        let len = dongle::encode(&Reply::Info(answer.clone()), &mut buffer).unwrap_or(0);
+        // Adapters are a few percent off their speed, and pass bytes on when the last has half come.
+        let least = |len: usize| line.line_time(len.saturating_sub(3)).scaled(95, 100);
+        let reading = Reading { asked: *asked, answered: *answered, far: answer.uptime };
+        Self { reading, out: least(line_len(QUESTION_LEN)), back: least(line_len(len)) }
     }
-    Reading { asked: read.asked + out, answered: read.answered - back, far }
+
+    /// Returns between which moments the far clock was read.
+    ///
+    /// A line takes its time for the question, before which nothing is read, and for the answer,
+    /// which is begun after. That narrows it down, unless a single answer came sooner: then this is
+    /// no line that is as slow as its speed says, but a pseudo-terminal.
+    fn readings(all: &[Self]) -> Vec<Reading> {
+        let is_line =
+            all.iter().all(|it| it.reading.answered.since(it.reading.asked) >= it.out + it.back);
+        let narrowed = |it: &Self| Reading {
+            asked: it.reading.asked + it.out,
+            answered: it.reading.answered - it.back,
+            far: it.reading.far,
+        };
+        all.iter().map(|it| if is_line { narrowed(it) } else { it.reading }).collect()
+    }
 }
 
 /// The length of the shortest question.
