@@ -49,10 +49,10 @@ fn main() {
 /// in the third, because the emulator writes the program's own memory anew at each reset.
 const MPS2_AN385: Layout = Layout {
     flash: 0x0000_0000,
-    flash_len: 128 << 10,
+    flash_len: 64 << 10,
     ram: 0x2000_0000,
-    ram_len: 256 << 10,
-    stack_len: 192 << 10,
+    ram_len: 98 << 10,
+    stack_len: 48 << 10,
     kept: 0x2100_0000,
     kept_len: 2 << 10,
 };
@@ -63,9 +63,9 @@ const STM32F405: Layout = Layout {
     flash: 0x0800_0000,
     flash_len: 48 << 10,
     ram: 0x2000_0000,
-    ram_len: 64 << 10,
-    stack_len: 32 << 10,
-    kept: 0x2000_fc00,
+    ram_len: 20 << 10,
+    stack_len: 10 << 10,
+    kept: 0x2000_4c00,
     kept_len: 1 << 10,
 };
 

@@ -118,11 +118,26 @@ impl<
     /// starts have written, if memory has kept it.
     #[must_use]
     pub fn new(board: Board, stored: Stored, ring: &'r mut Ring, seed: u64, now: Instant) -> Self {
+        let mut dongle = Self::idle(board, ring, seed, now);
+        dongle.begin(stored);
+        dongle
+    }
+
+    /// Returns a dongle as [`new`](Self::new) does, but one that knows nothing yet of what the
+    /// store held: tell it next, by [`begin`](Self::begin). In two steps neither needs much of the
+    /// stack at once.
+    #[must_use]
+    pub fn idle(board: Board, ring: &'r mut Ring, seed: u64, now: Instant) -> Self {
         let () = Self::LENGTHS;
         Self {
             deframers: [const { Deframer::new() }; PORTS],
-            desk: Desk::new(board, stored, ring, seed, now),
+            desk: Desk::idle(board, ring, seed, now),
         }
+    }
+
+    /// Goes on from what the store held. To be called once, before anything else.
+    pub fn begin(&mut self, stored: Stored) {
+        self.desk.begin(stored);
     }
 
     /// Takes in what came at `port`.

@@ -34,7 +34,9 @@ pub(crate) fn run(place: &'static mut Place) -> ! {
     let Some(peripherals) = cortex_m::Peripherals::take() else { fault::interrupt() };
     let mut board = Board::start(peripherals.SYST);
     let mut store = Store::open(Flash);
-    let dongle = start(place, &mut store, board.now());
+    let now = board.now();
+    let dongle = put(place, now);
+    begin(dongle, &mut store);
     loop {
         let now = board.now();
         take_in(&mut board, dongle, now);
@@ -51,9 +53,10 @@ pub(crate) fn run(place: &'static mut Place) -> ! {
     }
 }
 
-/// Starts the dongle in its place, from what the store and the last start have left.
+/// Puts the dongle into its place. A function of its own, as is the next: what they need of the
+/// stack they need one after the other.
 #[inline(never)]
-fn start(place: &'static mut Place, store: &mut Store<Flash>, now: Instant) -> &'static mut Dongle {
+fn put(place: &'static mut Place, now: Instant) -> &'static mut Dongle {
     let cause = match kept::take_mark() {
         Some(kept::Fault::Watchdog) => Cause::Watchdog,
         Some(_) => Cause::Fault,
@@ -61,7 +64,13 @@ fn start(place: &'static mut Place, store: &mut Store<Flash>, now: Instant) -> &
     };
     let on = dongle::Board { name: board::NAME, cause };
     let ring = kept::ring();
-    place.0.write(Dongle::new(on, store.start(), ring, board::seed(), now))
+    place.0.write(Dongle::idle(on, ring, board::seed(), now))
+}
+
+/// Lets the dongle go on from what the store held.
+#[inline(never)]
+fn begin(dongle: &mut Dongle, store: &mut Store<Flash>) {
+    dongle.begin(store.start());
 }
 
 /// Gives the dongle what has come in.

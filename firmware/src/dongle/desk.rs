@@ -78,15 +78,8 @@ impl<
     const LINE: usize,
 > Desk<'r, PORTS, MEMBERS, ECHOES, GROUPS, SLOTS, LINE>
 {
-    pub(super) fn new(
-        board: Board,
-        stored: Stored,
-        ring: &'r mut Ring,
-        seed: u64,
-        now: Instant,
-    ) -> Self {
-        let Stored { settings, starts, tokens, wait } = stored;
-        let mut desk = Self {
+    pub(super) fn idle(board: Board, ring: &'r mut Ring, seed: u64, now: Instant) -> Self {
+        Self {
             ring,
             relay: Relay::new(),
             now,
@@ -94,9 +87,9 @@ impl<
             post: None,
             arrivals: [Arrivals::default(); PORTS],
             pins: Pins::default(),
-            starts,
-            tokens,
-            wait,
+            starts: None,
+            tokens: Token(0),
+            wait: Duration::ZERO,
             boot: BootId::new(seed),
             seed,
             draws: 0,
@@ -106,11 +99,17 @@ impl<
             saving: None,
             retry: now,
             alarm: now,
-        };
+        }
+    }
+
+    /// Goes on from what the store held.
+    pub(super) fn begin(&mut self, stored: Stored) {
+        let Stored { settings, starts, tokens, wait } = stored;
+        (self.starts, self.tokens, self.wait) = (starts, tokens, wait);
         let [low, high, ..] = starts.unwrap_or(0).to_le_bytes();
-        desk.note(What::Started(board.cause, u16::from_le_bytes([low, high])));
+        self.note(What::Started(self.board.cause, u16::from_le_bytes([low, high])));
         if starts.is_none() {
-            desk.note(What::StoreFailed);
+            self.note(What::StoreFailed);
         }
         let read = settings.map(|read| {
             let settings = read.map_err(|Damaged| NotProvisioned::Store)?;
@@ -118,11 +117,10 @@ impl<
         });
         match read {
             None => {}
-            Some(Ok(settings)) => desk.take_up(settings, now),
-            Some(Err(wrong)) => desk.note(What::NotProvisioned(wrong)),
+            Some(Ok(settings)) => self.take_up(settings, self.now),
+            Some(Err(wrong)) => self.note(What::NotProvisioned(wrong)),
         }
-        desk.challenge = desk.draw();
-        desk
+        self.challenge = self.draw();
     }
 
     /// Takes in a message, whatever it is.
@@ -269,14 +267,21 @@ impl<
 
     fn take_up(&mut self, settings: Settings, now: Instant) {
         self.post = None;
-        let keyring = settings.keyring();
-        self.boot = BootId::new(self.draw_by(keyring.as_ref()));
+        let Some(keyring) = settings.keyring() else { return };
+        self.boot = BootId::new(self.draw_by(Some(&keyring)));
+        let control = keyring.derive(dongle::PURPOSE);
         let tokens = self.starts.map(|_| self.tokens);
         let longest = Duration::from_millis(settings.longest_promise_ms.into());
         self.wait = self.wait.max(longest);
         let beginning = Beginning { boot: self.boot, tokens, wait: self.wait, now };
         self.owed = None;
-        self.post = Post::new(settings, &beginning);
+        self.install(settings, (keyring, control), &beginning);
+    }
+
+    /// Fills the post. A function of its own, because it needs much of the stack and calls little.
+    #[inline(never)]
+    fn install(&mut self, settings: Settings, keys: (Keyring, Keyring), beginning: &Beginning) {
+        self.post = Some(Post::new(settings, keys, beginning));
     }
 
     /// Returns whether it may promise by now.
@@ -337,6 +342,7 @@ impl<
         self.draw_by(control.as_ref())
     }
 
+    #[inline(never)]
     fn draw_by(&mut self, keyring: Option<&Keyring>) -> u64 {
         self.draws = self.draws.wrapping_add(1);
         let mut key = [0; KEY_LEN];

@@ -1,6 +1,6 @@
 //! What a provisioned dongle does: it is a witness, and has its hand on the reset lines.
 
-use lifesign_core::dongle::{self, NotProvisioned, Request, Settings, What};
+use lifesign_core::dongle::{NotProvisioned, Request, Settings, What};
 use lifesign_core::frame::{FrameError, LinkClass};
 use lifesign_core::group::Token;
 use lifesign_core::member::Rejected;
@@ -72,10 +72,13 @@ impl<const PORTS: usize, const MEMBERS: usize, const ECHOES: usize, const GROUPS
         Ok(())
     }
 
-    /// Takes up the post, if the settings have keys.
-    pub(super) fn new(settings: Settings, beginning: &Beginning) -> Option<Self> {
+    /// Takes up the post, with the keys of frames and those derived for control.
+    pub(super) fn new(
+        settings: Settings,
+        (keyring, control): (Keyring, Keyring),
+        beginning: &Beginning,
+    ) -> Self {
         let Beginning { boot, tokens, wait, now } = *beginning;
-        let keyring = settings.keyring()?;
         let span = |millis: u32| Duration::from_millis(u64::from(millis));
         let longest = span(settings.longest_promise_ms);
         let config = WitnessConfig {
@@ -90,8 +93,8 @@ impl<const PORTS: usize, const MEMBERS: usize, const ECHOES: usize, const GROUPS
         // begins that much later, and says nothing until then.
         let begins = now + wait.checked_sub(longest).unwrap_or_default();
         let (pulse, distance) = (settings.pulse_ms.into(), settings.distance_ms.into());
-        Some(Self {
-            control: keyring.derive(dongle::PURPOSE),
+        Self {
+            control,
             witness: Witness::new(&config, keyring, boot, tokens.unwrap_or_default(), begins),
             resetter: Resetter::new(span(pulse), span(distance), now),
             settings,
@@ -99,7 +102,7 @@ impl<const PORTS: usize, const MEMBERS: usize, const ECHOES: usize, const GROUPS
             expected: PortSet::EMPTY,
             heard: NodeSet::EMPTY,
             favoured: NodeSet::EMPTY,
-        })
+        }
     }
 
     /// Takes in a frame.
