@@ -244,7 +244,7 @@ impl Sighting {
         let Timed { asked, answered, answer } = read;
         let mut buffer = [0; MAX_MESSAGE_LEN];
         let len = dongle::encode(&Reply::Info(answer.clone()), &mut buffer).unwrap_or(0);
-        // Adapters are a few percent off their speed, and pass bytes on when the last has half come.
+        // Adapters are a few percent off their speed, and pass bytes on before their stop bit.
         let least = |len: usize| line.line_time(len.saturating_sub(3)).scaled(95, 100);
         let reading = Reading { asked: *asked, answered: *answered, far: answer.uptime };
         Self { reading, out: least(line_len(QUESTION_LEN)), back: least(line_len(len)) }
