@@ -24,7 +24,8 @@ use crate::address::TakeDown;
 use crate::clock;
 use crate::executor::message::{Command, Reply, Request};
 use crate::executor::{self, Executor};
-use crate::link::{Link, LinkSpec};
+use crate::link::failure::Failure;
+use crate::link::{Link, LinkSpec, State};
 use crate::log::{Level, Logger};
 use crate::realtime;
 use crate::settings::{Group, LinkKind, Settings, UdpLinkSettings};
@@ -276,13 +277,18 @@ fn run(executor: &mut Executor, id: u32, command: Command) -> bool {
 
 /// Sends each farewell three times: as unicast to every peer and witness, or out of every port.
 fn bid_farewell(tools: &Tools, heard: &Heard) {
+    let mut lines = Vec::new();
     for (link, frame) in &heard.farewells {
         // One that cannot be sent is one that a peer waits for no longer than its promise.
         match tools.links.get(usize::from(*link)) {
             Some(Way::Udp(ways)) => send_datagrams(ways, frame),
-            Some(Way::Serial(spec)) => send_over_lines(spec, frame),
+            Some(Way::Serial(spec)) => lines.push((spec, frame)),
             None => {}
         }
+    }
+    // A line takes its time, for which nobody on a network need wait.
+    for (spec, frame) in lines {
+        send_over_lines(spec, frame);
     }
 }
 
@@ -297,7 +303,7 @@ fn send_datagrams(ways: &[(SocketAddr, SocketAddr)], frame: &[u8]) {
 }
 
 fn send_over_lines(spec: &LinkSpec, frame: &[u8]) {
-    let Ok(mut link) = Link::open(spec) else { return };
+    let Some(mut link) = open_when_free(spec) else { return };
     for _ in 0..3 {
         link.send(frame, clock::now());
         // What is sent before the line is free again takes the place of what waits for it.
@@ -311,7 +317,20 @@ fn send_over_lines(spec: &LinkSpec, frame: &[u8]) {
     }
 }
 
-/// How long a line may take for a farewell.
+/// Opens a serial link, whose devices the dead daemon may not have let go of yet.
+fn open_when_free(spec: &LinkSpec) -> Option<Link> {
+    let until = clock::now() + LINE_PATIENCE;
+    loop {
+        let link = Link::open(spec).ok()?;
+        if link.state() != State::Down(Failure::Busy) || clock::now().has_reached(until) {
+            return Some(link);
+        }
+        drop(link);
+        std::thread::sleep(core::time::Duration::from_millis(2));
+    }
+}
+
+/// How long a line may take for a farewell, and to become free.
 const LINE_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Returns for each link how a farewell of `me` goes over it.
