@@ -77,8 +77,8 @@
 //!   machines on different supplies. 115200 baud, 8 bits, no parity, one stop bit, no handshake.
 //! - *Reset lines* are open drain: a line that is active is pulled low, one that is not floats.
 //!   Each goes through an optocoupler: 3.3 V, 680 ohms, its LED, the pin; its transistor across the
-//!   two pins of the server's reset header, where the button is. A dongle without power, in reset, in
-//!   its loader or below its brown-out level lets the pins float, so no LED is lit and nobody is
+//!   two pins of the server's reset header, where the button is. A dongle without power, in reset,
+//!   in its loader or below its brown-out level lets the pins float, so no LED is lit and nobody is
 //!   reset. A fault lets them go first of all.
 //! - *Power* comes from both servers: the 5 V of a USB port of each, through a Schottky diode each,
 //!   to the board's 5 V. With power from one server alone, the dongle dies with it, and the other
