@@ -313,6 +313,9 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::{self, Echo, Flags, Header, MAX_FRAME_LEN, Phase};
+    use crate::node::LinkSet;
+    use crate::peer::Sequence;
     use crate::seal::{KEY_LEN, Key, KeyId};
 
     const DEAD: Duration = Duration::from_millis(100);
@@ -330,10 +333,125 @@ mod tests {
         Witness::new(&config, keyring, BootId::new(1), Token(0), Instant::ZERO)
     }
 
+    fn at(millis: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(millis)
+    }
+
+    fn node(number: u8) -> NodeId {
+        NodeId::new(number).unwrap()
+    }
+
+    /// Lets `from` say in its start `boot` that it hears the witness and `hears`, and that it wants
+    /// the first group if `wants`; its frames are numbered by the clock.
+    fn say(
+        witness: &mut Witness,
+        (from, boot): (u8, u64),
+        hears: &[u8],
+        (flags, wants): (Flags, bool),
+        millis: u64,
+    ) {
+        let echo = |node, boot, sequence| Echo { node, boot, sequence, links: LinkSet::first(1) };
+        let own = &witness.member.sequence;
+        let proof = echo(witness.member.me(), own.boot(), own.newest());
+        let others = hears.iter().map(|other| echo(node(*other), BootId::new(0), 1));
+        let group = GroupId::new(0).unwrap();
+        let want = Want { group, phase: Phase::Claiming, token: Token(5), promise_ms: 90 };
+        let body = Body::<MAX_ECHOES, MAX_GROUPS> {
+            flags,
+            echoes: core::iter::once(proof).chain(others).collect(),
+            wants: core::iter::once(want).filter(|_| wants).collect(),
+            ..Body::default()
+        };
+        let (class, link, key) = (LinkClass::Serial, FIRST_LINK, KeyId(0));
+        let (sender, boot) = (node(from), BootId::new(boot));
+        let cluster = ClusterId(1);
+        let header = Header { class, link, sender, key, cluster, boot, sequence: millis };
+        let mut buffer = [0; MAX_FRAME_LEN];
+        let len = frame::encode(&header, &body, witness.member.keyring(), &mut buffer);
+        let _stale = witness.handle_frame(link, &buffer[..len], at(millis));
+        let _sent = witness.poll_broadcast(at(millis + 1), &mut buffer);
+    }
+
+    /// A witness that has promised the first group to node 0 in its start 10 under token 5, at
+    /// 310 ms, and hears nothing of node 1 any more since 200 ms, which was in its start 11.
+    fn promised() -> Witness {
+        let mut witness = witness();
+        witness.handle_reserved(Token(50), at(0));
+        for millis in (20..=310).step_by(10) {
+            if millis <= 200 {
+                say(&mut witness, (1, 11), &[0], (Flags::default(), false), millis);
+            }
+            say(&mut witness, (0, 10), &[1], (Flags::default(), millis == 310), millis + 2);
+        }
+        witness.handle_timeout(at(314));
+        witness
+    }
+
+    fn arm() -> Arm {
+        let id = crate::reset::RequestId { asker: node(0), boot: BootId::new(10), number: 1 };
+        let (group, target_boot) = (GroupId::new(0).unwrap(), Some(BootId::new(11)));
+        Arm { id, group, token: Token(5), target: node(1), target_boot }
+    }
+
+    #[test]
+    fn a_reset_is_for_whom_the_group_is_promised_to() {
+        let witness = promised();
+        let id = arm().id;
+        let strangers = [
+            Arm { token: Token(6), ..arm() },
+            Arm { group: GroupId::new(1).unwrap(), ..arm() },
+            Arm { id: crate::reset::RequestId { asker: node(2), ..id }, ..arm() },
+            Arm { id: crate::reset::RequestId { boot: BootId::new(9), ..id }, ..arm() },
+        ];
+        assert_eq!(witness.allows(&arm()), Ok(()));
+        for stranger in strangers {
+            assert_eq!(witness.allows(&stranger), Err(Refusal::NotPromised), "{stranger:?}");
+        }
+        let mut late = witness;
+        late.handle_timeout(at(410));
+        assert_eq!(late.allows(&arm()), Err(Refusal::NotPromised), "it has run out");
+    }
+
+    #[test]
+    fn a_reset_is_for_the_favoured_side() {
+        let mut witness = promised();
+        let unmet = Arm { target: node(3), ..arm() };
+        assert_eq!(witness.allows(&unmet), Ok(()));
+        for millis in (320..=340).step_by(10) {
+            say(&mut witness, (1, 12), &[2], (Flags::default(), false), millis);
+            say(&mut witness, (2, 13), &[1], (Flags::default(), false), millis + 2);
+        }
+        assert_eq!(witness.member.peers.alive().len(), 3);
+        assert_eq!(witness.allows(&unmet), Err(Refusal::NotPromised), "two hear each other");
+    }
+
+    #[test]
+    fn nobody_is_reset_who_is_alive_or_has_left_or_is_in_another_start() {
+        let lost = promised();
+        let named = |boot: Option<u64>| Arm { target_boot: boot.map(BootId::new), ..arm() };
+        assert_eq!(lost.allows(&named(Some(12))), Err(Refusal::OtherStart));
+        assert_eq!(lost.allows(&named(None)), Ok(()), "the asker has met no start of it");
+        assert_eq!(lost.allows(&Arm { target: node(0), ..arm() }), Err(Refusal::Alive));
+
+        let mut coming = lost.clone();
+        // What it echoes is of an earlier start of this witness, so it has not proved itself.
+        coming.member.sequence = Sequence::new(BootId::new(2));
+        say(&mut coming, (1, 12), &[], (Flags::default(), false), 320);
+        coming.member.sequence = lost.member.sequence.clone();
+        for boot in [None, Some(11)] {
+            assert_eq!(coming.allows(&named(boot)), Err(Refusal::OtherStart));
+        }
+        let mut alive = lost.clone();
+        say(&mut alive, (1, 11), &[0], (Flags::default(), false), 320);
+        assert_eq!(alive.allows(&arm()), Err(Refusal::Alive));
+        say(&mut alive, (1, 11), &[0], (Flags::FAREWELL, false), 330);
+        assert_eq!(alive.allows(&arm()), Err(Refusal::Left));
+    }
+
     #[test]
     fn while_nobody_is_heard_it_sleeps() {
         let mut witness = witness();
-        let mut buffer = [0; crate::frame::MAX_FRAME_LEN];
+        let mut buffer = [0; MAX_FRAME_LEN];
         let (mut now, mut steps) = (Instant::ZERO, 0);
         while !now.has_reached(Instant::ZERO + DEAD.times(20)) {
             witness.handle_timeout(now);
