@@ -467,6 +467,21 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_that_moves_loses_nothing_to_one_that_is_stuck() {
+        let mut relay = Three::new();
+        for sequence in 1..=20 {
+            for senders in [[0, 1], [2, 3], [4, 5], [6, 7]] {
+                let both = senders.map(|sender| frame(sender, 1, sequence));
+                for frame in &both {
+                    relay.forward(frame, port(0)).unwrap();
+                }
+                assert_eq!(drain(&mut relay, 2), both, "port 1 is stuck");
+            }
+        }
+        assert!(relay.counters(port(1)).dropped > 0);
+    }
+
+    #[test]
     fn a_closed_port_forgets_what_waited_for_it() {
         let mut relay = Three::new();
         relay.forward(&frame(0, 1, 1), port(0)).unwrap();

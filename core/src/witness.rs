@@ -441,7 +441,7 @@ mod tests {
         for boot in [None, Some(11)] {
             assert_eq!(coming.allows(&named(boot)), Err(Refusal::OtherStart));
         }
-        let mut alive = lost.clone();
+        let mut alive = lost;
         say(&mut alive, (1, 11), &[0], (Flags::default(), false), 320);
         assert_eq!(alive.allows(&arm()), Err(Refusal::Alive));
         say(&mut alive, (1, 11), &[0], (Flags::FAREWELL, false), 330);

@@ -277,6 +277,19 @@ fn noise_on_every_line_costs_frames_and_nothing_else() {
 }
 
 #[test]
+fn what_has_no_right_tag_is_passed_on_to_nobody() {
+    for (setup, to) in [(with_dongle(2), 16), (Setup::wired(3, 0, Wiring::Ring), 1)] {
+        let mut world = World::running(setup, 18);
+        let message = [&[1, 0x31, 0, 0, 7, 0, 0, 0][..], &[200; 60][..]].concat();
+        for port in [0, 1] {
+            world.inject_message(to, port, &message);
+            world.run_for(100 * MS);
+            safe(&world);
+        }
+    }
+}
+
+#[test]
 fn a_line_of_9600_baud_carries_heartbeats_of_a_second() {
     let slow = Setup { baud: 9600, heartbeat_ms: 1000, dead_ms: 4500, ..with_dongle(2) };
     let mut world = World::new(Setup { promise_ms: 5000, links: 0, ..slow }, 16);

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use lifesign_core::dongle::{self, MAX_MESSAGE_LEN, Reply, Request, Sealed};
-use lifesign_core::engine::{Engine, Obstacle};
-use lifesign_core::group::GroupId;
+use lifesign_core::engine::Engine;
+use lifesign_core::group::{GroupId, Role};
 use lifesign_core::member::Rejected;
 use lifesign_core::node::{BootId, LinkId, NodeId};
 use lifesign_core::relay::{Origin, PortId, PortSet, Relay};
@@ -92,7 +92,7 @@ impl Cable {
         let _too_long = self.relay.send(Origin::Node(me), frame, PortSet::first(self.ports));
     }
 
-    /// Asks for a reset, as long as the group waits for it.
+    /// Asks for a reset, as long as the group's claim lasts.
     pub(super) fn ask(
         &mut self,
         engine: &Engine,
@@ -114,9 +114,8 @@ impl Cable {
     /// second steps among it.
     pub(super) fn press(&mut self, engine: &Engine, now: Instant) -> Vec<Arm> {
         let waits = |arm: &Arm| {
-            let token = engine.group(arm.group).and_then(|state| state.role().token());
-            token == Some(arm.token)
-                && matches!(engine.obstacle(arm.group), Some(Obstacle::Unfenced(_)))
+            let role = engine.group(arm.group).map(|state| state.role());
+            matches!(role, Some(Role::Claiming(claim)) if claim.token == arm.token)
         };
         self.askers.retain(|_, asker| waits(asker.arm()));
         let mut fired = Vec::new();
