@@ -72,7 +72,7 @@ pub fn run(test: &str, program: &str, board: Board, ports: usize, body: impl FnO
     if entered.unwrap_or_else(|error| panic!("{error}")).is_none() {
         return;
     }
-    let mut rig = Rig::build(program, board, &image, ports);
+    let mut rig = Rig::build(Path::new(program), board, &image, ports);
     body(&mut rig);
 }
 
@@ -84,7 +84,13 @@ pub fn image(board: Board) -> PathBuf {
 }
 
 impl Rig {
-    fn build(program: &str, board: Board, image: &Path, ports: usize) -> Self {
+    /// Starts `image` on `board` with `ports` wired ports, in the caller's namespaces.
+    ///
+    /// `program` is a lifesign program, or one that begins with [`machine::play_role`].
+    ///
+    /// [`machine::play_role`]: lifesign::demo::machine::play_role
+    #[must_use]
+    pub fn build(program: &Path, board: Board, image: &Path, ports: usize) -> Self {
         let template = std::env::temp_dir().join("lifesign-rig-XXXXXX");
         let directory = nix::unistd::mkdtemp(&template).expect("a directory");
         let mut machine = Machine::new(program.into()).expect("a machine");

@@ -67,7 +67,9 @@ pub fn run(test: &str, program: &str, setup: Setup, body: impl FnOnce(&mut Trial
 }
 
 impl Trial {
-    fn build(program: &str, setup: Setup) -> Self {
+    /// Builds a laboratory in the caller's namespaces, with no daemon started; see [`run`].
+    #[must_use]
+    pub fn build(program: &str, setup: Setup) -> Self {
         let template = std::env::temp_dir().join("lifesign-trial-XXXXXX");
         let directory = nix::unistd::mkdtemp(&template).expect("a directory");
         let lab = Lab::build(Path::new(program), &setup.plan()).expect("a laboratory");

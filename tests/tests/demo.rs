@@ -85,6 +85,25 @@ fn a_scene_in_json_is_an_array_of_one_outcome() {
     assert_eq!((place.entries(), place.processes()), (0, 0));
 }
 
+/// With the real firmware where it was built, else with the emulation, which is there always.
+#[test]
+fn a_dongle_resets_a_frozen_machine_before_the_other_server_starts() {
+    let place = Place::new("dongle");
+    let arguments = ["--dongle", "--json", "--scene", "machine-frozen"];
+    let output = place.demo(&arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let outcomes: Value = serde_json::from_slice(&output.stdout).expect(&said);
+    let [outcome] = &outcomes.as_array().unwrap()[..] else { panic!("{outcomes}") };
+    assert_eq!(outcome["two_holders_ms"], 0.0);
+    let [reset, answered] = &outcome["observed"].as_array().unwrap()[..] else {
+        panic!("{outcome}")
+    };
+    assert!(reset.as_str().unwrap().starts_with("the dongle reset "), "{reset}");
+    assert!(answered.as_str().unwrap().contains(" answered at "), "{answered}");
+    await_that("no process is left", || place.processes() == 0);
+    assert_eq!(place.entries(), 0);
+}
+
 #[test]
 fn a_signal_ends_everything_and_leaves_nothing() {
     let place = Place::new("signal");

@@ -74,6 +74,13 @@ impl Setup {
         self
     }
 
+    /// Returns the setup with another table of spans.
+    #[must_use]
+    pub fn with_spans(mut self, lines: &str) -> Self {
+        self.timing = lines.to_owned();
+        self
+    }
+
     /// Returns the setup with one more line in the table of spans.
     #[must_use]
     pub fn with_timing(mut self, line: &str) -> Self {
