@@ -169,6 +169,8 @@ pub struct Info {
 pub struct PortInfo {
     /// Its name, or nothing.
     pub name: String<MAX_NAME_LEN>,
+    /// Whom its reset line resets, if it is wired.
+    pub resets: Option<NodeId>,
     /// Messages that came in whole.
     pub received: u32,
     /// Runs of bytes that were no message.
@@ -346,6 +348,7 @@ mod tests {
     fn the_largest_messages_fit() {
         let port = PortInfo {
             name: name(),
+            resets: NodeId::new(15),
             received: u32::MAX,
             garbage: u32::MAX,
             refused: u32::MAX,

@@ -94,12 +94,14 @@ impl<
     fn info(&self, port: PortId) -> Info {
         let post = self.post.as_ref();
         let member = post.map(|post| (post.settings.cluster, post.settings.me));
-        let names = post.map(|post| post.settings.ports.as_slice()).unwrap_or_default();
-        let mut names = names.iter().map(|port| port.name.clone());
+        let named = post.map(|post| post.settings.ports.as_slice()).unwrap_or_default();
+        let mut named = named.iter();
         let ports = PortId::all().zip(&self.arrivals).map(|(id, arrivals)| {
             let counters = self.relay.counters(id);
+            let settings = named.next();
             PortInfo {
-                name: names.next().unwrap_or_default(),
+                name: settings.map(|port| port.name.clone()).unwrap_or_default(),
+                resets: settings.and_then(|port| port.resets),
                 received: arrivals.received,
                 garbage: arrivals.garbage,
                 refused: arrivals.refused,

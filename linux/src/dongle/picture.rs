@@ -5,13 +5,13 @@ use std::path::Path;
 
 use lifesign_core::dongle::{Cause, Info, Lock};
 use lifesign_core::frame;
-use lifesign_core::node::{ClusterId, NodeId};
+use lifesign_core::node::{ClusterId, NodeId, NodeSet};
 use serde::Serialize;
 
 use super::history::History;
 use crate::page::{self, Page, Paint, span};
-use crate::settings::Settings;
 use crate::settings::safety::cluster_id;
+use crate::settings::{Link, Settings};
 
 /// How a dongle is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -80,6 +80,8 @@ pub struct Port {
     pub port: u8,
     /// Its name.
     pub name: Option<String>,
+    /// Whom its reset line resets, if it is wired.
+    pub resets: Option<String>,
     /// Whether it is the one at which this was asked.
     pub is_here: bool,
     /// Messages that came in whole.
@@ -127,9 +129,9 @@ impl Picture {
             cause: cause(info.cause),
             boot: format!("{:016x}", info.boot.bits()),
             room: Room { nodes, groups, frame_len },
-            hears: info.hears.iter().map(name).collect(),
+            hears: info.hears.iter().map(&name).collect(),
             port: info.port.saturating_add(1),
-            ports: ports(info),
+            ports: ports(info, name),
             resets: Vec::new(),
             faults: settings.map(|settings| faults(info, settings)).unwrap_or_default(),
             is_foreign: settings.is_some() && info.member.is_some() && own.is_none(),
@@ -232,6 +234,9 @@ impl Picture {
                 let is_bad = is_bad && count > 0;
                 text.push_str(&if is_bad { page.paint(Paint::Warning, &shown) } else { shown });
             }
+            if let Some(node) = &port.resets {
+                let _ = write!(text, "  resets {node}");
+            }
             text.push_str(if port.is_here { "  < here\n" } else { "\n" });
         }
         text
@@ -243,12 +248,13 @@ fn label(name: &str) -> String {
     format!("  {name:<10}")
 }
 
-fn ports(info: &Info) -> Vec<Port> {
+fn ports(info: &Info, name_of: impl Fn(NodeId) -> String) -> Vec<Port> {
     let numbered = (1..).zip(&info.ports);
     numbered
         .map(|(port, about)| Port {
             port,
             name: Some(about.name.to_string()).filter(|name| !name.is_empty()),
+            resets: about.resets.map(&name_of),
             is_here: port == info.port.saturating_add(1),
             received: about.received,
             sent: about.sent,
@@ -295,7 +301,26 @@ fn faults(info: &Info, settings: &Settings) -> Vec<String> {
             span(u64::from(info.longest_promise_ms))
         ));
     }
+    faults.extend(missing_lines(info, me, settings));
     faults
+}
+
+/// Returns whom the settings would have reset by the dongle, which is their witness `me`, and it
+/// has no line for.
+fn missing_lines(info: &Info, me: NodeId, settings: &Settings) -> Vec<String> {
+    let serial = settings.links.iter().filter_map(Link::serial);
+    let wanted = serial.filter(|serial| serial.witness == Some(me)).map(|serial| serial.resets);
+    let wanted = wanted.fold(NodeSet::EMPTY, NodeSet::union);
+    let wired = info.ports.iter().filter_map(|port| port.resets).collect();
+    let missing = wanted.difference(wired);
+    let said = missing.iter().map(|node| {
+        let node = settings.name_of(node);
+        format!(
+            "it has no reset line to {node}, and the settings say that it has: provision it with \
+             `--resets`"
+        )
+    });
+    said.collect()
 }
 
 /// Returns what of the cluster of `settings` the dongle has no room for.

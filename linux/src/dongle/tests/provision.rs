@@ -71,6 +71,7 @@ fn taker(mut info: Info, mut stored: Option<Stored>) -> Other {
                     info.longest_promise_ms = settings.longest_promise_ms;
                     for (port, settings) in info.ports.iter_mut().zip(&settings.ports) {
                         port.name = settings.name.clone();
+                        port.resets = settings.resets;
                     }
                     stored = Some(settings);
                     Ok(())
@@ -114,6 +115,11 @@ fn a_fresh_dongle_takes_settings_and_shows_them() {
     assert!(page.contains("cluster   web (id "), "{page}");
     assert!(page.contains("as its witness dongle, number 1"), "{page}");
     assert!(page.contains("     2 beta                   7        0"), "{page}");
+    assert!(page.contains("  resets beta"), "{page}");
+    let mut unwired = info;
+    unwired.ports[1].resets = None;
+    let picture = Picture::of(&unwired, &other.device(), Some(&settings));
+    assert!(picture.faults[0].contains("no reset line to beta"), "{:?}", picture.faults);
     assert!(page.contains("start number 3, after its watchdog bit"), "{page}");
     // The present key opens it, also the one that will sign next.
     provision(&other, &settings, &wish()).unwrap();
