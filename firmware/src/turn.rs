@@ -37,19 +37,24 @@ pub(crate) fn run(place: &'static mut Place) -> ! {
     let now = board.now();
     let dongle = put(place, now);
     begin(dongle, &mut store);
+    let (mut due, mut pins) = (now, Pins::default());
     loop {
         let now = board.now();
-        take_in(&mut board, dongle, now);
-        let lines = PortId::all().filter(|port| board.lines() >> port.number() & 1 == 1);
-        let lines = lines.fold(PortSet::EMPTY, PortSet::with);
-        dongle.handle_timeout(Pins { unlocked: board.is_unlocked(), lines }, now);
-        save(&mut store, dongle, now);
+        let has_ended = take_in(&mut board, dongle, now);
+        let seen = look(&board);
+        // A byte in the middle of a message changes nothing but the message.
+        if has_ended || now.has_reached(due) || seen != pins {
+            pins = seen;
+            dongle.handle_timeout(pins, now);
+            save(&mut store, dongle, now);
+            board.set_lines(dongle.lines().bits());
+            board.set_leds(dongle.leds(now).bits());
+            due = dongle.poll_timeout();
+        }
         let sending = give_out(&mut board, dongle);
-        board.set_lines(dongle.lines().bits());
-        board.set_leds(dongle.leds(now).bits());
         // Only here, behind everything that a turn does: whatever hangs, hangs before.
         board.feed(now);
-        board.sleep(dongle.poll_timeout(), sending);
+        board.sleep(due, sending);
     }
 }
 
@@ -73,13 +78,22 @@ fn begin(dongle: &mut Dongle, store: &mut Store<Flash>) {
     dongle.begin(store.start());
 }
 
-/// Gives the dongle what has come in.
-fn take_in(board: &mut Board, dongle: &mut Dongle, now: Instant) {
+/// Returns what the pins say.
+fn look(board: &Board) -> Pins {
+    let bits = board.lines();
+    let lines = PortId::all().filter(|port| bits >> port.number() & 1 == 1);
+    Pins { unlocked: board.is_unlocked(), lines: lines.fold(PortSet::EMPTY, PortSet::with) }
+}
+
+/// Gives the dongle what has come in, and returns whether a message may have ended.
+fn take_in(board: &mut Board, dongle: &mut Dongle, now: Instant) -> bool {
+    let mut has_ended = false;
     for (port, id) in (0..PORTS).zip(PortId::all()) {
         let mut bytes = [0; MOUTHFUL];
         loop {
             let count = board.receive(port, &mut bytes);
             let Some(bytes) = bytes.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
+            has_ended |= bytes.contains(&0);
             dongle.handle_bytes(id, bytes, now);
             if count < MOUTHFUL {
                 break;
@@ -87,6 +101,7 @@ fn take_in(board: &mut Board, dongle: &mut Dongle, now: Instant) {
         }
         dongle.set_overruns(id, board.lost(port));
     }
+    has_ended
 }
 
 /// Saves what must outlive a reset.
