@@ -153,6 +153,8 @@ pub struct Peer<
 > {
     session: Option<Session<ECHOES, GROUPS>>,
     stranger: Option<Echo>,
+    /// When the stranger was heard last.
+    stranger_heard: Instant,
     ending: Option<Ending>,
     retired: Vec<BootId, RETIRED>,
     links: [PeerLink; LINKS],
@@ -165,6 +167,7 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Default
         Self {
             session: None,
             stranger: None,
+            stranger_heard: Instant::ZERO,
             ending: None,
             retired: Vec::new(),
             links: [PeerLink::default(); LINKS],
@@ -238,7 +241,7 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Peer<ECHOES, 
         }
         if !fresh {
             if living.is_none() {
-                self.note_stranger(header, link);
+                self.note_stranger(header, link, now);
             }
             return Err(Stale::NotFresh);
         }
@@ -304,6 +307,13 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Peer<ECHOES, 
         }
     }
 
+    /// Returns the start that has yet to prove itself, if it was heard within `dead`.
+    #[must_use]
+    pub fn stranger(&self, dead: Duration, now: Instant) -> Option<BootId> {
+        let stranger = self.stranger.filter(|_| now.since(self.stranger_heard) < dead)?;
+        Some(stranger.boot)
+    }
+
     fn apply(&mut self, header: &Header, body: Body<ECHOES, GROUPS>, now: Instant) -> Accepted {
         match &mut self.session {
             Some(session) if header.sequence > session.newest => {
@@ -342,7 +352,8 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Peer<ECHOES, 
         }
     }
 
-    fn note_stranger(&mut self, header: &Header, link: LinkId) {
+    fn note_stranger(&mut self, header: &Header, link: LinkId, now: Instant) {
+        self.stranger_heard = now;
         let mut links = LinkSet::EMPTY;
         links.insert(link);
         let known = self.stranger.filter(|stranger| stranger.boot == header.boot);

@@ -210,9 +210,9 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
             return Err(Refusal::Left);
         }
         // A start that has yet to prove itself is one all the same: the target may be coming back.
-        let stranger = peer.echo(arm.target, self.member.peers.dead(), self.now);
+        let stranger = peer.stranger(self.member.peers.dead(), self.now);
         let is_other = match (stranger, ending) {
-            (Some(stranger), _) => Some(stranger.boot) != arm.target_boot,
+            (Some(boot), _) => Some(boot) != arm.target_boot,
             // Who has met no start of the target cannot name the one that has ended here.
             (None, Some(ended)) => arm.target_boot.is_some_and(|boot| boot != ended.boot()),
             (None, None) => false,
@@ -441,6 +441,8 @@ mod tests {
         for boot in [None, Some(11)] {
             assert_eq!(coming.allows(&named(boot)), Err(Refusal::OtherStart));
         }
+        coming.now = at(420);
+        assert_ne!(coming.allows(&arm()), Err(Refusal::OtherStart), "it came to nothing");
         let mut alive = lost;
         say(&mut alive, (1, 11), &[0], (Flags::default(), false), 320);
         assert_eq!(alive.allows(&arm()), Err(Refusal::Alive));

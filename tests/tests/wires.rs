@@ -208,6 +208,24 @@ fn a_server_that_nobody_has_met_since_is_reset_all_the_same() {
 }
 
 #[test]
+fn a_target_that_was_heard_once_more_before_it_died_is_reset_all_the_same() {
+    let mut pulses = 0;
+    for seed in 0..5 {
+        let mut world = World::running(fencing(2), seed);
+        world.run_for(600 * MS);
+        world.crash(0);
+        world.run_for(120 * MS);
+        world.start(0);
+        world.run_for(4 * MS);
+        world.crash(0);
+        // Where its short life was proved to the other, that is proof enough.
+        expect_holder(&mut world, 3000, Some(1));
+        pulses += world.pulses().len();
+    }
+    assert!(pulses > 0);
+}
+
+#[test]
 fn a_claim_under_a_token_that_is_used_already_is_made_anew() {
     for seed in 0..10 {
         let setup = Setup { links: 0, promise_ms: 1000, ..with_dongle(2) };

@@ -244,13 +244,14 @@ impl World {
         };
         let named = arm.target_boot.map(lifesign_core::node::BootId::bits);
         let heard = self.resets.last_heard(target, now);
-        if let Some((boot, _)) = heard
+        let dead = self.setup.dead_ms * 1000;
+        if let Some((boot, at)) = heard
             && named.is_some_and(|named| named != boot)
+            && now - at < dead * 9 / 10
         {
             self.blame(format!("{target} is reset in another start than the one named"));
         }
         let Some(engine) = self.engine(target) else { return };
-        let dead = self.setup.dead_ms * 1000;
         let boot = engine.member().sequence.boot();
         let met_dongle = self.met_since(target, 16);
         let long = |since: Option<Micros>, span| since.is_some_and(|since| now - since > span);
