@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use self::observation::Observation;
+use self::observation::{Observation, Votes};
 pub use self::outcome::Outcome;
 pub(super) use self::outcome::milliseconds;
 use super::dongle::{Dongle, PULSE_MS};
@@ -157,8 +157,9 @@ impl Scene {
         let begun_us = stage.now_us();
         stage.announce(&self.title(holder, other));
         self.harm(stage, holder, other)?;
+        let votes = self.votes(stage, other);
         let mut settled = stage.await_settled();
-        let observation = Observation::of(self, stage, holder, begun_us);
+        let observation = Observation::of(self, stage, holder, begun_us).with_votes(votes);
         let repaired = self.repair(stage, holder)?;
         if repaired {
             settled &= stage.await_ready();
@@ -172,6 +173,16 @@ impl Scene {
             .with_observed(observation.told);
         stage.report(&outcome.to_string());
         Ok(outcome)
+    }
+
+    /// Returns by whose votes the survivor of a crash holds, where a dongle should have one: at
+    /// once, for the dongle may bring the other server back.
+    fn votes(self, stage: &mut Stage, other: &str) -> Option<Votes> {
+        let is_asked = self == Self::ServerCrashed && stage.dongle().is_some();
+        is_asked.then(|| {
+            stage.await_holder(self.group(), other);
+            Votes::of(stage, self.group(), other)
+        })
     }
 
     fn harm(self, stage: &mut Stage, holder: &str, other: &str) -> io::Result<()> {
@@ -196,7 +207,10 @@ impl Scene {
             }
             Self::ServerCrashed => {
                 stage.cluster_mut().lab_mut().crash(holder);
-                stage.pause(OBSERVED_MS);
+                // A dongle brings it back soon, so its vote must be looked at before.
+                if stage.dongle().is_none() {
+                    stage.pause(OBSERVED_MS);
+                }
             }
             Self::LinkCut => {
                 stage.cluster().lab().cut(SERVERS[0], SERVERS[1]);

@@ -190,6 +190,12 @@ impl Stage {
         })
     }
 
+    /// Waits until `name` alone is seen to answer for a group, for at most [`PATIENCE_US`].
+    pub fn await_holder(&mut self, group: usize, name: &str) {
+        let end_us = self.now_us() + PATIENCE_US;
+        self.await_until(end_us, |stage| stage.holder(group) == Some(name));
+    }
+
     /// Waits until one server serves and every daemon is ready to do so.
     ///
     /// Returns false if that takes more than [`PATIENCE_US`], or if a daemon has ended by itself.

@@ -22,10 +22,18 @@ impl Observation {
         match scene {
             Scene::NetworksCut => Self::of_cut(stage, holder, &["wire"], begun_us),
             Scene::LinesCut => Self::of_cut(stage, holder, &["lan", "private"], begun_us),
-            Scene::ServerCrashed if stage.dongle().is_some() => Self::of_vote(stage, holder),
             Scene::MachineFrozen => Self::of_reset(stage, holder, begun_us),
             _ => Self { told: Vec::new(), is_expected: true },
         }
+    }
+
+    /// Returns the observation with votes, which the dongle's must be among.
+    pub(super) fn with_votes(mut self, votes: Option<Votes>) -> Self {
+        if let Some(Votes { holder, names }) = votes {
+            self.is_expected &= names.iter().any(|name| name == DONGLE);
+            self.told.insert(0, format!("{holder} holds with {}", names.join(" and ")));
+        }
+        self
     }
 
     /// Only `left` of the links may still carry heartbeats, and everything stays where it is.
@@ -42,17 +50,6 @@ impl Observation {
         let texts = alerts.filter_map(|alert| alert["text"].as_str());
         told.extend(texts.filter(|text| text.contains("redundancy")).map(str::to_owned));
         Self { told, is_expected: !has_moved && heard == left }
-    }
-
-    /// The survivor holds the group with the dongle's vote.
-    fn of_vote(stage: &Stage, holder: &str) -> Self {
-        let other = Stage::other(holder);
-        let status = stage.cluster().status(other).unwrap_or_default();
-        let voters = status["groups"][0]["voters"].as_array().cloned().unwrap_or_default();
-        let supports = voters.iter().filter(|voter| voter["supports"] == true);
-        let names: Vec<&str> = supports.filter_map(|voter| voter["name"].as_str()).collect();
-        let is_expected = names.contains(&DONGLE);
-        Self { told: vec![format!("{other} holds with {}", names.join(" and "))], is_expected }
     }
 
     /// The dongle reset the holder, once, and nobody else, before the other server answered.
@@ -81,6 +78,24 @@ impl Observation {
         let others = SERVERS.iter().filter(|name| **name != holder);
         let spared = others.map(|name| stage.pulses_since(name, begun_us)).all(|it| it.is_empty());
         Self { told, is_expected: is_first && spared }
+    }
+}
+
+/// By whose votes a server holds a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Votes {
+    holder: String,
+    names: Vec<String>,
+}
+
+impl Votes {
+    /// Returns the votes by which `holder` says that it holds a group.
+    pub(super) fn of(stage: &Stage, group: usize, holder: &str) -> Self {
+        let status = stage.cluster().status(holder).unwrap_or_default();
+        let voters = status["groups"][group]["voters"].as_array().into_iter().flatten();
+        let supports = voters.filter(|voter| voter["supports"] == true);
+        let names = supports.filter_map(|voter| voter["name"].as_str());
+        Self { holder: holder.to_owned(), names: names.map(str::to_owned).collect() }
     }
 }
 
