@@ -13,6 +13,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Group, read, write};
+use serialport::{SerialPortInfo, SerialPortType};
 
 use crate::clock;
 use crate::link::failure::Failure;
@@ -183,16 +184,26 @@ fn holder(path: &Path) -> Option<String> {
     None
 }
 
-/// Returns the serial devices of this machine that plainly are some, for a hint.
+/// Returns the serial ports of this machine behind which there is something, for a hint.
 fn candidates() -> Vec<String> {
-    let mut found: Vec<String> = fs::read_dir("/dev/serial/by-id")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path().to_string_lossy().into_owned())
-        .collect();
+    let ports = serialport::available_ports().unwrap_or_default();
+    let mut found: Vec<String> = ports.iter().filter_map(candidate).collect();
     found.sort();
     found
+}
+
+/// Returns the name of a port and of the adapter it is on, unless it is one of those that are there
+/// for as many ports as a machine could have.
+fn candidate(port: &SerialPortInfo) -> Option<String> {
+    let name = &port.port_name;
+    match &port.port_type {
+        SerialPortType::UsbPort(adapter) => Some(match &adapter.product {
+            Some(product) => format!("{name} ({product})"),
+            None => format!("{name} (USB {:04x}:{:04x})", adapter.vid, adapter.pid),
+        }),
+        SerialPortType::PciPort | SerialPortType::BluetoothPort => Some(name.clone()),
+        SerialPortType::Unknown => None,
+    }
 }
 
 /// Why a line cannot be used, or no longer.
@@ -321,6 +332,27 @@ mod tests {
     use crate::wire::{End, Wire};
     use std::io::{Read, Write};
     use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_port_is_called_by_what_it_is() {
+        let adapter = |product: Option<&str>| {
+            SerialPortType::UsbPort(serialport::UsbPortInfo {
+                vid: 0x0403,
+                pid: 0x6001,
+                serial_number: None,
+                manufacturer: None,
+                product: product.map(str::to_owned),
+            })
+        };
+        let called = |port_type| {
+            candidate(&SerialPortInfo { port_name: "/dev/ttyUSB0".to_owned(), port_type })
+        };
+        let named = called(adapter(Some("FT232R USB UART")));
+        assert_eq!(named.as_deref(), Some("/dev/ttyUSB0 (FT232R USB UART)"));
+        assert_eq!(called(adapter(None)).as_deref(), Some("/dev/ttyUSB0 (USB 0403:6001)"));
+        assert_eq!(called(SerialPortType::PciPort).as_deref(), Some("/dev/ttyUSB0"));
+        assert_eq!(called(SerialPortType::Unknown), None, "a name without a chip behind it");
+    }
 
     /// Returns our end of a line, and the wire that leads to the device at `path`.
     fn wired(path: &Path) -> (UnixStream, Wire) {
