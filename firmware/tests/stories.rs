@@ -296,7 +296,8 @@ fn a_dead_server_is_reset_in_two_steps_and_once() {
     }
     assert_eq!(bench.pulses, [port(0)], "recorded requests move nothing");
     let events = events(&mut bench);
-    for what in [What::Armed(node(0)), What::Fired(node(0)), What::Reset(node(0))] {
+    let wrong_number = What::Refused(node(0), Refusal::NotArmed);
+    for what in [What::Armed(node(0)), wrong_number, What::Fired(node(0)), What::Reset(node(0))] {
         assert!(events.contains(&what), "{what:?} in {events:?}");
     }
 }

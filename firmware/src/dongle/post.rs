@@ -39,6 +39,8 @@ pub(super) struct Post<
     pub(super) control: Keyring,
     pub(super) witness: Witness<MEMBERS, ECHOES, GROUPS, PORTS>,
     resetter: Resetter,
+    /// For whom a line was armed last.
+    armed: Option<NodeId>,
     /// Where the reset was asked for that is under way.
     asked_at: Option<PortId>,
     /// The lines that pins can be expected to show.
@@ -98,6 +100,7 @@ impl<const PORTS: usize, const MEMBERS: usize, const ECHOES: usize, const GROUPS
             witness: Witness::new(&config, keyring, boot, tokens.unwrap_or_default(), begins),
             resetter: Resetter::new(span(pulse), span(distance), now),
             settings,
+            armed: None,
             asked_at: None,
             expected: PortSet::EMPTY,
             heard: NodeSet::EMPTY,
@@ -128,7 +131,7 @@ impl<const PORTS: usize, const MEMBERS: usize, const ECHOES: usize, const GROUPS
         now: Instant,
     ) -> Option<(Answer, Option<What>)> {
         self.witness.handle_timeout(now);
-        let Self { witness, resetter, settings, .. } = self;
+        let Self { witness, resetter, settings, armed, .. } = self;
         let allows = |arm: &_| {
             let lifesign_core::reset::Arm { target, .. } = arm;
             line_of(settings, *target).ok_or(Refusal::NoLine)?;
@@ -139,14 +142,17 @@ impl<const PORTS: usize, const MEMBERS: usize, const ECHOES: usize, const GROUPS
             Request::Arm(arm) => (resetter.handle_arm(arm, allows, nonce, now), arm.target),
             Request::Fire(fire) => {
                 let answer = resetter.handle_fire(fire, allows, now);
-                (answer, resetter.line().unwrap_or(fire.id.asker))
+                (answer, armed.unwrap_or(fire.id.asker))
             }
             Request::Info | Request::Log { .. } | Request::Echo { .. } | Request::Provision(_) => {
                 return None;
             }
         };
         let what = match answer.outcome {
-            Outcome::Armed { .. } => Some(What::Armed(target)),
+            Outcome::Armed { .. } => {
+                *armed = Some(target);
+                Some(What::Armed(target))
+            }
             Outcome::Pulsing if before.is_none() => Some(What::Fired(target)),
             Outcome::Pulsing | Outcome::Done => None,
             Outcome::Refused(refusal) => Some(What::Refused(target, refusal)),
