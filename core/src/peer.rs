@@ -153,8 +153,8 @@ pub struct Peer<
 > {
     session: Option<Session<ECHOES, GROUPS>>,
     stranger: Option<Echo>,
-    /// When the stranger was heard last.
-    stranger_heard: Instant,
+    /// The last start that was heard and is not that of the session, and when.
+    newcomer: Option<(BootId, Instant)>,
     ending: Option<Ending>,
     retired: Vec<BootId, RETIRED>,
     links: [PeerLink; LINKS],
@@ -167,7 +167,7 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Default
         Self {
             session: None,
             stranger: None,
-            stranger_heard: Instant::ZERO,
+            newcomer: None,
             ending: None,
             retired: Vec::new(),
             links: [PeerLink::default(); LINKS],
@@ -224,6 +224,7 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Peer<ECHOES, 
         }
         let living = self.session.as_ref().map(|session| session.boot);
         if living.is_some_and(|boot| boot != header.boot) {
+            self.newcomer = Some((header.boot, now));
             return Err(Stale::OtherStart);
         }
         if living.is_some() && body.flags.has(Flags::FAREWELL) {
@@ -307,11 +308,12 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Peer<ECHOES, 
         }
     }
 
-    /// Returns the start that has yet to prove itself, if it was heard within `dead`.
+    /// Returns the start that has yet to prove itself, if it was heard within `dead`, also while
+    /// the session of the one before it lived.
     #[must_use]
-    pub fn stranger(&self, dead: Duration, now: Instant) -> Option<BootId> {
-        let stranger = self.stranger.filter(|_| now.since(self.stranger_heard) < dead)?;
-        Some(stranger.boot)
+    pub fn newcomer(&self, dead: Duration, now: Instant) -> Option<BootId> {
+        let recent = |(boot, heard): (BootId, Instant)| (now.since(heard) < dead).then_some(boot);
+        self.newcomer.and_then(recent)
     }
 
     fn apply(&mut self, header: &Header, body: Body<ECHOES, GROUPS>, now: Instant) -> Accepted {
@@ -353,7 +355,7 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Peer<ECHOES, 
     }
 
     fn note_stranger(&mut self, header: &Header, link: LinkId, now: Instant) {
-        self.stranger_heard = now;
+        self.newcomer = Some((header.boot, now));
         let mut links = LinkSet::EMPTY;
         links.insert(link);
         let known = self.stranger.filter(|stranger| stranger.boot == header.boot);

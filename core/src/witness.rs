@@ -210,8 +210,8 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
             return Err(Refusal::Left);
         }
         // A start that has yet to prove itself is one all the same: the target may be coming back.
-        let stranger = peer.stranger(self.member.peers.dead(), self.now);
-        let is_other = match (stranger, ending) {
+        let newcomer = peer.newcomer(self.member.peers.dead(), self.now);
+        let is_other = match (newcomer, ending) {
             (Some(boot), _) => Some(boot) != arm.target_boot,
             // Who has met no start of the target cannot name the one that has ended here.
             (None, Some(ended)) => arm.target_boot.is_some_and(|boot| boot != ended.boot()),
@@ -375,11 +375,19 @@ mod tests {
     /// A witness that has promised the first group to node 0 in its start 10 under token 5, at
     /// 310 ms, and hears nothing of node 1 any more since 200 ms, which was in its start 11.
     fn promised() -> Witness {
+        promised_after(None)
+    }
+
+    /// The same, where node 1 speaks once in its start 12 at `return_ms`.
+    fn promised_after(return_ms: Option<u64>) -> Witness {
         let mut witness = witness();
         witness.handle_reserved(Token(50), at(0));
         for millis in (20..=310).step_by(10) {
             if millis <= 200 {
                 say(&mut witness, (1, 11), &[0], (Flags::default(), false), millis);
+            }
+            if Some(millis) == return_ms {
+                say(&mut witness, (1, 12), &[0], (Flags::default(), false), millis);
             }
             say(&mut witness, (0, 10), &[1], (Flags::default(), millis == 310), millis + 2);
         }
@@ -443,6 +451,10 @@ mod tests {
         }
         coming.now = at(420);
         assert_ne!(coming.allows(&arm()), Err(Refusal::OtherStart), "it came to nothing");
+        let returned = promised_after(Some(290));
+        assert_eq!(returned.member.peers.session(node(1)), None);
+        assert_eq!(returned.allows(&arm()), Err(Refusal::OtherStart), "heard before it was lost");
+
         let mut alive = lost;
         say(&mut alive, (1, 11), &[0], (Flags::default(), false), 320);
         assert_eq!(alive.allows(&arm()), Err(Refusal::Alive));
