@@ -102,6 +102,14 @@ impl Setup {
         }
     }
 
+    /// Returns whether serial lines carry what everybody says at a heartbeat in half of its time.
+    #[must_use]
+    pub fn has_room_on_lines(&self) -> bool {
+        const FRAME_BITS: u64 = 130 * 10;
+        let bits = (u64::from(self.nodes) + 1) * FRAME_BITS;
+        self.wiring.is_none() || bits * 1000 * 2 <= self.baud * self.heartbeat_ms
+    }
+
     /// Returns the age at which authority ends.
     #[must_use]
     pub fn authority(&self) -> Duration {
