@@ -28,11 +28,10 @@ use lifesign_core::dongle::{Info, PortSettings, Provision, Reply, Request, Setti
 use lifesign_core::node::{ClusterId, NodeId};
 use lifesign_core::seal::{Key, KeyId, Keyring};
 
+pub use lifesign::link::serial::SPEED;
+
 pub use self::debugger::Debugger;
 pub use self::speaker::{Heard, Speaker};
-
-/// The speed of all lines, in bits a second.
-pub const SPEED: u32 = 115_200;
 
 /// The cluster of the dongle and all speakers.
 pub const CLUSTER: ClusterId = ClusterId(0x7269_6721);

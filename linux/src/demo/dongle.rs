@@ -20,13 +20,11 @@ use self::emulation::Emulation;
 use super::cluster::Cluster;
 use super::emulator::trace::Pulse;
 use super::emulator::{self, Board, Emulator, Missing};
+use crate::link::serial::SPEED;
 use crate::wire::{End, Wire};
 
 /// The machine on which the dongle runs.
 pub const DONGLE: &str = "dongle";
-
-/// The speed of its lines, in bits a second.
-pub const SPEED: u32 = 115_200;
 
 /// How long it holds a reset line, in milliseconds.
 pub const PULSE_MS: f64 = 200.0;

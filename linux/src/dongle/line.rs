@@ -17,11 +17,9 @@ use serialport::{SerialPortInfo, SerialPortType};
 
 use crate::clock;
 use crate::link::failure::Failure;
+use crate::link::serial::line_time;
 use crate::link::serial::terminal::{Refused, Terminal};
 use crate::settings::said;
-
-/// The speed of a line for which none is given, in baud.
-pub const SPEED: u32 = 115_200;
 
 /// Speeds that devices are commonly set to, the likeliest first.
 pub const COMMON_SPEEDS: [u32; 8] =
@@ -83,9 +81,7 @@ impl Line {
     /// Returns how long `len` bytes are on the way; no time on a socket.
     #[must_use]
     pub fn line_time(&self, len: usize) -> Duration {
-        let bits = u64::try_from(len).unwrap_or(u64::MAX).saturating_mul(10 * 1_000_000);
-        self.speed()
-            .map_or(Duration::ZERO, |speed| Duration::from_micros(bits / u64::from(speed.max(1))))
+        self.speed().map_or(Duration::ZERO, |speed| line_time(len, speed))
     }
 
     /// Writes all of `bytes`, for at most `limit`.
@@ -328,6 +324,7 @@ impl core::error::Error for LineError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::serial::SPEED;
     use crate::settings::tests::Folder;
     use crate::wire::{End, Wire};
     use std::io::{Read, Write};

@@ -53,10 +53,14 @@ pub struct SerialSpec {
 /// The most ports of one link.
 pub const MAX_PORTS: usize = 4;
 
+/// The speed of a line for which none is given, in bits per second. It is the dongle's.
+pub const SPEED: u32 = 115_200;
+
 /// The speeds that can be asked for. A device may know fewer.
 pub const SPEEDS: core::ops::RangeInclusive<u32> = 1200..=4_000_000;
 
-/// Returns how long a line of `speed` bits per second is busy with `len` bytes.
+/// Returns how long a line of `speed` bits per second is busy with `len` bytes, each between a
+/// start and a stop bit.
 #[must_use]
 pub const fn line_time(len: usize, speed: u32) -> Duration {
     let bits = 10 * len as u64;

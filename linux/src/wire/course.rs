@@ -4,6 +4,7 @@ use lifesign_core::time::{Duration, Instant};
 
 use super::end::Joined;
 use super::{FLOOD_SPEED, Faults, Traffic};
+use crate::link::serial::line_time;
 
 /// What one side sends, and how much of it is on the way.
 #[derive(Debug)]
@@ -139,13 +140,6 @@ impl Course {
         self.random = state;
         state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
     }
-}
-
-/// Returns how long a line of `speed` bits per second is busy with `len` bytes, each between a
-/// start and a stop bit.
-const fn line_time(len: usize, speed: u32) -> Duration {
-    let bits = 10 * len as u64;
-    Duration::from_micros((bits * 1_000_000).div_ceil(if speed == 0 { 1 } else { speed as u64 }))
 }
 
 /// Returns how many bytes go together at `speed`: those of a millisecond, so that a thread that

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use lifesign_core::time::Duration;
 
-use crate::dongle::line::SPEED;
+use crate::link::serial::SPEED;
 use crate::settings::value;
 
 #[derive(Debug, Subcommand)]

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 
 use lifesign_core::time::{Duration, Instant};
 
-use crate::dongle::line;
-use crate::link::serial::line_time;
+use crate::link::serial::{SPEED, line_time};
 use crate::sys::terminal;
 use crate::wire::{End, Faults, Side, Wire};
 
@@ -46,7 +45,7 @@ impl Port {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let end = End::Terminal(path.to_owned());
-        let speed = fixed.unwrap_or(line::SPEED);
+        let speed = fixed.unwrap_or(SPEED);
         let wire = Wire::join(End::Descriptor(theirs.into()), end, Some(speed))?;
         let device = File::options().read(true).custom_flags(libc::O_NOCTTY).open(path)?;
         terminal::set_speed(device.as_fd(), speed)?;

@@ -7,7 +7,7 @@ use lifesign_core::node::{NodeId, NodeSet};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::link::serial::{MAX_PORTS, SPEEDS, SerialSpec};
+use crate::link::serial::{MAX_PORTS, SPEED, SPEEDS, SerialSpec};
 use crate::settings::members::Members;
 use crate::settings::mistake::Mistakes;
 use crate::settings::table::{Table, parsed_of, text_of, wrong_kind};
@@ -87,7 +87,6 @@ pub(super) fn read(
     }
 }
 
-const SPEED: u32 = 115_200;
 fn speeds() -> RangeInclusive<u64> {
     u64::from(*SPEEDS.start())..=u64::from(*SPEEDS.end())
 }
