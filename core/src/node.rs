@@ -40,6 +40,12 @@ impl NodeId {
         Self::new(NODES.saturating_add(number))
     }
 
+    /// Returns which witness this is, counted from 0, or `None` if it is a server.
+    #[must_use]
+    pub const fn witness_number(self) -> Option<u8> {
+        self.0.checked_sub(NODES)
+    }
+
     /// Returns whether this is a witness and not a server.
     #[must_use]
     pub const fn is_witness(self) -> bool {
@@ -310,6 +316,11 @@ mod tests {
         assert_eq!(NodeId::new(19), None);
         assert_eq!(NodeId::witness(0).map(NodeId::number), Some(16));
         assert_eq!(NodeId::witness(3), None);
+        for number in 0..u8::try_from(MAX_WITNESSES).unwrap() {
+            let witness = NodeId::witness(number).unwrap();
+            assert_eq!(witness.witness_number(), Some(number));
+        }
+        assert_eq!(NodeId::new(15).unwrap().witness_number(), None);
         assert_eq!(NodeId::witness(255), None);
     }
 

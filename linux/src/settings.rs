@@ -173,15 +173,8 @@ impl Settings {
     /// Returns the name of a node or witness; a stranger's is its number.
     #[must_use]
     pub fn name_of(&self, member: NodeId) -> String {
-        let name = if member.is_witness() {
-            NodeId::all()
-                .filter(|other| other.is_witness())
-                .zip(&self.witnesses)
-                .find_map(|(other, name)| (other == member).then_some(name))
-        } else {
-            self.nodes.get(member.index()).map(|node| &node.name)
-        };
-        name.cloned().unwrap_or_else(|| member.number().to_string())
+        let name = self.members().find_map(|(other, name)| (other == member).then_some(name));
+        name.map_or_else(|| member.number().to_string(), str::to_owned)
     }
 
     /// Returns every node and witness with its name, servers first.

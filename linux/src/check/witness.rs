@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::report::millis;
 use crate::settings::key;
-use crate::settings::witness::WitnessSettings;
+use crate::settings::witness::{WitnessSettings, place_of_witness};
 
 /// Everything that can be said of a quorum server before it starts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -42,7 +42,7 @@ impl WitnessCheck {
     pub fn new(settings: &WitnessSettings) -> Self {
         let clusters = settings.clusters.iter().map(|cluster| WitnessedCheck {
             name: cluster.name.clone(),
-            witness: cluster.witness.number() - 15,
+            witness: place_of_witness(cluster.witness),
             heartbeat_ms: millis(cluster.heartbeat.as_micros()),
             dead_ms: millis(cluster.dead.as_micros()),
         });

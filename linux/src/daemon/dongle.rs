@@ -12,6 +12,7 @@ use crate::link::serial::line_time;
 use crate::report::{DongleReport, millis};
 use crate::settings::Settings;
 use crate::settings::safety::cluster_id;
+use crate::settings::witness::place_of_witness;
 
 /// A dongle that is a witness.
 #[derive(Debug)]
@@ -232,8 +233,8 @@ fn faults(dongle: &Dongle, demands: &Demands) -> Vec<String> {
         }
         Some((_, witness)) if witness != dongle.witness => faults.push(format!(
             "it is provisioned as witness {}, not {}",
-            witness.number().saturating_sub(FIRST_WITNESS - 1),
-            dongle.witness.number().saturating_sub(FIRST_WITNESS - 1)
+            place_of_witness(witness),
+            place_of_witness(dongle.witness)
         )),
         _ => {}
     }
@@ -260,9 +261,6 @@ fn faults(dongle: &Dongle, demands: &Demands) -> Vec<String> {
     }
     faults
 }
-
-/// The number of the first witness among the members.
-const FIRST_WITNESS: u8 = 16;
 
 /// Returns the keys under which a dongle is spoken to.
 pub(super) fn control_keys(keyring: &Keyring) -> Keyring {

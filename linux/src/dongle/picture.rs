@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::history::History;
 use crate::page::{self, Page, Paint, span};
 use crate::settings::safety::cluster_id;
+use crate::settings::witness::place_of_witness;
 use crate::settings::{Link, Settings};
 
 /// How a dongle is.
@@ -120,7 +121,7 @@ impl Picture {
             lock: lock(info.lock),
             cluster_id: info.member.map(|(id, _)| format!("{:08x}", id.0)),
             cluster: own.map(|settings| settings.cluster.clone()),
-            witness_number: me.and_then(witness_number),
+            witness_number: me.map(place_of_witness).filter(|place| *place > 0),
             witness: me.zip(own).map(|(me, settings)| settings.name_of(me)),
             longest_promise_ms: info.longest_promise_ms,
             promises: info.promises,
@@ -266,12 +267,6 @@ fn ports(info: &Info, name_of: impl Fn(NodeId) -> String) -> Vec<Port> {
         .collect()
 }
 
-/// Returns which witness `me` is, from 1.
-fn witness_number(me: NodeId) -> Option<u8> {
-    let mut witnesses = (1..).zip(NodeId::all().filter(|member| member.is_witness()));
-    witnesses.find_map(|(number, witness)| (witness == me).then_some(number))
-}
-
 /// Returns why the dongle that said `info` does not serve the cluster of `settings`.
 fn faults(info: &Info, settings: &Settings) -> Vec<String> {
     let mut faults = room_faults(info, settings);
@@ -292,7 +287,7 @@ fn faults(info: &Info, settings: &Settings) -> Vec<String> {
         return faults;
     }
     if !settings.members().any(|(member, _)| member == me) {
-        faults.push(format!("the settings have no witness number {:?}", witness_number(me)));
+        faults.push(format!("the settings have no witness number {}", place_of_witness(me)));
     }
     let needed = settings.timing.longest_promise;
     if u64::from(info.longest_promise_ms) * 1000 < needed.as_micros() {

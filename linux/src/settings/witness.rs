@@ -121,6 +121,13 @@ const MOST_ADDRESSES: usize = 64;
 /// The most clusters that one quorum server serves.
 const MOST_CLUSTERS: usize = 256;
 
+/// Returns which witness `member` is, as settings and people count them: from 1, and 0 if it is
+/// none.
+#[must_use]
+pub fn place_of_witness(member: NodeId) -> u8 {
+    member.witness_number().map_or(0, |number| number + 1)
+}
+
 fn read_listen(top: &mut Table<'_>, mistakes: &mut Mistakes) -> Vec<SocketAddr> {
     let Some(texts) = top.texts("listen", mistakes) else {
         if top.value("listen").is_none() {

@@ -11,6 +11,7 @@ use super::served::Served;
 use crate::control::{Command, Request, Response};
 use crate::report::witness::{ClusterReport, LivePromise, WitnessReport, WitnessedNode};
 use crate::report::{VERSION, millis};
+use crate::settings::witness::place_of_witness;
 
 impl Server {
     /// Answers what is asked at the control socket.
@@ -64,11 +65,7 @@ impl Served {
         };
         ClusterReport {
             name: self.settings.name.clone(),
-            witness: NodeId::all()
-                .filter(|node| node.is_witness())
-                .zip(1..)
-                .find_map(|(node, number)| (node == self.settings.witness).then_some(number))
-                .unwrap_or_default(),
+            witness: place_of_witness(self.settings.witness),
             booting_ms: member.voter.ready().since(now).as_millis(),
             nodes: member.others().iter().filter_map(|node| self.node(node)).collect(),
             promises: GroupId::all().filter_map(live).collect(),
