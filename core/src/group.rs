@@ -87,7 +87,7 @@ impl Token {
 }
 
 /// What must be certain before a group may start elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Guard {
     /// The addresses are silent: the kernel lease sees to it.
     Address,
@@ -98,7 +98,7 @@ pub enum Guard {
 }
 
 /// Whether a group returns to the node it prefers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Failback {
     /// It stays where it is.
     Off,

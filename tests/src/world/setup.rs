@@ -6,12 +6,13 @@ use lifesign_core::group::{Failback, GroupConfig, Guard};
 use lifesign_core::node::{ClusterId, LinkId, NodeId};
 use lifesign_core::quorum::{Module, Quorum};
 use lifesign_core::time::{Duration, Instant};
+use serde::{Deserialize, Serialize};
 
 use super::Micros;
 use super::cable::Cable;
 
 /// How serial lines run, besides the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wiring {
     /// One line between the first two servers.
     NullModem,
@@ -22,7 +23,7 @@ pub enum Wiring {
 }
 
 /// What a world is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
     /// How many servers.
     pub nodes: u8,
