@@ -176,16 +176,8 @@ impl Daemon {
     /// Returns which links carry frames in one direction alone, in words.
     fn one_way_links(&self) -> Vec<String> {
         let mut found = Vec::new();
-        let (peers, now, me) = (&self.engine.member().peers, self.engine.now(), self.me);
-        for (node, session) in peers.sessions().filter(|(node, _)| !node.is_witness()) {
-            // Give a fresh session time to be heard everywhere.
-            if now.since(session.since) < peers.dead().times(4) {
-                continue;
-            }
-            let heard = peers
-                .get(node)
-                .map(|peer| peer.heard_on(peers.dead().times(2), now))
-                .unwrap_or_default();
+        let me = self.me;
+        for (node, session, heard) in self.settled_peers().filter(|(node, ..)| !node.is_witness()) {
             let hears = session.body.echo_of(me).map(|echo| echo.links).unwrap_or_default();
             let (peer, own) = (self.settings.name_of(node), self.settings.name_of(me));
             for (link, settings) in self.settings.links() {

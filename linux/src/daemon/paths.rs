@@ -12,6 +12,7 @@
 use lifesign_core::frame::LinkClass;
 use lifesign_core::group::{GroupId, Reason, Role};
 use lifesign_core::node::{LinkId, LinkSet, NodeId};
+use lifesign_core::peer::Session;
 use lifesign_core::time::{Duration, Instant};
 
 use super::Daemon;
@@ -245,18 +246,21 @@ impl Daemon {
         self.replace_alerts(REDUNDANCY, self.lost_redundancy());
     }
 
-    fn lost_redundancy(&self) -> Vec<String> {
+    /// Returns each peer that has been alive for long enough to be heard everywhere, with its session
+    /// and the links on which it is.
+    pub(super) fn settled_peers(&self) -> impl Iterator<Item = (NodeId, &Session, LinkSet)> {
         let (peers, now) = (&self.engine.member().peers, self.engine.now());
+        let settled =
+            peers.sessions().filter(move |(_, it)| now.since(it.since) >= peers.dead().times(4));
+        settled.map(move |(node, session)| {
+            let heard = peers.get(node).map(|peer| peer.heard_on(peers.dead().times(2), now));
+            (node, session, heard.unwrap_or_default())
+        })
+    }
+
+    fn lost_redundancy(&self) -> Vec<String> {
         let mut found = Vec::new();
-        for (node, session) in peers.sessions() {
-            // Give a fresh session time to be heard everywhere.
-            if now.since(session.since) < peers.dead().times(4) {
-                continue;
-            }
-            let heard = peers
-                .get(node)
-                .map(|peer| peer.heard_on(peers.dead().times(2), now))
-                .unwrap_or_default();
+        for (node, _, heard) in self.settled_peers() {
             let ways: Vec<Way<'_>> = self
                 .settings
                 .links()
