@@ -12,5 +12,6 @@
 pub mod mutant;
 pub mod random;
 pub mod rig;
+pub mod seen;
 pub mod trial;
 pub mod world;
