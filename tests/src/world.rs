@@ -1,5 +1,6 @@
 //! Servers and witnesses in virtual time, and an observer who sees who answers.
 
+mod apply;
 mod cable;
 mod dongle;
 mod host;

@@ -1,0 +1,130 @@
+//! What the world does when a fault happens.
+
+use lifesign_core::group::GroupId;
+
+use super::{Micros, World};
+use crate::fault::{Fault, Order};
+use crate::random::Random;
+
+impl World {
+    /// Lets `fault` happen now. A fault that names what this world does not have changes nothing.
+    pub fn apply(&mut self, fault: &Fault) {
+        self.note(fault.to_string());
+        if !(self.disturb_network(fault) || self.disturb_host(fault)) {
+            self.disturb_line(fault);
+        }
+    }
+
+    fn disturb_network(&mut self, fault: &Fault) -> bool {
+        match *fault {
+            Fault::Loss { percent } => self.network.loss = percent.into(),
+            Fault::Delay { delay, jitter } => {
+                self.network.delay = delay;
+                self.network.jitter = jitter;
+            }
+            Fault::Duplicates { percent } => self.network.duplicates = percent.into(),
+            Fault::Cut { from, to, link } => {
+                for link in self.links_of(link) {
+                    self.network.cuts.insert((from, to, link));
+                }
+            }
+            Fault::Mend { from, to, link } => {
+                for link in self.links_of(link) {
+                    self.network.cuts.remove(&(from, to, link));
+                }
+            }
+            Fault::CutNetworks => self.cut_networks(),
+            Fault::Heal => self.heal(),
+            Fault::Record { on } => self.recording = on,
+            Fault::Replay { count, to, pick } => self.replay(count, to, pick),
+            _ => return false,
+        }
+        true
+    }
+
+    fn disturb_host(&mut self, fault: &Fault) -> bool {
+        match *fault {
+            Fault::Kill { host } => self.kill(host),
+            Fault::Crash { host } => self.crash(host),
+            Fault::Boot { host } => {
+                if self.hosts.contains_key(&host) && !self.is_running(host) {
+                    self.start(host);
+                }
+            }
+            Fault::Pause { host, span } => self.pause(host, span),
+            Fault::ClockRate { host, error_ppm } => self.set_clock_error(host, error_ppm.into()),
+            Fault::Order { host, group, order } => self.tell(host, group, order),
+            _ => return false,
+        }
+        true
+    }
+
+    fn disturb_line(&mut self, fault: &Fault) {
+        let at = |line: u8, way: u8| 2 * usize::from(line) + usize::from(way % 2);
+        match *fault {
+            Fault::CutLine { line, way } => {
+                let ways = way.map_or(0..2, |way| way % 2..way % 2 + 1);
+                for way in ways {
+                    if let Some(line) = self.lines.get_mut(at(line, way)) {
+                        line.cut = true;
+                    }
+                }
+            }
+            Fault::StickLine { line, way } => {
+                if let Some(line) = self.lines.get_mut(at(line, way)) {
+                    line.stuck = true;
+                }
+            }
+            Fault::Noise { line, way, rate } => {
+                if let Some(line) = self.lines.get_mut(at(line, way)) {
+                    line.noise = rate.into();
+                }
+            }
+            Fault::MendLine { line } => self.heal_line(line.into()),
+            Fault::Bytes { to, port, count, pick } => {
+                let mut random = Random::new(pick.into());
+                let bytes: Vec<u8> = (0..count).map(|_| random.bits().to_le_bytes()[0]).collect();
+                self.inject_bytes(to, port, &bytes);
+            }
+            Fault::Stranger { to, port, about } => {
+                let message = [&[1, 0x30, about, 0, 7, 0, 0, 0][..], &[5; 60][..]].concat();
+                self.inject_message(to, port, &message);
+            }
+            Fault::ReplayRequest { pick } => self.replay_request(pick.into()),
+            Fault::ResetStuck { stuck } => self.reset_stuck = stuck,
+            _ => {}
+        }
+    }
+
+    fn links_of(&self, link: Option<u8>) -> std::ops::Range<u8> {
+        link.map_or(0..self.setup.links, |link| link..link.saturating_add(1))
+    }
+
+    fn tell(&mut self, host: u8, group: Option<u8>, order: Order) {
+        let group = group.and_then(GroupId::new);
+        self.order(host, |engine, now| {
+            let groups = || GroupId::all().take(engine.config().groups.len());
+            let each: Vec<GroupId> =
+                groups().filter(|at| group.is_none_or(|it| it == *at)).collect();
+            match order {
+                Order::Standby => engine.handle_standby(group, now),
+                Order::Takeover => engine.handle_takeover(group, now),
+                Order::Leave => engine.handle_leave(now),
+                Order::Failed => each.iter().for_each(|group| engine.handle_failed(*group, now)),
+                Order::Able | Order::Unable => {
+                    let able = order == Order::Able;
+                    each.iter().for_each(|group| engine.handle_able(*group, able, now));
+                }
+            }
+        });
+    }
+
+    fn replay(&mut self, count: u16, to: Option<u8>, pick: u32) {
+        let mut random = Random::new(pick.into());
+        for _ in 0..count.min(u16::try_from(self.recorded.len()).unwrap_or(u16::MAX)) {
+            let at = usize::try_from(random.below(self.recorded.len() as Micros)).unwrap_or(0);
+            let (_, was_to, link, bytes) = self.recorded[at].clone();
+            self.inject(to.unwrap_or(was_to), link, bytes);
+        }
+    }
+}
