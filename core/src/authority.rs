@@ -10,16 +10,26 @@ use crate::quorum::Quorum;
 use crate::time::Instant;
 
 /// When each voter's newest supporting echo was sent by the claimant.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Support {
-    sent: [Option<Instant>; MAX_MEMBERS],
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Support<const MEMBERS: usize = MAX_MEMBERS> {
+    /// Whose slots these are, in the order of their numbers.
+    voters: NodeSet,
+    sent: [Option<Instant>; MEMBERS],
 }
 
-impl Support {
+impl<const MEMBERS: usize> Support<MEMBERS> {
+    /// Makes the support of a new claim: none of `voters` supports it. There is room for the first
+    /// `MEMBERS` of them.
+    #[must_use]
+    pub const fn new(voters: NodeSet) -> Self {
+        Self { voters, sent: [None; MEMBERS] }
+    }
+
     /// Takes note that `voter` supports the claim as of a frame that was sent at `sent`. Older news
     /// changes nothing.
     pub fn note(&mut self, voter: NodeId, sent: Instant) {
-        if let Some(slot) = self.sent.get_mut(voter.index()) {
+        let place = self.voters.place(voter);
+        if let Some(slot) = place.and_then(|place| self.sent.get_mut(place)) {
             *slot = (*slot).max(Some(sent));
         }
     }
@@ -27,7 +37,7 @@ impl Support {
     /// Returns when the newest frame that `voter` supports was sent.
     #[must_use]
     pub fn of(&self, voter: NodeId) -> Option<Instant> {
-        self.sent.get(voter.index()).copied().flatten()
+        self.sent.get(self.voters.place(voter)?).copied().flatten()
     }
 
     /// Returns the sending time of the oldest support in the freshest set of voters that makes a
@@ -58,7 +68,8 @@ impl Support {
     /// Returns the voters whose support was sent after `moment`.
     #[must_use]
     pub fn newer_than(&self, moment: Instant) -> NodeSet {
-        NodeId::all().filter(|voter| self.of(*voter).is_some_and(|sent| sent > moment)).collect()
+        let newer = |voter: &NodeId| self.of(*voter).is_some_and(|sent| sent > moment);
+        self.voters.iter().filter(newer).collect()
     }
 }
 
@@ -69,7 +80,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn support(sent: &[(u8, u64)]) -> Support {
-        let mut support = Support::default();
+        let mut support = Support::new(NodeId::all().collect());
         for (voter, micros) in sent {
             support.note(NodeId::new(*voter).unwrap(), Instant::from_micros(*micros));
         }

@@ -23,7 +23,7 @@ use crate::time::Duration;
 /// Everything an [`Engine`](crate::engine::Engine) knows before it starts; made by [`Config::new`],
 /// it is consistent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Config {
+pub struct Config<const GROUPS: usize = MAX_GROUPS, const LINKS: usize = MAX_LINKS> {
     /// The cluster.
     pub cluster: ClusterId,
     /// Which of its servers this is.
@@ -31,11 +31,11 @@ pub struct Config {
     /// Votes, witnesses and the chain that counts them.
     pub quorum: Quorum,
     /// The kinds of the links, numbered from 0.
-    pub links: Vec<LinkClass, MAX_LINKS>,
+    pub links: Vec<LinkClass, LINKS>,
     /// The spans of the protocol.
     pub timing: Timing,
     /// The groups, numbered from 0.
-    pub groups: Vec<GroupConfig, MAX_GROUPS>,
+    pub groups: Vec<GroupConfig, GROUPS>,
     /// A digest of the settings on which all nodes must agree.
     pub digest: u32,
 }
@@ -58,7 +58,7 @@ pub struct Timing {
     pub offer: Duration,
 }
 
-impl Config {
+impl<const GROUPS: usize, const LINKS: usize> Config<GROUPS, LINKS> {
     /// Checks that the parts fit together.
     ///
     /// # Errors

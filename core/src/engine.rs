@@ -32,21 +32,27 @@ use heapless::Vec;
 use crate::authority::Support;
 use crate::cadence::Cadence;
 use crate::config::{Config, Timing};
-use crate::frame::{Body, LinkClass, MAX_FRAME_LEN, Want};
+use crate::frame::{Body, LinkClass, MAX_ECHOES, Want};
 use crate::group::{GroupConfig, GroupId, MAX_GROUPS, Reason, Role, Token};
 use crate::member::{Heard, Identity, Member, Rejected, Spans};
-use crate::node::{BootId, LinkId, LinkSet, MAX_MEMBERS, MAX_NODES, NodeId, NodeSet};
+use crate::node::{BootId, LinkId, LinkSet, MAX_LINKS, MAX_MEMBERS, NodeId, NodeSet};
 use crate::peer::Accepted;
 use crate::seal::Keyring;
 use crate::time::{Duration, Instant};
 
-/// One server of a cluster.
+/// One server of a cluster of `MEMBERS` servers and witnesses, this one among them, with room for
+/// `ECHOES` echoes in a frame, one for each other member. Members beyond are not heard.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Engine {
-    config: Config,
-    member: Member,
+pub struct Engine<
+    const MEMBERS: usize = MAX_MEMBERS,
+    const ECHOES: usize = MAX_ECHOES,
+    const GROUPS: usize = MAX_GROUPS,
+    const LINKS: usize = MAX_LINKS,
+> {
+    config: Config<GROUPS, LINKS>,
+    member: Member<MEMBERS, ECHOES, GROUPS, LINKS>,
     cadence: Cadence,
-    groups: Vec<Group, MAX_GROUPS>,
+    groups: Vec<Group<MEMBERS>, GROUPS>,
     started: Instant,
     now: Instant,
     /// Whether authority has been looked at in the present moment.
@@ -54,8 +60,10 @@ pub struct Engine {
     standby: bool,
     leaving: bool,
     farewells: u8,
-    fenced: [Option<Fenced>; MAX_NODES],
-    conditions: [Condition; MAX_MEMBERS],
+    /// By the place among the others.
+    fenced: [Option<Fenced>; MEMBERS],
+    /// By the place among the others.
+    conditions: [Condition; MEMBERS],
     /// The number of the frame that is being handed out, and the links it has yet to go to.
     owed: LinkSet,
     sequence: u64,
@@ -63,12 +71,12 @@ pub struct Engine {
 
 /// What is known of one group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Group {
+pub struct Group<const MEMBERS: usize = MAX_MEMBERS> {
     role: Role,
     reason: Reason,
     since: Instant,
     reported: (Role, Reason),
-    support: Support,
+    support: Support<MEMBERS>,
     largest: Token,
     /// Since when nothing but its rank keeps this node from claiming.
     clear_since: Option<Instant>,
@@ -101,23 +109,30 @@ pub struct Transmit {
 /// How many farewells are sent, in case some are lost.
 const FAREWELLS: u8 = 3;
 
-impl Engine {
+impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS: usize>
+    Engine<MEMBERS, ECHOES, GROUPS, LINKS>
+{
     /// Starts a server. `boot` must be drawn at random at each start; tokens up to `reserved` may
     /// have been used by earlier starts.
     #[must_use]
     pub fn new(
-        config: Config,
+        config: Config<GROUPS, LINKS>,
         keyring: Keyring,
         boot: BootId,
         reserved: Token,
         now: Instant,
     ) -> Self {
-        let others = config.quorum.members().difference(NodeSet::EMPTY.with(config.me));
+        const {
+            assert!(MEMBERS <= MAX_MEMBERS && GROUPS <= MAX_GROUPS && LINKS <= MAX_LINKS);
+            assert!(ECHOES + 1 == MEMBERS, "there is room for an echo of everybody else");
+        }
+        let voters = config.quorum.members();
+        let others = voters.difference(NodeSet::EMPTY.with(config.me));
         let (cluster, me) = (config.cluster, config.me);
         let identity = Identity { cluster, me, others, boot, reserved, started: now };
         let Timing { heartbeat, dead, longest_promise, .. } = config.timing;
         let spans = Spans { heartbeat, dead, longest_promise };
-        let groups = config.groups.iter().map(|_| Group::new(reserved, now)).collect();
+        let groups = config.groups.iter().map(|_| Group::new(voters, reserved, now)).collect();
         Self {
             member: Member::new(&identity, keyring, &spans),
             cadence: Cadence::new(config.timing.heartbeat, now),
@@ -128,8 +143,8 @@ impl Engine {
             standby: false,
             leaving: false,
             farewells: 0,
-            fenced: [None; MAX_NODES],
-            conditions: [Condition::Unmet; MAX_MEMBERS],
+            fenced: [None; MEMBERS],
+            conditions: [Condition::Unmet; MEMBERS],
             owed: LinkSet::EMPTY,
             sequence: 0,
             config,
@@ -151,7 +166,8 @@ impl Engine {
         let class = self.class(link);
         self.check_authority(now);
         let digest = self.config.digest.to_le_bytes();
-        let admits = |body: &Body, _: NodeId, want: &Want| admissible(body, want, digest);
+        let admits =
+            |body: &Body<ECHOES, GROUPS>, _: NodeId, want: &Want| admissible(body, want, digest);
         let heard = self.member.hear(link, class, bytes, admits, self.now)?;
         if heard.promised || heard.accepted == Accepted::Opened {
             self.cadence.tell();
@@ -198,10 +214,10 @@ impl Engine {
     /// Writes the next frame into `buffer`, or returns `None` when all are written. Send what it
     /// returns before the next `handle_*`.
     #[must_use]
-    pub fn poll_transmit(
+    pub fn poll_transmit<const LEN: usize>(
         &mut self,
         now: Instant,
-        buffer: &mut [u8; MAX_FRAME_LEN],
+        buffer: &mut [u8; LEN],
     ) -> Option<Transmit> {
         self.is_checked &= now <= self.now;
         self.now = self.now.max(now);
@@ -291,7 +307,8 @@ impl Engine {
     /// starts has been heard of, in whatever start it may have been. Any later start of it is not.
     pub fn handle_fenced(&mut self, node: NodeId, boot: Option<BootId>, now: Instant) {
         self.check_authority(now);
-        if let Some(fenced) = self.fenced.get_mut(node.index()) {
+        let place = self.member.others().place(node);
+        if let Some(fenced) = place.and_then(|place| self.fenced.get_mut(place)) {
             *fenced = Some(Fenced { boot });
         }
         self.decide();
@@ -348,19 +365,19 @@ impl Engine {
 
     /// Returns the settings.
     #[must_use]
-    pub const fn config(&self) -> &Config {
+    pub const fn config(&self) -> &Config<GROUPS, LINKS> {
         &self.config
     }
 
     /// Returns the common part: sessions, promises and counters.
     #[must_use]
-    pub const fn member(&self) -> &Member {
+    pub const fn member(&self) -> &Member<MEMBERS, ECHOES, GROUPS, LINKS> {
         &self.member
     }
 
     /// Returns what is known of `group`.
     #[must_use]
-    pub fn group(&self, group: GroupId) -> Option<&Group> {
+    pub fn group(&self, group: GroupId) -> Option<&Group<MEMBERS>> {
         self.groups.get(group.index())
     }
 
@@ -394,7 +411,7 @@ impl Engine {
         self.config.groups.get(group.index())
     }
 
-    fn with(&mut self, group: GroupId, change: impl FnOnce(&mut Group)) {
+    fn with(&mut self, group: GroupId, change: impl FnOnce(&mut Group<MEMBERS>)) {
         if let Some(state) = self.groups.get_mut(group.index()) {
             change(state);
         }
@@ -412,14 +429,14 @@ impl Engine {
     }
 }
 
-impl Group {
-    fn new(reserved: Token, now: Instant) -> Self {
+impl<const MEMBERS: usize> Group<MEMBERS> {
+    fn new(voters: NodeSet, reserved: Token, now: Instant) -> Self {
         Self {
             role: Role::Idle,
             reason: Reason::Start,
             since: now,
             reported: (Role::Idle, Reason::Start),
-            support: Support::default(),
+            support: Support::new(voters),
             largest: reserved,
             clear_since: None,
             retry: now,
@@ -456,7 +473,7 @@ impl Group {
 
     /// Returns when each voter's newest supporting echo was sent.
     #[must_use]
-    pub const fn support(&self) -> &Support {
+    pub const fn support(&self) -> &Support<MEMBERS> {
         &self.support
     }
 
@@ -469,11 +486,26 @@ impl Group {
 
 /// A voter supports a new claim only of a node with the same settings; a holder is not shut out by
 /// a change of them.
-fn admissible(body: &Body, want: &Want, digest: [u8; 4]) -> bool {
+fn admissible<const ECHOES: usize, const GROUPS: usize>(
+    body: &Body<ECHOES, GROUPS>,
+    want: &Want,
+    digest: [u8; 4],
+) -> bool {
     want.phase.is_held() || body.digest == digest
 }
 
 /// The span in which a claim must be answered before it makes way for others.
 fn claim_limit(settings: &GroupConfig, heartbeat: Duration) -> Duration {
     settings.promise.times(2) + heartbeat.times(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_cluster_takes_little_memory() {
+        assert!(size_of::<Engine<3, 2, 1, 1>>() <= 2 << 10);
+        assert!(size_of::<Engine<3, 2, 2, 2>>() <= 3 << 10);
+    }
 }

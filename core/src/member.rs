@@ -107,7 +107,7 @@ pub struct Heard {
     pub promised: bool,
 }
 
-/// The common part of a server and a witness, with room for the first `MEMBERS` ids.
+/// The common part of a server and a witness, with room for the first `MEMBERS` others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Member<
     const MEMBERS: usize = MAX_MEMBERS,
@@ -175,7 +175,7 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
             keyring,
             any_link: identity.me.is_witness(),
             sequence: Sequence::new(identity.boot),
-            peers: Peers::new(spans.heartbeat, spans.dead),
+            peers: Peers::new(identity.others, spans.heartbeat, spans.dead),
             voter: Voter::new(spans.longest_promise, identity.reserved, identity.started),
             counters: [Counters::default(); LINKS],
             suspicious: 0,

@@ -128,6 +128,14 @@ impl NodeSet {
         self.0 >> node.0 & 1 == 1
     }
 
+    /// Returns the place of `node` in a table with one slot for each member of this set, in the
+    /// order of their numbers, or `None` if it is not in the set.
+    #[must_use]
+    pub const fn place(self, node: NodeId) -> Option<usize> {
+        let before = self.0 & ((1 << node.0) - 1);
+        if self.contains(node) { Some(before.count_ones() as usize) } else { None }
+    }
+
     /// Puts `node` into the set.
     pub fn insert(&mut self, node: NodeId) {
         self.0 |= 1 << node.0;
@@ -335,6 +343,9 @@ mod tests {
                     left.len() + right.len()
                 );
                 assert_eq!(left.iter().collect::<NodeSet>(), left);
+                let places = left.iter().map(|node| left.place(node));
+                assert!(places.eq((0..usize::try_from(left.len()).unwrap()).map(Some)));
+                assert!(right.difference(left).iter().all(|node| left.place(node).is_none()));
             }
         }
     }

@@ -377,8 +377,8 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Peer<ECHOES, 
     }
 }
 
-/// All peers of a participant, servers and witnesses, with room for the first `MEMBERS` ids; others
-/// are not heard.
+/// All peers of a participant, servers and witnesses, with room for the first `MEMBERS` of them;
+/// others are not heard.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Peers<
     const MEMBERS: usize = MAX_MEMBERS,
@@ -386,6 +386,8 @@ pub struct Peers<
     const GROUPS: usize = MAX_GROUPS,
     const LINKS: usize = MAX_LINKS,
 > {
+    /// Whose slots these are, in the order of their numbers.
+    others: NodeSet,
     table: [Peer<ECHOES, GROUPS, LINKS>; MEMBERS],
     /// A peer silent on every link for this long is lost.
     dead: Duration,
@@ -395,11 +397,11 @@ pub struct Peers<
 impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS: usize>
     Peers<MEMBERS, ECHOES, GROUPS, LINKS>
 {
-    /// Makes a table in which nobody has been met.
+    /// Makes a table of `others` in which nobody has been met.
     #[inline]
     #[must_use]
-    pub fn new(heartbeat: Duration, dead: Duration) -> Self {
-        Self { table: core::array::from_fn(|_| Peer::default()), dead, heartbeat }
+    pub fn new(others: NodeSet, heartbeat: Duration, dead: Duration) -> Self {
+        Self { others, table: core::array::from_fn(|_| Peer::default()), dead, heartbeat }
     }
 
     /// Takes in a rightly tagged frame of a member. See [`Peer::accept`].
@@ -415,7 +417,8 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         now: Instant,
     ) -> Result<Accepted, Stale> {
         let heartbeat = self.heartbeat;
-        match self.table.get_mut(header.sender.index()) {
+        let place = self.others.place(header.sender);
+        match place.and_then(|place| self.table.get_mut(place)) {
             Some(peer) => peer.accept(header, body, link, fresh, heartbeat, now),
             None => Err(Stale::OtherStart),
         }
@@ -424,14 +427,14 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     /// Ends the sessions that have been silent too long, and returns whose have ended now.
     pub fn lapse(&mut self, now: Instant) -> NodeSet {
         let dead = self.dead;
-        let table = NodeId::all().zip(&mut self.table);
+        let table = self.others.iter().zip(&mut self.table);
         table.filter_map(|(node, peer)| peer.lapse(dead, now).then_some(node)).collect()
     }
 
     /// Returns one peer.
     #[must_use]
     pub fn get(&self, node: NodeId) -> Option<&Peer<ECHOES, GROUPS, LINKS>> {
-        self.table.get(node.index())
+        self.table.get(self.others.place(node)?)
     }
 
     /// Returns the living session of `node`.
@@ -442,7 +445,7 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
 
     /// Returns the living sessions.
     pub fn sessions(&self) -> impl Iterator<Item = (NodeId, &Session<ECHOES, GROUPS>)> {
-        NodeId::all().zip(&self.table).filter_map(|(node, peer)| Some((node, peer.session()?)))
+        self.others.iter().zip(&self.table).filter_map(|(node, peer)| Some((node, peer.session()?)))
     }
 
     /// Returns whose sessions live.
@@ -454,7 +457,8 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     /// Returns what to echo to every peer that has been heard.
     pub fn echoes(&self, now: Instant) -> impl Iterator<Item = Echo> {
         let dead = self.dead;
-        NodeId::all().zip(&self.table).filter_map(move |(node, peer)| peer.echo(node, dead, now))
+        let table = self.others.iter().zip(&self.table);
+        table.filter_map(move |(node, peer)| peer.echo(node, dead, now))
     }
 
     /// Returns when the next session lapses if nothing more is heard.

@@ -7,7 +7,9 @@ use crate::group::{Claim, GroupId, Reason, Role, Token};
 use crate::node::NodeId;
 use crate::time::Instant;
 
-impl Engine {
+impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS: usize>
+    Engine<MEMBERS, ECHOES, GROUPS, LINKS>
+{
     /// Goes through all groups until each has settled in the present moment.
     pub(super) fn decide(&mut self) {
         for group in GroupId::all().take(self.groups.len()) {
@@ -69,11 +71,12 @@ impl Engine {
             Some(order * crate::node::MAX_NODES + settings.rank(node)?)
         };
         let own = self.want(group).and_then(|want| merit(want.phase, self.config.me));
-        let rank = |body: &crate::frame::Body, node: NodeId, want: &crate::frame::Want| {
-            let theirs =
-                merit(want.phase, node).filter(|_| super::admissible(body, want, digest))?;
-            own.is_none_or(|own| theirs < own).then_some(theirs)
-        };
+        let rank =
+            |body: &crate::frame::Body<ECHOES, GROUPS>, node: NodeId, want: &crate::frame::Want| {
+                let theirs =
+                    merit(want.phase, node).filter(|_| super::admissible(body, want, digest))?;
+                own.is_none_or(|own| theirs < own).then_some(theirs)
+            };
         if self.member.reconsider(group, rank, self.now) {
             self.cadence.tell();
         }
@@ -107,11 +110,12 @@ impl Engine {
         else {
             return;
         };
+        let voters = self.config.quorum.members();
         let first = self.member.sequence.newest().saturating_add(1);
         let claim = Claim { token, first, since: self.now, asked, disputed_since: None };
         self.with(group, |state| {
             state.largest = token;
-            state.support = Support::default();
+            state.support = Support::new(voters);
         });
         self.set_role(group, Role::Claiming(claim), reason);
         self.renew_own_promises();

@@ -53,7 +53,9 @@ pub enum Event {
     },
 }
 
-impl Engine {
+impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS: usize>
+    Engine<MEMBERS, ECHOES, GROUPS, LINKS>
+{
     /// Returns the next thing that has changed since it was last reported, or `None`.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
@@ -65,9 +67,9 @@ impl Engine {
         }
         for node in self.member.others().iter() {
             let condition = self.condition(node);
-            if let Some(reported) =
-                self.conditions.get_mut(node.index()).filter(|reported| **reported != condition)
-            {
+            let place = self.member.others().place(node);
+            let reported = place.and_then(|place| self.conditions.get_mut(place));
+            if let Some(reported) = reported.filter(|reported| **reported != condition) {
                 *reported = condition;
                 return Some(Event::Peer { node, condition });
             }

@@ -1,24 +1,26 @@
 //! What the engine says in its frames, and what it learns from those of others.
 
 use super::Engine;
-use crate::frame::{Body, Flags, MAX_FRAME_LEN, Phase, Want};
+use crate::frame::{Body, Flags, Phase, Want};
 use crate::group::{Claim, GroupId, Role};
 use crate::member::Heard;
 use crate::node::{LinkId, NodeId};
 use crate::peer::{Accepted, Ending};
 use crate::promise::Claimant;
 
-impl Engine {
+impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS: usize>
+    Engine<MEMBERS, ECHOES, GROUPS, LINKS>
+{
     /// Writes this start's farewell for `link` into `buffer` and returns its length. It is never
     /// sent by a living engine: a supervisor keeps it and sends it when this process is dead and
     /// everything it held has stopped.
-    pub fn farewell(&self, link: LinkId, buffer: &mut [u8; MAX_FRAME_LEN]) -> usize {
+    pub fn farewell<const LEN: usize>(&self, link: LinkId, buffer: &mut [u8; LEN]) -> usize {
         let digest = self.config.digest.to_le_bytes();
         let body = Body { flags: Flags::FAREWELL, digest, ..Body::default() };
         self.member.write(link, self.class(link), u64::MAX, &body, buffer)
     }
 
-    pub(super) fn body(&self) -> Body {
+    pub(super) fn body(&self) -> Body<ECHOES, GROUPS> {
         let mut body = self.member.body(self.now);
         body.digest = self.config.digest.to_le_bytes();
         if self.standby {

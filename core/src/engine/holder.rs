@@ -7,7 +7,9 @@ use crate::node::NodeId;
 use crate::promise::Supported;
 use crate::time::Instant;
 
-impl Engine {
+impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS: usize>
+    Engine<MEMBERS, ECHOES, GROUPS, LINKS>
+{
     /// Returns when this node's authority over `group` ends unless newer support comes, or `None`
     /// if no quorum supports it. The kernel lease of its addresses ends at the same moment.
     #[must_use]

@@ -43,7 +43,9 @@ pub enum Obstacle {
     Unfenced(NodeId),
 }
 
-impl Engine {
+impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS: usize>
+    Engine<MEMBERS, ECHOES, GROUPS, LINKS>
+{
     /// Returns what stands between this node and `group`, or `None` if it has it or is about to
     /// claim it.
     #[must_use]
@@ -171,7 +173,7 @@ impl Engine {
     /// consent is missing. A server that has just started cannot promise and is not asked.
     pub(super) fn dissenters(&self, group: GroupId) -> NodeSet {
         let token = self.group(group).and_then(|state| state.role.token());
-        let dissents = |(node, session): (NodeId, &crate::peer::Session)| {
+        let dissents = |(node, session): (NodeId, &crate::peer::Session<ECHOES, GROUPS>)| {
             let word = session.body.word(group);
             let agrees = word
                 .is_some_and(|word| word.to == Some(self.config.me) && Some(word.token) == token);
@@ -201,9 +203,9 @@ impl Engine {
     ) -> impl Iterator<Item = (NodeId, Option<BootId>)> {
         let guarded = self.settings(group).is_some_and(|settings| settings.guard == Guard::Fence);
         let others = self.config.quorum.nodes().difference(NodeSet::EMPTY.with(self.config.me));
-        let (peers, fenced) = (&self.member.peers, &self.fenced);
+        let (member, fenced) = (&self.member, &self.fenced);
         others.iter().filter(move |_| guarded).filter_map(move |node| {
-            let peer = peers.get(node)?;
+            let peer = member.peers.get(node)?;
             match (peer.session(), peer.ending()) {
                 (Some(session), _) => {
                     let holds = session.body.want(group).is_some_and(|want| want.phase.is_held());
@@ -212,7 +214,8 @@ impl Engine {
                 (None, Some(Ending::Left(_))) => None,
                 (None, ending) => {
                     let boot = ending.map(Ending::boot);
-                    let acknowledged = fenced.get(node.index()).copied().flatten();
+                    let place = member.others().place(node)?;
+                    let acknowledged = fenced.get(place).copied().flatten();
                     let is_fenced = acknowledged == Some(super::Fenced { boot });
                     (!is_fenced).then_some((node, boot))
                 }
