@@ -42,8 +42,8 @@ const FIRST_LINK: LinkId = match LinkId::new(0) {
     None => panic!("there is a first link"),
 };
 
-/// A witness of one cluster, with room for the first `MEMBERS` servers and `GROUPS` groups; it hears
-/// no others.
+/// A witness of one cluster, with room for the first `MEMBERS` servers and `GROUPS` groups; it
+/// hears no others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Witness<
     const MEMBERS: usize = MAX_MEMBERS,
