@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::world::Micros;
 
 /// One thing that goes wrong, or comes right again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "fault", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum Fault {
     /// Frames are lost, each by itself.

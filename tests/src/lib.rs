@@ -3,14 +3,16 @@
 //! [`world`] runs the real engines and the real witness in virtual time, with clocks that disagree,
 //! links that lose, delay, duplicate and reorder, and processes that are killed, paused and
 //! restarted. It watches from outside which node answers for each group: the kernel lease is an
-//! actor of its own with its own clock. [`fault`] lists what can go wrong in it. [`mutant`] takes
-//! out one safety rule after the other, to show that a test notices.
+//! actor of its own with its own clock. [`fault`] lists what can go wrong in it. What is [`seen`]
+//! there goes to the [`oracle`], which judges it by what the README promises and never looks into
+//! an engine. [`mutant`] takes out one safety rule after the other, to show that a test notices.
 //!
 //! [`trial`] runs the real daemons on this machine's kernel, each cluster in namespaces of its own,
 //! and watches the wire. [`rig`] runs the dongle's real firmware in QEMU.
 
 pub mod fault;
 pub mod mutant;
+pub mod oracle;
 pub mod random;
 pub mod rig;
 pub mod seen;

@@ -9,6 +9,7 @@ use std::hash::Hasher;
 use lifesign_core::engine::Condition;
 use lifesign_core::group::{Reason, Role};
 
+use crate::fault::Fault;
 use crate::world::Micros;
 
 /// An end of what a kernel answers for that nothing but a stop, a crash or a reset brings about.
@@ -43,6 +44,8 @@ pub struct Promise {
 /// One thing that an observer with a true clock sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Seen {
+    /// A fault begins, or what a plan calls one.
+    Fault(Fault),
     /// A process starts. What an earlier start of it had up is down.
     Started {
         /// Where.
@@ -189,6 +192,8 @@ pub enum Seen {
     },
     /// A whole message that is no dongle's has gone out on one direction of a serial line.
     OnLine {
+        /// Who writes there.
+        writer: u8,
         /// Which direction of which line.
         line: u8,
         /// Who has sealed it, in which start, and its number; `None` if it has no right tag.
@@ -196,9 +201,13 @@ pub enum Seen {
     },
     /// What has gone out on one direction of a serial line is no message.
     Garbage {
+        /// Who writes there.
+        writer: u8,
         /// Which direction of which line.
         line: u8,
     },
+    /// Somebody does to a host, or to all, what no [`Fault`](Self::Fault) tells of.
+    ByHand,
 }
 
 /// A running sum over everything that was seen and when: two runs of one seed have the same.

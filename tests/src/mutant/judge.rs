@@ -99,7 +99,7 @@ pub struct Copied {
 }
 
 /// The modules of this crate that simulate; the copy has no other.
-const MODULES: [&str; 3] = ["random", "seen", "world"];
+const MODULES: [&str; 5] = ["fault", "oracle", "random", "seen", "world"];
 /// The tests that are run on the copy.
 const TESTS: [&str; 4] = ["scenarios", "rules", "wires", "swarm"];
 /// A test that has not ended after this long never will.
@@ -131,7 +131,11 @@ impl Copied {
         for file in MODULES.map(|module| format!("tests/src/{module}.rs")) {
             copied.write(&file, &copied.read(&file)?)?;
         }
-        copied.copy_tree(Path::new("tests/src/world"))?;
+        for tree in MODULES.map(|module| format!("tests/src/{module}")) {
+            if sources.join(&tree).is_dir() {
+                copied.copy_tree(Path::new(&tree))?;
+            }
+        }
         for file in TESTS.map(|test| format!("tests/tests/{test}.rs")) {
             copied.write(&file, &copied.read(&file)?)?;
         }
