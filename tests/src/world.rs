@@ -8,6 +8,7 @@ mod line;
 mod resets;
 mod serial;
 mod setup;
+mod show;
 
 pub use line::Line as SerialLine;
 pub use resets::Pulse;
@@ -25,10 +26,12 @@ use lifesign_core::time::{Duration, Instant};
 use lifesign_core::witness::{Witness, WitnessConfig};
 
 use crate::random::Random;
+use crate::seen::{End, Seen};
 use dongle::Dongle;
 use host::{Answering, Brain, Deeds, Host};
 use resets::Resets;
 use setup::Clock;
+use show::{FOREVER, Show};
 
 /// True time in microseconds; no node can read it.
 pub type Micros = u64;
@@ -75,6 +78,7 @@ pub struct World {
     /// The reset lines do not follow the dongle.
     pub reset_stuck: bool,
     resets: Resets,
+    show: Show,
     /// Every frame that was ever sent, for an attacker to replay.
     pub recorded: Vec<(u8, u8, u8, Vec<u8>)>,
     /// Whether frames are recorded.
@@ -110,6 +114,7 @@ impl World {
             lines: SerialLine::all(&setup),
             reset_stuck: false,
             resets: Resets::default(),
+            show: Show::default(),
             tokens: vec![Token(0); groups],
             silent_since: vec![Some(1_000_000); groups],
             outage: vec![0; groups],
@@ -193,23 +198,32 @@ impl World {
             Brain::Server(Box::new(engine), setup.cable(number).map(Box::new))
         });
         self.note(format!("{number} starts"));
+        self.show.forget(number);
+        self.see(Seen::Started { host: number, boot: bits });
     }
 
     /// Kills the process on `number`. Its kernel answers on until the lease ends.
     pub fn kill(&mut self, number: u8) {
         self.note(format!("{number} is killed"));
-        if let Some(host) = self.hosts.get_mut(&number) {
+        self.end(number, End::Killed);
+    }
+
+    fn end(&mut self, number: u8, how: End) {
+        let host = self.hosts.get_mut(&number);
+        if let Some(host) = host.filter(|host| host.brain.is_some() || how != End::Killed) {
             host.brain = None;
+            if how != End::Killed {
+                host.leases.fill(Answering::default());
+            }
+            self.see(Seen::Ended { host: number, how });
         }
         self.follow_reset_line();
     }
 
     /// Kills the whole machine: nothing answers any more.
     pub fn crash(&mut self, number: u8) {
-        self.kill(number);
-        if let Some(host) = self.hosts.get_mut(&number) {
-            host.leases.fill(Answering::default());
-        }
+        self.note(format!("{number} crashes"));
+        self.end(number, End::Crashed);
         self.observe();
     }
 
@@ -233,6 +247,10 @@ impl World {
             host.clock = Clock { start, error };
             for lease in &mut host.leases {
                 *lease = Answering::new(lease.until, host.clock);
+            }
+            self.see(Seen::Clock { host: number, error_ppm: error });
+            for group in GroupId::all().take(self.setup.groups.into()) {
+                self.show_lease(number, group, Answering::default());
             }
         }
     }
@@ -426,6 +444,7 @@ impl World {
             self.carry_out(number, event);
         }
         self.move_leases(number);
+        self.show_promises(number);
         for (to, link, bytes) in frames {
             self.send(number, to, link, &bytes);
         }
@@ -440,6 +459,7 @@ impl World {
         match event {
             Event::Group { group, role, reason } => {
                 self.note(format!("{number} {group:?} {role:?} because {reason:?}"));
+                self.see(Seen::Role { host: number, group: group.number(), role, reason });
                 match role {
                     Role::Starting(token) => {
                         self.judge_start(number, group, token);
@@ -453,6 +473,7 @@ impl World {
                 if let Some(host) = self.hosts.get_mut(&number) {
                     host.reserved = token;
                 }
+                self.see(Seen::Saved { host: number, token: token.0 });
                 self.order(number, |engine, now| engine.handle_reserved(token, now));
                 self.wake_next(number);
             }
@@ -466,6 +487,7 @@ impl World {
             }
             Event::Peer { node, condition } => {
                 self.note(format!("{number} sees {node:?} {condition:?}"));
+                self.see(Seen::Peer { host: number, peer: node.number(), condition });
             }
             _ => {}
         }
@@ -502,12 +524,13 @@ impl World {
     /// machine.
     fn move_leases(&mut self, number: u8) {
         let Some(host) = self.hosts.get_mut(&number) else { return };
+        let mut moved = Vec::new();
         if let Some(Brain::Server(engine, _)) = &host.brain {
             for (group, lease) in GroupId::all().zip(&mut host.leases) {
                 let role = engine.group(group).map_or(Role::Idle, |group| group.role());
                 let until = if role.is_up() && self.setup.guard == Guard::Fence {
                     // Nothing ends it but a stop or a reset.
-                    Some(Instant::from_micros(u64::MAX / 2))
+                    Some(FOREVER)
                 } else if role.needs_authority() {
                     engine.authority_end(group).map(|end| end + self.setup.stop())
                 } else if role.is_up() && self.setup.guard == Guard::Stop {
@@ -516,9 +539,13 @@ impl World {
                     None
                 };
                 if lease.until != until {
+                    moved.push((group, *lease));
                     *lease = Answering::new(until, host.clock);
                 }
             }
+        }
+        for (group, before) in moved {
+            self.show_lease(number, group, before);
         }
     }
 

@@ -10,6 +10,7 @@ use super::host::{Answering, Brain};
 use super::line::Line;
 use super::resets::Pulse;
 use super::{Happening, Micros, World};
+use crate::seen::{End, Seen};
 
 /// What a reader's buffer holds, in bytes; the newest are lost.
 const BUFFER: usize = 4096;
@@ -90,6 +91,7 @@ impl World {
     /// Vouches, as an operator would, that `target` is silent in its start `boot`.
     pub fn fence_by_hand(&mut self, at: u8, target: NodeId, boot: Option<u64>) {
         self.resets.by_hand.push((target.number(), boot));
+        self.see(Seen::Vouched { to: at, target: target.number(), boot });
         let boot = boot.map(lifesign_core::node::BootId::new);
         self.order(at, |engine, now| engine.handle_fenced(target, boot, now));
     }
@@ -121,7 +123,7 @@ impl World {
 
     /// Puts the next bytes on a line, if its writer has any and runs.
     fn pump(&mut self, at: usize) {
-        let line = &mut self.lines[at];
+        let Some(line) = self.lines.get_mut(at) else { return };
         let Some(host) = self.hosts.get_mut(&line.from.0) else { return };
         if line.busy || line.stuck || host.paused_until > self.now {
             return;
@@ -197,6 +199,7 @@ impl World {
         self.note(format!("the reset line of {target} becomes active"));
         self.judge_pulse(target);
         self.resets.active = Some((target, now));
+        self.see(Seen::Pulse { target, felt: !self.reset_stuck });
         if self.reset_stuck {
             return;
         }
@@ -204,14 +207,18 @@ impl World {
         let killed = engine.map(|engine| engine.member().sequence.boot().bits());
         self.resets.pulses.push(Pulse { target, killed, at: now, whole: false });
         if let Some(host) = self.hosts.get_mut(&target) {
-            host.brain = None;
+            let ran = host.brain.take().is_some();
             host.leases.fill(Answering::default());
+            if ran {
+                self.see(Seen::Ended { host: target, how: End::Reset });
+            }
         }
     }
 
     fn end_pulse(&mut self, target: u8, since: Micros) {
         let (now, (pulse_ms, _)) = (self.now, self.setup.pulse_ms);
         self.note(format!("the reset line of {target} is inactive again"));
+        self.see(Seen::PulseEnded { target });
         self.resets.ended = Some(now);
         // The dongle's clock may be fast.
         let whole = (now - since) * 11 >= pulse_ms * 1000 * 10;

@@ -39,6 +39,9 @@ pub struct Setup {
     pub dead_ms: u64,
     /// The promise, in milliseconds.
     pub promise_ms: u64,
+    /// The age at which authority ends, in milliseconds, if it is not the longest safe one.
+    #[serde(default)]
+    pub authority_ms: Option<u64>,
     /// What is assumed of the clocks' rates, in millionths.
     pub clock_error: u32,
     /// The guard of every group.
@@ -75,6 +78,7 @@ impl Setup {
             heartbeat_ms: 5,
             dead_ms: 22,
             promise_ms: 25,
+            authority_ms: None,
             clock_error: 10_000,
             guard: Guard::Address,
             failback: Failback::Off,
@@ -126,7 +130,8 @@ impl Setup {
                 0
             }),
         };
-        lease.authority().unwrap_or_default()
+        let safe = lease.authority().unwrap_or_default();
+        self.authority_ms.map_or(safe, Duration::from_millis)
     }
 
     /// Returns how long what is held may stay up after authority has ended.
