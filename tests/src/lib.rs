@@ -5,7 +5,8 @@
 //! restarted. It watches from outside which node answers for each group: the kernel lease is an
 //! actor of its own with its own clock. [`fault`] lists what can go wrong in it. What is [`seen`]
 //! there goes to the [`oracle`], which judges it by what the README promises and never looks into
-//! an engine. [`mutant`] takes out one safety rule after the other, to show that a test notices.
+//! an engine. [`story`] has the words in which tests tell what happens there. [`mutant`] takes out
+//! one safety rule after the other, to show that a test notices.
 //!
 //! [`trial`] runs the real daemons on this machine's kernel, each cluster in namespaces of its own,
 //! and watches the wire. [`rig`] runs the dongle's real firmware in QEMU.
@@ -16,5 +17,6 @@ pub mod oracle;
 pub mod random;
 pub mod rig;
 pub mod seen;
+pub mod story;
 pub mod trial;
 pub mod world;

@@ -2,18 +2,13 @@
 
 use lifesign_core::engine::Obstacle;
 use lifesign_core::frame::{self, Body, Echo, Header, LinkClass, MAX_FRAME_LEN, Phase, Want};
-use lifesign_core::group::{GroupId, Guard, Role, Token};
+use lifesign_core::group::{Guard, Role, Token};
 use lifesign_core::member::Rejected;
 use lifesign_core::node::{BootId, ClusterId, LinkId, LinkSet, NodeId};
 use lifesign_core::seal::KeyId;
 use lifesign_core::time::{Duration, Instant};
+use lifesign_tests::story::{MS, expect_holder, group, safe};
 use lifesign_tests::world::{Setup, World, keyring};
-
-const MS: u64 = 1000;
-
-fn group() -> GroupId {
-    GroupId::new(0).expect("the first group")
-}
 
 fn node(number: u8) -> NodeId {
     NodeId::new(number).expect("a possible node")
@@ -21,17 +16,6 @@ fn node(number: u8) -> NodeId {
 
 fn link(number: u8) -> LinkId {
     LinkId::new(number).expect("a possible link")
-}
-
-fn safe(world: &World) {
-    assert_eq!(world.wrong(), None, "{}", world.told());
-}
-
-/// Runs for `millis` and demands that `node` holds the first group at the end.
-fn expect_holder(world: &mut World, millis: u64, node: Option<u8>) {
-    world.run_for(millis * MS);
-    safe(world);
-    assert_eq!(world.holder(0), node, "{}", world.told());
 }
 
 fn role(world: &World, number: u8) -> Role {

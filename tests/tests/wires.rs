@@ -1,26 +1,10 @@
 //! Named stories with serial lines and a dongle, in virtual time, one test each.
 
 use lifesign_core::engine::Obstacle;
-use lifesign_core::group::{GroupId, Guard};
+use lifesign_core::group::Guard;
 use lifesign_core::node::NodeId;
+use lifesign_tests::story::{MS, expect_holder, group, safe};
 use lifesign_tests::world::{Setup, Wiring, World};
-
-const MS: u64 = 1000;
-
-fn group() -> GroupId {
-    GroupId::new(0).expect("the first group")
-}
-
-fn safe(world: &World) {
-    assert_eq!(world.wrong(), None, "{}", world.told());
-}
-
-/// Runs for `millis` and demands that `node` holds the first group at the end.
-fn expect_holder(world: &mut World, millis: u64, node: Option<u8>) {
-    world.run_for(millis * MS);
-    safe(world);
-    assert_eq!(world.holder(0), node, "{}", world.told());
-}
 
 fn with_dongle(nodes: u8) -> Setup {
     Setup::wired(nodes, 1, Wiring::Dongle)

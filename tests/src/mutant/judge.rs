@@ -99,7 +99,7 @@ pub struct Copied {
 }
 
 /// The modules of this crate that simulate; the copy has no other.
-const MODULES: [&str; 5] = ["fault", "oracle", "random", "seen", "world"];
+const MODULES: [&str; 6] = ["fault", "oracle", "random", "seen", "story", "world"];
 /// The tests that are run on the copy.
 const TESTS: [&str; 4] = ["scenarios", "rules", "wires", "swarm"];
 /// A test that has not ended after this long never will.
