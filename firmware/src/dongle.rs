@@ -15,6 +15,7 @@ use lifesign_core::group::Token;
 use lifesign_core::relay::{PortId, PortSet};
 use lifesign_core::stream::Deframer;
 use lifesign_core::time::{Duration, Instant};
+use lifesign_core::witness::Witness;
 
 use crate::events::Ring;
 use crate::lights::{self, Leds};
@@ -205,6 +206,12 @@ impl<
     pub fn poll_timeout(&self) -> Instant {
         let now = self.desk.now;
         self.desk.poll_timeout().min(lights::next_change(now))
+    }
+
+    /// Returns the witness, if the dongle is provisioned.
+    #[must_use]
+    pub fn witness(&self) -> Option<&Witness<MEMBERS, ECHOES, GROUPS, PORTS>> {
+        self.desk.post.as_ref().map(|post| &post.witness)
     }
 
     /// Returns the events.
