@@ -5,15 +5,18 @@
 //! the *receipt* of that frame, so however long the network held it up, authority that ends at age
 //! D ends before the promise does.
 
+use serde::{Deserialize, Serialize};
+
 use crate::node::{MAX_MEMBERS, NodeId, NodeSet};
 use crate::quorum::Quorum;
 use crate::time::Instant;
 
 /// When each voter's newest supporting echo was sent by the claimant.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Support<const MEMBERS: usize = MAX_MEMBERS> {
     /// Whose slots these are, in the order of their numbers.
     voters: NodeSet,
+    #[serde(with = "crate::array")]
     sent: [Option<Instant>; MEMBERS],
 }
 
@@ -23,6 +26,11 @@ impl<const MEMBERS: usize> Support<MEMBERS> {
     #[must_use]
     pub const fn new(voters: NodeSet) -> Self {
         Self { voters, sent: [None; MEMBERS] }
+    }
+
+    /// Returns whose slots these are.
+    pub(crate) const fn voters(&self) -> NodeSet {
+        self.voters
     }
 
     /// Takes note that `voter` supports the claim as of a frame that was sent at `sent`. Older news

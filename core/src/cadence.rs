@@ -1,9 +1,11 @@
 //! When a member speaks: at each heartbeat, and in between when it has news, but not without limit.
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::{Duration, Instant};
 
 /// The beat of one member, and what it owes besides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Cadence {
     heartbeat: Duration,
     next: Instant,
@@ -22,6 +24,11 @@ impl Cadence {
     #[must_use]
     pub const fn new(heartbeat: Duration, now: Instant) -> Self {
         Self { heartbeat, next: now, last: None, credit: CREDIT, news: false }
+    }
+
+    /// Returns how often it speaks.
+    pub(crate) const fn heartbeat(&self) -> Duration {
+        self.heartbeat
     }
 
     /// Takes note that there is something to say before the next heartbeat.

@@ -13,6 +13,7 @@
 //! rate errors of the clocks.
 
 use heapless::Vec;
+use serde::{Deserialize, Serialize};
 
 use crate::frame::LinkClass;
 use crate::group::{GroupConfig, MAX_GROUPS};
@@ -22,7 +23,7 @@ use crate::time::Duration;
 
 /// Everything an [`Engine`](crate::engine::Engine) knows before it starts; made by [`Config::new`],
 /// it is consistent.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Config<const GROUPS: usize = MAX_GROUPS, const LINKS: usize = MAX_LINKS> {
     /// The cluster.
     pub cluster: ClusterId,
@@ -41,7 +42,7 @@ pub struct Config<const GROUPS: usize = MAX_GROUPS, const LINKS: usize = MAX_LIN
 }
 
 /// The spans of the protocol. All are of the same settings on every node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Timing {
     /// How often a heartbeat is sent.
     pub heartbeat: Duration,

@@ -4,6 +4,8 @@
 //! keeps a histogram of the gaps between its frames, so that an administrator can see how close a
 //! link comes to its limit.
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::{Duration, Instant};
 
 /// The upper bounds of the buckets of a [`Lateness`] histogram, in microseconds over the heartbeat
@@ -13,7 +15,7 @@ pub const LATENESS_BOUNDS_US: [u64; 11] =
 
 /// How often frames were late by how much: one counter for each of [`LATENESS_BOUNDS_US`] and one
 /// for the rest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lateness {
     /// The counters; they stop at their largest value.
     pub counts: [u32; LATENESS_BOUNDS_US.len() + 1],
@@ -36,7 +38,7 @@ impl Lateness {
 }
 
 /// What is known of one peer over one link.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Expectation {
     heard: Option<Instant>,
     lateness: Lateness,

@@ -23,11 +23,14 @@ mod event;
 mod frames;
 mod holder;
 mod obstacle;
+mod snapshot;
 
 pub use event::{Condition, Event};
 pub use obstacle::Obstacle;
+pub use snapshot::Contradiction;
 
 use heapless::Vec;
+use serde::{Deserialize, Serialize};
 
 use crate::authority::Support;
 use crate::cadence::Cadence;
@@ -42,7 +45,7 @@ use crate::time::{Duration, Instant};
 
 /// One server of a cluster of `MEMBERS` servers and witnesses, this one among them, with room for
 /// `ECHOES` echoes in a frame, one for each other member. Members beyond are not heard.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Engine<
     const MEMBERS: usize = MAX_MEMBERS,
     const ECHOES: usize = MAX_ECHOES,
@@ -61,8 +64,10 @@ pub struct Engine<
     leaving: bool,
     farewells: u8,
     /// By the place among the others.
+    #[serde(with = "crate::array")]
     fenced: [Option<Fenced>; MEMBERS],
     /// By the place among the others.
+    #[serde(with = "crate::array")]
     conditions: [Condition; MEMBERS],
     /// The number of the frame that is being handed out, and the links it has yet to go to.
     owed: LinkSet,
@@ -70,7 +75,7 @@ pub struct Engine<
 }
 
 /// What is known of one group.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Group<const MEMBERS: usize = MAX_MEMBERS> {
     role: Role,
     reason: Reason,
@@ -91,7 +96,7 @@ pub struct Group<const MEMBERS: usize = MAX_MEMBERS> {
 }
 
 /// A fence that was acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Fenced {
     /// Which start of the node, if any had been heard of.
     boot: Option<BootId>,

@@ -74,7 +74,7 @@ pub const fn longest(members: usize, groups: usize) -> usize {
 }
 
 /// The kind of a link; it is under the tag, so a frame of one kind is void on another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LinkClass {
     /// UDP over IPv4 or IPv6.
     Udp,

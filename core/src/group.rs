@@ -107,7 +107,7 @@ pub enum Failback {
 }
 
 /// The settings of one group.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GroupConfig {
     /// What must be certain before it may start elsewhere.
     pub guard: Guard,
@@ -143,7 +143,7 @@ impl GroupConfig {
 /// | Stopping | the shell has stopped it | Idle |
 /// | Stopping | the shell has failed to stop it | Stuck |
 /// | Stuck | the shell has stopped it after all | Idle |
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// Not ours.
     Idle,
@@ -195,7 +195,7 @@ impl Role {
 }
 
 /// A want that is not yet backed by a quorum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Claim {
     /// Minted for this claim.
     pub token: Token,
@@ -210,7 +210,7 @@ pub struct Claim {
 }
 
 /// Why a group's role last changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Reason {
     /// Nothing has happened since the start.

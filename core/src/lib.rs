@@ -27,6 +27,7 @@
 //! | [`witness`] | a voter that holds nothing, asked only in a tie |
 //! | [`reset`] | resetting a dead server in two steps |
 //! | [`dongle`] | messages between a dongle and whoever is on its line |
+//! | `array` | arrays of any length for serde |
 //! | [`engine`] | one server: the only file that knows all the others |
 //! | [`vectors`] | what every build must answer alike, on any machine |
 //!
@@ -44,6 +45,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod array;
 pub mod authority;
 pub mod cadence;
 pub mod config;

@@ -1,6 +1,8 @@
 //! What a server and a witness have in common: they hear frames, keep sessions and promises, and
 //! number their own frames.
 
+use serde::{Deserialize, Serialize};
+
 use crate::frame::{self, Body, Flags, FrameError, Header, LinkClass, MAX_ECHOES, Want, Word};
 use crate::group::{GroupId, MAX_GROUPS, Token};
 use crate::node::{BootId, ClusterId, LinkId, MAX_LINKS, MAX_MEMBERS, NodeId, NodeSet};
@@ -88,7 +90,7 @@ impl Rejected {
 
 /// How many frames were not taken in on one link, by kind; the counters stop at their largest
 /// value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Counters {
     /// One counter for each kind, in the order of [`Rejected::names`].
     pub rejected: [u32; Rejected::KINDS],
@@ -108,7 +110,7 @@ pub struct Heard {
 }
 
 /// The common part of a server and a witness, with room for the first `MEMBERS` others.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Member<
     const MEMBERS: usize = MAX_MEMBERS,
     const ECHOES: usize = MAX_ECHOES,
@@ -118,6 +120,7 @@ pub struct Member<
     cluster: ClusterId,
     me: NodeId,
     others: NodeSet,
+    #[serde(skip, default = "Keyring::none")]
     keyring: Keyring,
     /// Accept frames of any link number: a witness has links of its own.
     any_link: bool,
@@ -127,6 +130,7 @@ pub struct Member<
     pub peers: Peers<MEMBERS, ECHOES, GROUPS, LINKS>,
     /// What this voter has promised.
     pub voter: Voter<GROUPS>,
+    #[serde(with = "crate::array")]
     counters: [Counters; LINKS],
     suspicious: u16,
 }

@@ -8,6 +8,7 @@
 //! itself, and a start that has been displaced never comes back.
 
 use heapless::Vec;
+use serde::{Deserialize, Serialize};
 
 use crate::deadline::Expectation;
 use crate::frame::{Body, Echo, Flags, Header, MAX_ECHOES};
@@ -24,7 +25,7 @@ const _: () =
 const RETIRED: usize = 4;
 
 /// The numbering of a sender's own frames, and when the last of them were sent.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Sequence {
     boot: BootId,
     newest: u64,
@@ -77,7 +78,7 @@ impl Sequence {
 }
 
 /// One start of a peer that has proved to be alive.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Session<const ECHOES: usize = MAX_ECHOES, const GROUPS: usize = MAX_GROUPS> {
     /// Which start.
     pub boot: BootId,
@@ -92,7 +93,7 @@ pub struct Session<const ECHOES: usize = MAX_ECHOES, const GROUPS: usize = MAX_G
 }
 
 /// How the last session of a peer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Ending {
     /// It fell silent on every link.
     Lost(BootId),
@@ -111,7 +112,7 @@ impl Ending {
 }
 
 /// What the copies of a peer's frames on one link tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PeerLink {
     /// When it is heard there, and how late.
     pub expectation: Expectation,
@@ -119,7 +120,7 @@ pub struct PeerLink {
 }
 
 /// Which of the last 64 numbers were seen on one link, for one start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Window {
     newest: u64,
     seen: u64,
@@ -145,7 +146,7 @@ impl Window {
 }
 
 /// One peer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Peer<
     const ECHOES: usize = MAX_ECHOES,
     const GROUPS: usize = MAX_GROUPS,
@@ -157,6 +158,7 @@ pub struct Peer<
     newcomer: Option<(BootId, Instant)>,
     ending: Option<Ending>,
     retired: Vec<BootId, RETIRED>,
+    #[serde(with = "crate::array")]
     links: [PeerLink; LINKS],
 }
 
@@ -379,7 +381,7 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Peer<ECHOES, 
 
 /// All peers of a participant, servers and witnesses, with room for the first `MEMBERS` of them;
 /// others are not heard.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Peers<
     const MEMBERS: usize = MAX_MEMBERS,
     const ECHOES: usize = MAX_ECHOES,
@@ -388,6 +390,7 @@ pub struct Peers<
 > {
     /// Whose slots these are, in the order of their numbers.
     others: NodeSet,
+    #[serde(with = "crate::array")]
     table: [Peer<ECHOES, GROUPS, LINKS>; MEMBERS],
     /// A peer silent on every link for this long is lost.
     dead: Duration,
@@ -402,6 +405,11 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     #[must_use]
     pub fn new(others: NodeSet, heartbeat: Duration, dead: Duration) -> Self {
         Self { others, table: core::array::from_fn(|_| Peer::default()), dead, heartbeat }
+    }
+
+    /// Returns whether these are `others`, judged by these spans.
+    pub(crate) fn is_of(&self, others: NodeSet, heartbeat: Duration, dead: Duration) -> bool {
+        (self.others, self.heartbeat, self.dead) == (others, heartbeat, dead)
     }
 
     /// Takes in a rightly tagged frame of a member. See [`Peer::accept`].

@@ -8,13 +8,15 @@
 //! saved as used, so that after a restart it can tell every earlier token from a new one. The same
 //! [`Voter`] serves a server, a quorum server and a dongle.
 
+use serde::{Deserialize, Serialize};
+
 use crate::frame::{Phase, Want};
 use crate::group::{GroupId, MAX_GROUPS, Token};
 use crate::node::{BootId, NodeId};
 use crate::time::{Duration, Instant};
 
 /// To whom a promise is made: one claim of one start of one node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Supported {
     /// The node.
     pub node: NodeId,
@@ -25,7 +27,7 @@ pub struct Supported {
 }
 
 /// A voter's word that it supports nobody else for a group until a moment on its own clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Promise {
     /// To whom.
     pub to: Supported,
@@ -65,20 +67,21 @@ pub enum Refusal {
 }
 
 /// One voter's promises, for groups below `GROUPS`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Voter<const GROUPS: usize = MAX_GROUPS> {
     ready: Instant,
     longest: Duration,
     saved: Token,
     asked: Token,
     seen: Token,
+    #[serde(with = "crate::array")]
     groups: [Slot; GROUPS],
 }
 
 /// How many tokens are saved ahead, so that a claim waits for no disk.
 const AHEAD: u32 = 1000;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Slot {
     promise: Option<Promise>,
     largest: Token,

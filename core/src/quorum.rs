@@ -8,6 +8,7 @@
 //! every subset for every chain.
 
 use heapless::Vec;
+use serde::{Deserialize, Serialize};
 
 use crate::node::{MAX_NODES, MAX_WITNESSES, NodeId, NodeSet};
 
@@ -15,7 +16,7 @@ use crate::node::{MAX_NODES, MAX_WITNESSES, NodeId, NodeSet};
 pub const MAX_MODULES: usize = 2;
 
 /// One way to judge whether a set of voters may decide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Module {
     /// More than half of the configured votes is HAVE, exactly half is TIE, less is NO.
     Majority,
@@ -38,13 +39,38 @@ pub enum Answer {
 }
 
 /// The votes of a cluster and the modules that count them; once made, it cannot be wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Quorum {
     votes: Vec<u8, MAX_NODES>,
     total: u32,
     nodes: NodeSet,
     witnesses: NodeSet,
     modules: Vec<Module, MAX_MODULES>,
+}
+
+/// A [`Quorum`] as it is written; the rest follows from it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Written {
+    votes: Vec<u8, MAX_NODES>,
+    witnesses: u8,
+    modules: Vec<Module, MAX_MODULES>,
+}
+
+impl From<Quorum> for Written {
+    fn from(quorum: Quorum) -> Self {
+        let witnesses = u8::try_from(quorum.witnesses.len()).unwrap_or(u8::MAX);
+        Self { votes: quorum.votes, witnesses, modules: quorum.modules }
+    }
+}
+
+impl TryFrom<Written> for Quorum {
+    type Error = QuorumError;
+
+    fn try_from(written: Written) -> Result<Self, QuorumError> {
+        // Whoever wrote it had the consent.
+        Self::new(&written.votes, written.witnesses, &written.modules, true)
+    }
 }
 
 impl Quorum {

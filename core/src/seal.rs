@@ -85,6 +85,11 @@ impl Keyring {
         Ok(Self { keys, signer })
     }
 
+    /// Returns a keyring without a key, which accepts nothing and whose tags nobody accepts.
+    pub(crate) const fn none() -> Self {
+        Self { keys: Vec::new(), signer: KeyId(0) }
+    }
+
     /// Returns the same keys, each derived for `purpose`.
     #[must_use]
     pub fn derive(&self, purpose: &[u8]) -> Self {

@@ -1,12 +1,14 @@
 //! What the engine tells its caller.
 
 use super::{Engine, Obstacle};
+use serde::{Deserialize, Serialize};
+
 use crate::group::{GroupId, Reason, Role, Token};
 use crate::node::{BootId, NodeId, NodeSet};
 use crate::peer::Ending;
 
 /// How a peer is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Condition {
     /// It has not been heard since this start.
     Unmet,
@@ -19,7 +21,7 @@ pub enum Condition {
 }
 
 /// Something the caller has to do or may want to log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event {
     /// This node plays another part for a group. `Starting` and `Stopping` ask the caller to start
