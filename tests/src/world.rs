@@ -1,74 +1,85 @@
 //! Servers and witnesses in virtual time, and an observer who sees who answers.
+//!
+//! Nothing here reads a clock or draws from anything but the seed, and nothing runs beside it: one
+//! seed plays the same on every machine. Nor can the wall clock of a simulated machine matter: no
+//! part of the core can read one, and every moment that it is given comes from the machine's own
+//! steady `clock`, which runs at its own rate and never steps.
+//!
+//! | what | where |
+//! |---|---|
+//! | machines, their clocks and disks | `host`, `clock` |
+//! | one wake-up of a process | `process`, `cable`, `dongle` |
+//! | what the shell does for it | `errand` |
+//! | what goes on without it: kernel lease, watchdog, standstill | `kernel` |
+//! | frames on their way | `queue`, `network`, `serial`, `line` |
+//! | faults, and somebody who means ill | `apply`, `attack` |
+//! | what is seen of it all | `observe`, `resets` |
 
 mod apply;
+mod attack;
 mod cable;
+mod clock;
 mod dongle;
+mod errand;
 mod host;
+mod kernel;
 mod line;
+mod network;
+mod observe;
+mod process;
+mod queue;
 mod resets;
 mod serial;
 mod setup;
-mod show;
+mod start;
 
 pub use line::Line as SerialLine;
+pub use network::Network;
+pub use observe::{Counts, Line};
 pub use resets::Pulse;
-pub use setup::{Setup, Wiring};
+pub use setup::{Neighbours, Setup, Wiring};
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use lifesign_core::config::Config;
-use lifesign_core::engine::{Engine, Event};
-use lifesign_core::frame::LinkClass;
-use lifesign_core::group::{GroupId, Guard, Role, Token};
-use lifesign_core::node::{BootId, ClusterId, LinkId, NodeId};
+use lifesign_core::engine::Engine;
+use lifesign_core::frame::MAX_FRAME_LEN;
+use lifesign_core::node::BootId;
 use lifesign_core::seal::{KEY_LEN, Key, KeyId, Keyring};
-use lifesign_core::time::{Duration, Instant};
-use lifesign_core::witness::{Witness, WitnessConfig};
+use lifesign_core::time::Instant;
+use lifesign_core::witness::Witness;
 
 use crate::random::Random;
 use crate::seen::{End, Seen};
-use dongle::Dongle;
-use host::{Answering, Brain, Deeds, Host};
+use host::{Brain, Hosts};
+use observe::Sight;
+use queue::{Happening, Parcels, Queue};
 use resets::Resets;
-use setup::Clock;
-use show::{FOREVER, Show};
 
 /// True time in microseconds; no node can read it.
 pub type Micros = u64;
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Happening {
-    Frame { to: u8, link: u8, bytes: Vec<u8> },
-    Done { node: u8, boot: u64, group: u8, started: bool },
-    Bytes { line: usize, bytes: Vec<u8> },
-    Boot { node: u8 },
-}
+/// The most servers and witnesses of a simulated cluster.
+pub const MEMBERS: usize = 5;
+const ECHOES: usize = MEMBERS - 1;
+/// The most groups of a simulated cluster.
+pub const GROUPS: usize = 4;
+/// The most links of a simulated cluster.
+pub const LINKS: usize = 4;
 
-/// Faults of the network.
-#[derive(Clone, Debug, Default)]
-pub struct Network {
-    /// How many in a hundred frames are lost.
-    pub loss: u64,
-    /// How many in a hundred frames come twice.
-    pub duplicates: u64,
-    /// The shortest delay, in microseconds.
-    pub delay: Micros,
-    /// How much longer a frame may take.
-    pub jitter: Micros,
-    /// Pairs (from, to, link) over which nothing passes.
-    pub cuts: BTreeSet<(u8, u8, u8)>,
-}
-
-/// One line of what was seen from outside.
-pub type Line = (Micros, String);
+/// A simulated server, with tables no larger than needed.
+pub type Server = Engine<MEMBERS, ECHOES, GROUPS, LINKS>;
+/// A simulated witness.
+pub type Arbiter = Witness<MEMBERS, ECHOES, GROUPS, LINKS>;
+/// The settings of a simulated server.
+pub type ServerConfig = lifesign_core::config::Config<GROUPS, LINKS>;
 
 /// Servers, witnesses and the network between them.
 #[derive(Debug)]
 pub struct World {
     setup: Setup,
-    hosts: BTreeMap<u8, Host>,
-    queue: BTreeMap<(Micros, u64), Happening>,
-    serial: u64,
+    hosts: Hosts,
+    queue: Queue,
+    parcels: Parcels,
+    /// Where frames are written.
+    buffer: Box<[u8; MAX_FRAME_LEN]>,
     now: Micros,
     random: Random,
     /// What the network does to frames.
@@ -78,55 +89,62 @@ pub struct World {
     /// The reset lines do not follow the dongle.
     pub reset_stuck: bool,
     resets: Resets,
-    show: Show,
     /// Every frame that was ever sent, for an attacker to replay.
     pub recorded: Vec<(u8, u8, u8, Vec<u8>)>,
     /// Whether frames are recorded.
     pub recording: bool,
-    /// What was seen.
-    pub trace: Vec<Line>,
-    wrong: Option<String>,
-    tokens: Vec<Token>,
-    silent_since: Vec<Option<Micros>>,
+    overwritten: usize,
+    sight: Sight,
+    /// The last number of a frame that was told.
+    told_last: (u64, u64),
+    /// How much was done.
+    pub counts: Counts,
     /// The longest span in which nobody answered, for each group, since it was last cleared.
     pub outage: Vec<Micros>,
 }
 
 impl World {
     /// Makes a world in which nobody runs yet. Clocks differ at random within the assumed error.
+    ///
+    /// # Panics
+    /// If the setup has more members, groups or links than there is room for.
     #[must_use]
     pub fn new(setup: Setup, seed: u64) -> Self {
+        assert!(usize::from(setup.nodes + setup.witnesses) <= MEMBERS, "at most {MEMBERS} members");
+        assert!(usize::from(setup.groups) <= GROUPS, "at most {GROUPS} groups");
+        let links = usize::from(setup.links) + usize::from(setup.wiring.is_some());
+        assert!(links <= LINKS, "at most {LINKS} links");
         let mut random = Random::new(seed);
-        let numbers = (0..setup.nodes).chain((0..setup.witnesses).map(|number| 16 + number));
         let groups = usize::from(setup.groups);
-        let hosts =
-            numbers.map(|number| (number, Host::new(&setup, number, &mut random))).collect();
-        Self {
-            hosts,
-            queue: BTreeMap::new(),
-            serial: 0,
-            now: 1_000_000,
-            network: Network { delay: 50, jitter: 100, ..Network::default() },
+        let begun = 1_000_000;
+        let mut world = Self {
+            hosts: Hosts::new(&setup, &mut random),
+            queue: Queue::default(),
+            parcels: Parcels::default(),
+            buffer: Box::new([0; MAX_FRAME_LEN]),
+            now: begun,
+            network: Network::whole(),
             recorded: Vec::new(),
             recording: false,
-            trace: Vec::new(),
-            wrong: None,
+            overwritten: 0,
             lines: SerialLine::all(&setup),
             reset_stuck: false,
             resets: Resets::default(),
-            show: Show::default(),
-            tokens: vec![Token(0); groups],
-            silent_since: vec![Some(1_000_000); groups],
+            sight: Sight::new(groups, begun),
+            told_last: (0, 0),
+            counts: Counts::default(),
             outage: vec![0; groups],
             random,
             setup,
-        }
+        };
+        world.tell_clocks();
+        world
     }
 
     /// Makes a world in which everybody runs and every group is held.
     ///
     /// # Panics
-    /// If a group is not held after five seconds.
+    /// If a group is not held after 200 heartbeats.
     #[must_use]
     pub fn running(setup: Setup, seed: u64) -> Self {
         let mut world = Self::new(setup, seed);
@@ -141,82 +159,16 @@ impl World {
         world
     }
 
-    /// Returns the numbers of all hosts, servers first.
+    /// Returns the numbers of all hosts, servers first; not those of the other cluster on the wire.
     #[must_use]
     pub fn numbers(&self) -> Vec<u8> {
-        self.hosts.keys().copied().collect()
-    }
-
-    /// Starts the process on `number` with a fresh boot id; service addresses left there are taken
-    /// down first.
-    ///
-    /// # Panics
-    /// If the setup is inconsistent.
-    pub fn start(&mut self, number: u8) {
-        self.start_with(number, |_| {});
-    }
-
-    /// Starts the process on `number` like [`start`](Self::start), with other settings than the
-    /// rest.
-    ///
-    /// # Panics
-    /// If the settings are inconsistent.
-    pub fn start_with(&mut self, number: u8, change: impl FnOnce(&mut Config)) {
-        if self.resets.active.is_some_and(|(held, _)| held == number) {
-            return;
-        }
-        let bits = self.random.bits();
-        let boot = BootId::new(bits);
-        let (now, setup) = (self.now, self.setup.clone());
-        self.forget_lines(number);
-        self.resets.begun(bits, now);
-        let Some(host) = self.hosts.get_mut(&number) else { return };
-        let id = NodeId::new(number).expect("a configured number");
-        let local = host.clock.read(now);
-        host.leases.fill(Answering::default());
-        host.inbox.clear();
-        host.received.iter_mut().for_each(Vec::clear);
-        host.paused_until = 0;
-        host.wake = now;
-        host.brain = Some(if setup.is_dongle(number) {
-            Brain::Dongle(Box::new(Dongle::new(&setup, id, &mut host.store, bits, local)))
-        } else if id.is_witness() {
-            let config = WitnessConfig {
-                cluster: ClusterId(7),
-                me: id,
-                class: LinkClass::Udp,
-                longest_promise: Duration::from_millis(setup.promise_ms),
-                heartbeat: Duration::from_millis(setup.heartbeat_ms),
-                dead: Duration::from_millis(setup.dead_ms),
-            };
-            Brain::Witness(Box::new(Witness::new(&config, keyring(), boot, host.reserved, local)))
-        } else {
-            let mut config = setup.config(id);
-            change(&mut config);
-            let config = Config::new(config).expect("a consistent configuration");
-            let engine = Engine::new(config, keyring(), boot, host.reserved, local);
-            Brain::Server(Box::new(engine), setup.cable(number).map(Box::new))
-        });
-        self.note(format!("{number} starts"));
-        self.show.forget(number);
-        self.see(Seen::Started { host: number, boot: bits });
+        self.hosts.iter().map(|host| host.number).filter(|number| Hosts::is_own(*number)).collect()
     }
 
     /// Kills the process on `number`. Its kernel answers on until the lease ends.
     pub fn kill(&mut self, number: u8) {
         self.note(format!("{number} is killed"));
         self.end(number, End::Killed);
-    }
-
-    fn end(&mut self, number: u8, how: End) {
-        let host = self.hosts.get_mut(&number);
-        if let Some(host) = host.filter(|host| host.brain.is_some() || how != End::Killed) {
-            host.brain = None;
-            if how != End::Killed {
-                host.leases.fill(Answering::default());
-            }
-            self.see(Seen::Ended { host: number, how });
-        }
         self.follow_reset_line();
     }
 
@@ -224,63 +176,50 @@ impl World {
     pub fn crash(&mut self, number: u8) {
         self.note(format!("{number} crashes"));
         self.end(number, End::Crashed);
-        self.observe();
+        self.follow_reset_line();
+    }
+
+    /// Ends the process on `number`, and unless it is killed alone, the machine with it.
+    fn end(&mut self, number: u8, how: End) {
+        let Some(host) = self.hosts.get_mut(number) else { return };
+        let ran = host.brain.take().is_some();
+        for (_, parcel) in std::mem::take(&mut host.inbox) {
+            self.parcels.release(parcel);
+        }
+        let Some(host) = self.hosts.get_mut(number) else { return };
+        host.dies = None;
+        host.promised.fill(None);
+        if how != End::Killed {
+            host.life += 1;
+            host.standstill = None;
+            host.paused_until = 0;
+            self.take_down(number);
+        }
+        if ran && Hosts::is_own(number) {
+            self.see(Seen::Ended { host: number, how });
+        }
     }
 
     /// Stops the process on `number` from running for `span` microseconds; its kernel goes on.
     pub fn pause(&mut self, number: u8, span: Micros) {
+        self.by_hand();
         self.note(format!("{number} is paused for {span} us"));
         let until = self.now + span;
-        if let Some(host) = self.hosts.get_mut(&number) {
+        if let Some(host) = self.hosts.get_mut(number) {
             host.paused_until = host.paused_until.max(until);
         }
-    }
-
-    /// Lets the fixed rate error of a clock be `error` millionths from now on, beyond what is
-    /// assumed if so wished.
-    pub fn set_clock_error(&mut self, number: u8, error: i64) {
-        let now = self.now;
-        if let Some(host) = self.hosts.get_mut(&number) {
-            let shown = host.clock.read(now).as_micros();
-            let ahead = i128::from(now) * (1_000_000 + i128::from(error)) / 1_000_000;
-            let start = shown.saturating_sub(u64::try_from(ahead).unwrap_or(0));
-            host.clock = Clock { start, error };
-            for lease in &mut host.leases {
-                *lease = Answering::new(lease.until, host.clock);
-            }
-            self.see(Seen::Clock { host: number, error_ppm: error });
-            for group in GroupId::all().take(self.setup.groups.into()) {
-                self.show_lease(number, group, Answering::default());
-            }
-        }
-    }
-
-    /// Cuts everything between `one` and `other`, both ways, on all links.
-    pub fn cut(&mut self, one: u8, other: u8) {
-        for link in 0..self.setup.links {
-            self.network.cuts.insert((one, other, link));
-            self.network.cuts.insert((other, one, link));
-        }
-        self.note(format!("{one} and {other} are cut off from each other"));
-    }
-
-    /// Heals the network.
-    pub fn heal(&mut self) {
-        self.network = Network { delay: 50, jitter: 100, ..Network::default() };
-        self.heal_lines();
-        self.note("the network is healed".into());
     }
 
     /// Returns whether the process on `number` runs.
     #[must_use]
     pub fn is_running(&self, number: u8) -> bool {
-        self.hosts.get(&number).is_some_and(|host| host.brain.is_some())
+        self.hosts.get(number).is_some_and(|host| host.brain.is_some())
     }
 
     /// Returns the server's engine, if it runs.
     #[must_use]
-    pub fn engine(&self, number: u8) -> Option<&Engine> {
-        match self.hosts.get(&number)?.brain.as_ref()? {
+    pub fn engine(&self, number: u8) -> Option<&Server> {
+        match self.hosts.get(number)?.brain.as_ref()? {
             Brain::Server(engine, _) => Some(engine),
             Brain::Witness(_) | Brain::Dongle(_) => None,
         }
@@ -288,17 +227,24 @@ impl World {
 
     /// Returns the witness, if it runs and is a server; a dongle shows nothing but its lines.
     #[must_use]
-    pub fn witness(&self, number: u8) -> Option<&Witness> {
-        match self.hosts.get(&number)?.brain.as_ref()? {
+    pub fn witness(&self, number: u8) -> Option<&Arbiter> {
+        match self.hosts.get(number)?.brain.as_ref()? {
             Brain::Witness(witness) => Some(witness),
             Brain::Server(..) | Brain::Dongle(_) => None,
         }
     }
 
+    /// Returns the present start of the process on `number`.
+    fn boot_of(&self, number: u8) -> Option<BootId> {
+        let engine = self.engine(number).map(|engine| engine.member().sequence.boot());
+        engine.or_else(|| self.witness(number).map(|it| it.member().sequence.boot()))
+    }
+
     /// Gives the engine on `number` an order, at its own present moment.
-    pub fn order(&mut self, number: u8, order: impl FnOnce(&mut Engine, Instant)) {
+    pub fn order(&mut self, number: u8, order: impl FnOnce(&mut Server, Instant)) {
         let now = self.now;
-        if let Some(host) = self.hosts.get_mut(&number) {
+        self.by_hand();
+        if let Some(host) = self.hosts.get_mut(number) {
             let local = host.clock.read(now);
             if let Some(Brain::Server(engine, _)) = &mut host.brain {
                 order(engine, local);
@@ -307,318 +253,51 @@ impl World {
         }
     }
 
-    /// Puts bytes on a link to `to`, as an attacker would.
-    pub fn inject(&mut self, to: u8, link: u8, bytes: Vec<u8>) {
-        self.schedule(1, Happening::Frame { to, link, bytes });
-    }
-
-    /// Returns the only server that answers for `group` now.
-    #[must_use]
-    pub fn holder(&self, group: u8) -> Option<u8> {
-        let answering = self.answering(group);
-        answering.first().copied().filter(|_| answering.len() == 1)
-    }
-
-    /// Returns what was wrong first, if anything ever was: two servers that answered for one group,
-    /// a token used twice, a reset that was not due.
-    #[must_use]
-    pub fn wrong(&self) -> Option<&str> {
-        self.wrong.as_deref()
-    }
-
-    fn blame(&mut self, what: String) {
-        if self.wrong.is_none() {
-            self.note(what.clone());
-            self.wrong = Some(what);
-        }
-    }
-
-    /// Forgets the outages so far.
-    pub fn clear_outage(&mut self) {
-        self.outage.fill(0);
-    }
-
     /// Returns the true time, in microseconds.
     #[must_use]
     pub const fn now(&self) -> Micros {
         self.now
     }
 
-    /// Returns the last lines of the trace.
-    #[must_use]
-    pub fn told(&self) -> String {
-        let lines = self.trace.iter().rev().take(60).rev();
-        lines.map(|(at, line)| format!("\n{:>12.3} ms {line}", *at as f64 / 1000.0)).collect()
-    }
-
     /// Lets `span` microseconds pass.
     pub fn run_for(&mut self, span: Micros) {
         let end = self.now + span;
-        while let Some(next) = self.next_moment().filter(|next| *next <= end) {
-            self.now = self.now.max(next);
-            self.deliver();
-            for number in self.due() {
-                self.run_process(number);
+        self.look_at_network();
+        loop {
+            let own = self.hosts.iter().map(host::Host::next);
+            let next = own.chain(self.queue.next()).min().unwrap_or(Micros::MAX);
+            if next > end {
+                break;
             }
-            self.observe();
+            self.now = self.now.max(next);
+            while let Some(happening) = self.queue.pop(self.now) {
+                self.happen(happening);
+            }
+            self.run_kernels();
+            for place in 0..self.hosts.len() {
+                if self.hosts.at(place).is_due(self.now) {
+                    self.run_process(place);
+                }
+            }
         }
         self.now = end;
-        self.observe();
+        self.count_outages();
+        self.look_at_network();
     }
 
-    fn next_moment(&self) -> Option<Micros> {
-        let queued = self.queue.keys().next().map(|(at, _)| *at);
-        let running = self.hosts.values().filter(|host| host.brain.is_some());
-        let wakes = running.map(|host| host.wake.max(host.paused_until));
-        wakes.chain(queued).min()
-    }
-
-    /// Returns the hosts whose processes run now, in the order of their numbers.
-    fn due(&self) -> Vec<u8> {
-        let due = |host: &Host| {
-            host.brain.is_some() && host.paused_until <= self.now && host.wake <= self.now
-        };
-        self.hosts.iter().filter(|(_, host)| due(host)).map(|(number, _)| *number).collect()
-    }
-
-    fn deliver(&mut self) {
-        while let Some(next) = self.queue.first_entry().filter(|next| next.key().0 <= self.now) {
-            match next.remove() {
-                Happening::Frame { to, link, bytes } => {
-                    if let (Some(host), Some(link)) = (self.hosts.get_mut(&to), LinkId::new(link)) {
-                        // A socket's buffer is finite: a process that does not run loses the
-                        // newest.
-                        if host.brain.is_some() && host.inbox.len() < 200 {
-                            host.inbox.push((link, bytes));
-                            host.wake = self.now;
-                        }
-                    }
-                }
-                Happening::Done { node, boot, group, started } => {
-                    self.finish(node, boot, group, started);
-                }
-                Happening::Bytes { line, bytes } => self.arrive(line, bytes),
-                Happening::Boot { node } => {
-                    if self.hosts.get(&node).is_some_and(|host| host.brain.is_none()) {
-                        self.start(node);
-                    }
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Frame { to, link, parcel } => self.take_in(to, link, parcel),
+            Happening::Done { .. } => self.finish(happening),
+            Happening::Again { node, boot, group } => self.stop_again(node, boot, group),
+            Happening::Saved { .. } => self.saved(happening),
+            Happening::Save { node, boot, token } => self.save_again(node, boot, token),
+            Happening::Bytes { line, parcel } => self.arrive(line, parcel),
+            Happening::Boot { node } => {
+                if !self.is_running(node) {
+                    self.start(node);
                 }
             }
-        }
-    }
-
-    fn finish(&mut self, node: u8, boot: u64, group: u8, started: bool) {
-        let now = self.now;
-        let Some(host) = self.hosts.get_mut(&node) else { return };
-        if host.paused_until > now {
-            let at = host.paused_until - now;
-            return self.schedule(at, Happening::Done { node, boot, group, started });
-        }
-        let local = host.clock.read(now);
-        let id = GroupId::new(group).expect("a configured group");
-        if let Some(Brain::Server(engine, _)) = &mut host.brain
-            && engine.member().sequence.boot().bits() == boot
-        {
-            // The process wakes up to hear of it, so it looks at its authority first, like on any
-            // other wake-up.
-            engine.check_authority(local);
-            if started {
-                engine.handle_started(id, true, local);
-            } else {
-                engine.handle_stopped(id, true, local);
-            }
-            host.wake = now;
-        }
-    }
-
-    fn run_process(&mut self, number: u8) {
-        let now = self.now;
-        let Some(host) = self.hosts.get_mut(&number) else { return };
-        if self.setup.is_dongle(number) {
-            for (port, bytes) in (0..).zip(&host.received) {
-                self.resets.hear(port, bytes, now);
-            }
-        }
-        let Deeds { frames, events, fired } = host.run(now, !self.reset_stuck);
-        for event in events {
-            self.carry_out(number, event);
-        }
-        self.move_leases(number);
-        self.show_promises(number);
-        for (to, link, bytes) in frames {
-            self.send(number, to, link, &bytes);
-        }
-        for arm in fired {
-            self.resets.fired(arm, now);
-        }
-        self.follow_reset_line();
-        self.pump_all(number);
-    }
-
-    fn carry_out(&mut self, number: u8, event: Event) {
-        match event {
-            Event::Group { group, role, reason } => {
-                self.note(format!("{number} {group:?} {role:?} because {reason:?}"));
-                self.see(Seen::Role { host: number, group: group.number(), role, reason });
-                match role {
-                    Role::Starting(token) => {
-                        self.judge_start(number, group, token);
-                        self.begin(number, group, true);
-                    }
-                    Role::Stopping(_) => self.begin(number, group, false),
-                    _ => {}
-                }
-            }
-            Event::Reserve(token) => {
-                if let Some(host) = self.hosts.get_mut(&number) {
-                    host.reserved = token;
-                }
-                self.see(Seen::Saved { host: number, token: token.0 });
-                self.order(number, |engine, now| engine.handle_reserved(token, now));
-                self.wake_next(number);
-            }
-            Event::FenceNeeded { group, node, boot } => {
-                self.note(format!("{number} needs {node:?} fenced"));
-                let brain = self.hosts.get_mut(&number).and_then(|host| host.brain.as_mut());
-                if let Some(Brain::Server(engine, Some(cable))) = brain {
-                    cable.ask(engine, group, node, boot);
-                }
-                self.wake_next(number);
-            }
-            Event::Peer { node, condition } => {
-                self.note(format!("{number} sees {node:?} {condition:?}"));
-                self.see(Seen::Peer { host: number, peer: node.number(), condition });
-            }
-            _ => {}
-        }
-    }
-
-    /// Starts or stops a group, which takes a while.
-    fn begin(&mut self, number: u8, group: GroupId, started: bool) {
-        let boot = self.engine(number).map_or(0, |engine| engine.member().sequence.boot().bits());
-        let done = Happening::Done { node: number, boot, group: group.number(), started };
-        self.schedule(self.setup.start_us, done);
-    }
-
-    /// Judges a start: under a new token, and with proof of what the guard demands.
-    fn judge_start(&mut self, number: u8, group: GroupId, token: Token) {
-        if let Some(what) = self.unproven(number) {
-            self.blame(what);
-        }
-        let Some(last) = self.tokens.get_mut(group.index()) else { return };
-        let before = std::mem::replace(last, token);
-        if token <= before {
-            self.blame(format!("token {token:?} after {before:?} for {group:?}"));
-        }
-    }
-
-    fn wake_next(&mut self, number: u8) {
-        let next = self.now + 1;
-        if let Some(host) = self.hosts.get_mut(&number) {
-            host.wake = next;
-        }
-    }
-
-    /// Moves what a server has up to what its engine says now. A group is answered for while it is
-    /// started; what has to be stopped is up until it has been, or until the watchdog ends the
-    /// machine.
-    fn move_leases(&mut self, number: u8) {
-        let Some(host) = self.hosts.get_mut(&number) else { return };
-        let mut moved = Vec::new();
-        if let Some(Brain::Server(engine, _)) = &host.brain {
-            for (group, lease) in GroupId::all().zip(&mut host.leases) {
-                let role = engine.group(group).map_or(Role::Idle, |group| group.role());
-                let until = if role.is_up() && self.setup.guard == Guard::Fence {
-                    // Nothing ends it but a stop or a reset.
-                    Some(FOREVER)
-                } else if role.needs_authority() {
-                    engine.authority_end(group).map(|end| end + self.setup.stop())
-                } else if role.is_up() && self.setup.guard == Guard::Stop {
-                    lease.until
-                } else {
-                    None
-                };
-                if lease.until != until {
-                    moved.push((group, *lease));
-                    *lease = Answering::new(until, host.clock);
-                }
-            }
-        }
-        for (group, before) in moved {
-            self.show_lease(number, group, before);
-        }
-    }
-
-    fn send(&mut self, from: u8, to: Option<u8>, link: u8, bytes: &[u8]) {
-        for other in self.numbers() {
-            if other == from || to.is_some_and(|to| to != other) || self.setup.is_dongle(other) {
-                continue;
-            }
-            // A witness answers over the first link that is whole, or in vain.
-            let link = to.map_or(link, |_| {
-                let whole = |link: &u8| !self.network.cuts.contains(&(from, other, *link));
-                (0..self.setup.links).find(whole).unwrap_or(0)
-            });
-            if self.recording {
-                self.recorded.push((from, other, link, bytes.to_vec()));
-            }
-            if self.network.cuts.contains(&(from, other, link))
-                || self.random.chance(self.network.loss)
-            {
-                continue;
-            }
-            let copies = 1 + u64::from(self.random.chance(self.network.duplicates));
-            for _ in 0..copies {
-                let delay = self.network.delay + self.random.below(self.network.jitter + 1);
-                self.schedule(delay, Happening::Frame { to: other, link, bytes: bytes.to_vec() });
-            }
-        }
-    }
-
-    fn schedule(&mut self, delay: Micros, happening: Happening) {
-        self.serial += 1;
-        self.queue.insert((self.now + delay, self.serial), happening);
-    }
-
-    fn answering(&self, group: u8) -> Vec<u8> {
-        let answers = |host: &Host| {
-            host.leases.get(usize::from(group)).is_some_and(|lease| self.now < lease.ends)
-        };
-        self.hosts.iter().filter(|(_, host)| answers(host)).map(|(number, _)| *number).collect()
-    }
-
-    fn observe(&mut self) {
-        for group in 0..self.setup.groups {
-            let answering = self.answering(group);
-            if answering.len() > 1 {
-                self.blame(format!("{answering:?} all answer for group {group}"));
-            }
-            let (at, now) = (usize::from(group), self.now);
-            let since = if answering.is_empty() {
-                self.silent_since[at].or_else(|| Some(self.lease_end(group)))
-            } else {
-                None
-            };
-            let was = std::mem::replace(&mut self.silent_since[at], since);
-            if let Some(since) = was.or(since) {
-                self.outage[at] = self.outage[at].max(now.saturating_sub(since));
-            }
-        }
-    }
-
-    /// Returns when the last lease of `group` ran out, if it did by itself, or now.
-    fn lease_end(&self, group: u8) -> Micros {
-        let ends = self.hosts.values().filter_map(|host| {
-            let until = host.leases.get(usize::from(group))?.until?;
-            Some(host.clock.when(until))
-        });
-        ends.max().unwrap_or(self.now).min(self.now)
-    }
-
-    fn note(&mut self, line: String) {
-        self.trace.push((self.now, line));
-        if self.trace.len() > 4000 {
-            self.trace.drain(..2000);
         }
     }
 }

@@ -401,3 +401,20 @@ fn in_an_even_split_without_a_witness_nobody_holds() {
         assert!(world.holder(0).is_some(), "{}", world.told());
     }
 }
+
+/// A small witness has room for the groups that are configured, and is deaf to whoever speaks of
+/// more. After a start with saved tokens a voter could tell a largest token of every group.
+#[test]
+fn a_server_speaks_of_its_own_groups_alone_also_after_a_restart() {
+    let mut world = World::running(Setup::fast(2, 1), 31);
+    world.crash(0);
+    world.start(0);
+    world.recording = true;
+    world.run_for(500 * MS);
+    let own: Vec<_> = world.recorded.iter().filter(|frame| frame.0 == 0).collect();
+    assert!(own.len() > 50, "{}", world.told());
+    for (_, _, _, bytes) in own {
+        let read = frame::decode::<2, 1>(bytes, ClusterId(7), &keyring());
+        assert!(read.is_ok(), "{read:?}");
+    }
+}

@@ -1,11 +1,11 @@
 //! An engine that was written and read again goes on as if nothing had been.
 
-use lifesign_core::engine::{Contradiction, Engine};
+use lifesign_core::engine::Contradiction;
 use lifesign_core::frame::MAX_FRAME_LEN;
 use lifesign_core::group::GroupId;
 use lifesign_core::time::{Duration, Instant};
 use lifesign_tests::random::Random;
-use lifesign_tests::world::{Setup, World, keyring};
+use lifesign_tests::world::{Server, Setup, World, keyring};
 
 const MS: u64 = 1000;
 
@@ -15,12 +15,12 @@ fn with_stack(test: impl FnOnce() + Send + 'static) {
     thread.spawn(test).expect("a thread").join().expect("the test");
 }
 
-fn written(engine: &Engine) -> Vec<u8> {
+fn written(engine: &Server) -> Vec<u8> {
     postcard::to_extend(engine, Vec::new()).expect("an engine that can be written")
 }
 
-fn read(bytes: &[u8]) -> Option<Result<Box<Engine>, Contradiction>> {
-    let (engine, rest) = postcard::take_from_bytes::<Engine>(bytes).ok()?;
+fn read(bytes: &[u8]) -> Option<Result<Box<Server>, Contradiction>> {
+    let (engine, rest) = postcard::take_from_bytes::<Server>(bytes).ok()?;
     rest.is_empty().then(|| engine.with_keyring(keyring()).map(Box::new))
 }
 
@@ -97,7 +97,7 @@ fn a_damaged_state_does_no_harm() {
     });
 }
 
-fn exercise(engine: &mut Engine) {
+fn exercise(engine: &mut Server) {
     let mut buffer = [0; MAX_FRAME_LEN];
     let moments =
         [engine.now(), engine.now() + Duration::from_millis(50), Instant::from_micros(u64::MAX)];

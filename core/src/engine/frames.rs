@@ -22,6 +22,10 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
 
     pub(super) fn body(&self) -> Body<ECHOES, GROUPS> {
         let mut body = self.member.body(self.now);
+        // After a start it could tell a token of every group there can be; a small witness has no
+        // room for groups that are not configured.
+        let groups = self.groups.len();
+        body.words.retain(|word| word.group.index() < groups);
         body.digest = self.config.digest.to_le_bytes();
         if self.standby {
             body.flags = body.flags.with(Flags::STANDBY);

@@ -1,18 +1,24 @@
 //! What the world does when a fault happens.
 
-use lifesign_core::group::GroupId;
+use lifesign_core::group::{GroupId, Token};
 
-use super::{Micros, World};
+use super::World;
+use super::network::Burst;
 use crate::fault::{Fault, Order};
 use crate::random::Random;
+use crate::seen::Seen;
 
 impl World {
     /// Lets `fault` happen now. A fault that names what this world does not have changes nothing.
     pub fn apply(&mut self, fault: &Fault) {
         self.note(fault.to_string());
+        self.see(Seen::Fault(*fault));
+        self.sight.is_fault = true;
         if !(self.disturb_network(fault) || self.disturb_host(fault)) {
             self.disturb_line(fault);
         }
+        self.sight.is_fault = false;
+        self.look_at_network();
     }
 
     fn disturb_network(&mut self, fault: &Fault) -> bool {
@@ -23,6 +29,20 @@ impl World {
                 self.network.jitter = jitter;
             }
             Fault::Duplicates { percent } => self.network.duplicates = percent.into(),
+            Fault::Burst { enter, leave, percent } => {
+                self.network.burst = Some(Burst { enter, leave, percent });
+            }
+            Fault::Reorder { percent, span } => self.network.late = (percent.into(), span),
+            Fault::Damage { percent, checksum_right } => {
+                self.network.damage = (percent.into(), checksum_right);
+            }
+            Fault::SwapLinks { one, other } => self.network.swapped = Some((one, other)),
+            Fault::HoldBack { from, to, span } => {
+                self.network.held.push((from, to, self.now + span));
+            }
+            Fault::Reflect { host, span } => self.network.reflected.push((host, self.now + span)),
+            Fault::Flood { to, count, rubbish, pick } => self.flood(to, count, rubbish, pick),
+            Fault::SwapClasses { to, count, pick } => self.swap_classes(to, count, pick),
             Fault::Cut { from, to, link } => {
                 for link in self.links_of(link) {
                     self.network.cuts.insert((from, to, link));
@@ -47,13 +67,43 @@ impl World {
             Fault::Kill { host } => self.kill(host),
             Fault::Crash { host } => self.crash(host),
             Fault::Boot { host } => {
-                if self.hosts.contains_key(&host) && !self.is_running(host) {
+                if !self.is_running(host) {
                     self.start(host);
                 }
             }
             Fault::Pause { host, span } => self.pause(host, span),
             Fault::ClockRate { host, error_ppm } => self.set_clock_error(host, error_ppm.into()),
+            Fault::Freeze { host, span } => self.stand_still(host, span, false),
+            Fault::Suspend { host, span } => self.stand_still(host, span, true),
             Fault::Order { host, group, order } => self.tell(host, group, order),
+            Fault::Reconfigure { host, digest, promise_ms } => {
+                self.reconfigure(host, digest, promise_ms);
+            }
+            Fault::Rekey { host, keys } => self.rekey(host, keys),
+            _ => return self.disturb_machine(fault),
+        }
+        true
+    }
+
+    fn disturb_machine(&mut self, fault: &Fault) -> bool {
+        let now = self.now;
+        let Some(host) = fault.host().and_then(|host| self.hosts.get_mut(host)) else {
+            return false;
+        };
+        match *fault {
+            Fault::CrashIn { step, boot, .. } => host.dies = Some((step, boot)),
+            Fault::LoseState { .. } => {
+                host.disk.reserved = Token(0);
+                host.disk.torn = false;
+            }
+            Fault::TearState { .. } => host.disk.torn = true,
+            Fault::SaveFails { span, .. } => host.disk.fails_until = now + span,
+            Fault::SaveSlow { span, .. } => host.disk.takes = span,
+            Fault::Agent { group, manner, .. } => {
+                if let Some(agents) = host.agents.get_mut(usize::from(group)) {
+                    *agents = manner;
+                }
+            }
             _ => return false,
         }
         true
@@ -117,14 +167,5 @@ impl World {
                 }
             }
         });
-    }
-
-    fn replay(&mut self, count: u16, to: Option<u8>, pick: u32) {
-        let mut random = Random::new(pick.into());
-        for _ in 0..count.min(u16::try_from(self.recorded.len()).unwrap_or(u16::MAX)) {
-            let at = usize::try_from(random.below(self.recorded.len() as Micros)).unwrap_or(0);
-            let (_, was_to, link, bytes) = self.recorded[at].clone();
-            self.inject(to.unwrap_or(was_to), link, bytes);
-        }
     }
 }

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 
 use lifesign_core::dongle::{self, MAX_MESSAGE_LEN, Reply, Request, Sealed};
-use lifesign_core::engine::Engine;
 use lifesign_core::group::{GroupId, Role};
-use lifesign_core::member::Rejected;
+use lifesign_core::member::{Heard, Rejected};
 use lifesign_core::node::{BootId, LinkId, NodeId};
 use lifesign_core::relay::{Origin, PortId, PortSet, Relay};
 use lifesign_core::reset::{Arm, Asker, RequestId, Step};
@@ -14,7 +13,7 @@ use lifesign_core::seal::Keyring;
 use lifesign_core::stream::MAX_LINE_LEN;
 use lifesign_core::time::{Duration, Instant};
 
-use super::keyring;
+use super::Server;
 use super::line::Reader;
 
 /// How often a step of a reset is repeated that is not answered.
@@ -35,13 +34,13 @@ pub(super) struct Cable {
 }
 
 impl Cable {
-    pub(super) fn new(link: LinkId, ports: usize) -> Self {
+    pub(super) fn new(link: LinkId, ports: usize, keys: &Keyring) -> Self {
         Self {
             link,
             ports,
             relay: Box::default(),
             readers: vec![Reader::new(); ports],
-            control: keyring().derive(dongle::PURPOSE),
+            control: keys.derive(dongle::PURPOSE),
             askers: BTreeMap::new(),
             asked: 0,
         }
@@ -51,10 +50,22 @@ impl Cable {
         self.link
     }
 
+    /// Takes other keys for its word with a dongle.
+    pub(super) fn set_keyring(&mut self, keys: &Keyring) {
+        self.control = keys.derive(dongle::PURPOSE);
+    }
+
     /// Takes in what came at `port`, as the daemon does: only frames with a right tag are passed
-    /// on, and never own ones.
-    pub(super) fn hear(&mut self, port: PortId, bytes: &[u8], engine: &mut Engine, now: Instant) {
-        let Some(reader) = self.readers.get_mut(port.index()) else { return };
+    /// on, and never own ones. Returns the frames, and what the engine said to each.
+    pub(super) fn hear(
+        &mut self,
+        port: PortId,
+        bytes: &[u8],
+        engine: &mut Server,
+        now: Instant,
+    ) -> Vec<(Vec<u8>, Result<Heard, Rejected>)> {
+        let mut heard = Vec::new();
+        let Some(reader) = self.readers.get_mut(port.index()) else { return heard };
         let mut messages = Vec::new();
         for byte in bytes {
             if let Some(Ok(message)) = reader.push(*byte) {
@@ -66,18 +77,20 @@ impl Cable {
                 self.hear_dongle(&message, engine, now);
                 continue;
             }
-            let own = match engine.handle_frame(self.link, &message, now) {
-                Ok(_) => false,
-                Err(rejected) if rejected.is_authentic() => rejected == Rejected::Loop,
-                Err(_) => continue,
+            let result = engine.handle_frame(self.link, &message, now);
+            let passes = match result {
+                Ok(_) => true,
+                Err(rejected) => rejected.is_authentic() && rejected != Rejected::Loop,
             };
-            if !own && self.ports > 1 {
+            if passes && self.ports > 1 {
                 let _seen = self.relay.forward(&message, port);
             }
+            heard.push((message, result));
         }
+        heard
     }
 
-    fn hear_dongle(&mut self, message: &[u8], engine: &mut Engine, now: Instant) {
+    fn hear_dongle(&mut self, message: &[u8], engine: &mut Server, now: Instant) {
         let read = dongle::decode::<Reply>(message, Some(&self.control));
         let Ok((Reply::Reset(answer), Sealed::Yes)) = read else { return };
         for (node, asker) in &mut self.askers {
@@ -95,7 +108,7 @@ impl Cable {
     /// Asks for a reset, as long as the group's claim lasts.
     pub(super) fn ask(
         &mut self,
-        engine: &Engine,
+        engine: &Server,
         group: GroupId,
         target: NodeId,
         target_boot: Option<BootId>,
@@ -112,7 +125,7 @@ impl Cable {
 
     /// Drops requests that nothing waits for, and sends what is due of the others. Returns the
     /// second steps among it.
-    pub(super) fn press(&mut self, engine: &Engine, now: Instant) -> Vec<Arm> {
+    pub(super) fn press(&mut self, engine: &Server, now: Instant) -> Vec<Arm> {
         let waits = |arm: &Arm| {
             let role = engine.group(arm.group).map(|state| state.role());
             matches!(role, Some(Role::Claiming(claim)) if claim.token == arm.token)

@@ -1,16 +1,18 @@
 //! The dongle's firmware on a board of its own: a store that outlives resets, and pins.
 
 use lifesign_core::dongle::{Cause, PortSettings, Settings};
+use lifesign_core::frame::MAX_FRAME_LEN;
 use lifesign_core::group::Token;
 use lifesign_core::node::{ClusterId, NodeId};
+use lifesign_core::promise::Voter;
 use lifesign_core::relay::PortId;
+use lifesign_core::stream::line_len;
 use lifesign_core::time::{Duration, Instant};
-use lifesign_firmware::Large;
 use lifesign_firmware::dongle::{Board, Pins, Save, Stored};
 use lifesign_firmware::events::Ring;
 
-use super::keyring;
 use super::setup::Setup;
+use super::{GROUPS, MEMBERS, keyring};
 
 /// What a dongle keeps over its starts.
 #[derive(Clone, Copy, Debug)]
@@ -26,10 +28,22 @@ impl Store {
     }
 }
 
+/// The firmware with tables like those of the simulated servers.
+type Firmware = lifesign_firmware::dongle::Dongle<
+    'static,
+    4,
+    MEMBERS,
+    MEMBERS,
+    GROUPS,
+    10,
+    { line_len(MAX_FRAME_LEN) },
+    { line_len(MAX_FRAME_LEN) - 2 },
+>;
+
 /// A dongle that runs.
 #[derive(Debug)]
 pub(super) struct Dongle {
-    inner: Large<'static, 4, 10>,
+    inner: Firmware,
 }
 
 impl Dongle {
@@ -51,7 +65,7 @@ impl Dongle {
         let board = Board { name: "simulated", cause: Cause::Unknown };
         // It borrows its ring for good, as on a board; a start costs the test half a kilobyte.
         let ring = Box::leak(Box::new(Ring::new()));
-        Self { inner: Large::new(board, stored, ring, seed, now) }
+        Self { inner: Firmware::new(board, stored, ring, seed, now) }
     }
 
     pub(super) fn handle_bytes(&mut self, port: PortId, bytes: &[u8], now: Instant) {
@@ -74,6 +88,11 @@ impl Dongle {
     /// Returns whose reset line is active. The server at each port has the port's number.
     pub(super) fn line(&self) -> Option<u8> {
         self.inner.lines().iter().next().map(PortId::number)
+    }
+
+    /// Returns what it does as a voter.
+    pub(super) fn voter(&self) -> Option<&Voter<GROUPS>> {
+        self.inner.witness().map(|witness| &witness.member().voter)
     }
 
     pub(super) fn poll_timeout(&self) -> Instant {

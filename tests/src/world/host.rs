@@ -1,24 +1,24 @@
-//! A machine: a process with its clock, its ports, and what its kernel has up.
+//! A machine: a process with its clock, its ports and its disk, and what its kernel has up.
 
-use lifesign_core::engine::{Engine, Event};
-use lifesign_core::frame::MAX_FRAME_LEN;
 use lifesign_core::group::Token;
 use lifesign_core::node::LinkId;
-use lifesign_core::relay::PortId;
-use lifesign_core::reset::Arm;
+use lifesign_core::promise::Promise;
 use lifesign_core::time::Instant;
-use lifesign_core::witness::Witness;
 
-use super::Micros;
 use super::cable::Cable;
+use super::clock::Clock;
 use super::dongle::{Dongle, Store};
-use super::setup::{Clock, Setup};
+use super::queue::Parcel;
+use super::setup::Setup;
+use super::{Arbiter, Micros, Server};
+use crate::fault::{Keys, Manner, Step};
 use crate::random::Random;
 
+/// What decides on a host.
 #[derive(Debug)]
 pub(super) enum Brain {
-    Server(Box<Engine>, Option<Box<Cable>>),
-    Witness(Box<Witness>),
+    Server(Box<Server>, Option<Box<Cable>>),
+    Witness(Box<Arbiter>),
     Dongle(Box<Dongle>),
 }
 
@@ -30,144 +30,186 @@ pub(super) struct Answering {
     pub(super) until: Option<Instant>,
     /// The first true moment that is no longer within it, so that looking needs no arithmetic.
     pub(super) ends: Micros,
+    /// Under which token it was started.
+    pub(super) token: Token,
+}
+
+/// A machine that stands still.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standstill {
+    pub(super) since: Micros,
+    pub(super) until: Micros,
+    /// Its clocks stand still too.
+    pub(super) stops_clocks: bool,
+}
+
+/// The disk with the reserved tokens.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Disk {
+    pub(super) reserved: Token,
+    /// What stands there is damaged.
+    pub(super) torn: bool,
+    /// Nothing can be written before this moment.
+    pub(super) fails_until: Micros,
+    /// How long writing takes.
+    pub(super) takes: Micros,
+}
+
+/// What a host is told at each start, where that differs from the setup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Settings {
+    pub(super) digest: u32,
+    pub(super) promise_ms: u64,
+    pub(super) keys: Keys,
+}
+
+impl Settings {
+    pub(super) const fn new(setup: &Setup) -> Self {
+        Self { digest: 1, promise_ms: setup.promise_ms, keys: Keys::Old }
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Host {
+    pub(super) number: u8,
     pub(super) clock: Clock,
+    /// The watchdog's.
+    pub(super) watchdog: Clock,
     pub(super) brain: Option<Brain>,
+    /// How often the machine has died.
+    pub(super) life: u32,
     pub(super) paused_until: Micros,
-    pub(super) inbox: Vec<(LinkId, Vec<u8>)>,
+    pub(super) standstill: Option<Standstill>,
+    pub(super) inbox: Vec<(LinkId, Parcel)>,
     /// What waits at each serial port to be read.
     pub(super) received: Vec<Vec<u8>>,
     pub(super) leases: Vec<Answering>,
-    pub(super) reserved: Token,
+    /// When the watchdog ends the machine.
+    pub(super) bite: Micros,
+    pub(super) agents: Vec<Manner>,
+    /// The promises that were seen last.
+    pub(super) promised: Vec<Option<Promise>>,
+    pub(super) disk: Disk,
+    pub(super) settings: Settings,
     /// What is kept if this is a dongle.
     pub(super) store: Store,
+    /// After which step of its next wake-up the machine dies, and how long after that it boots.
+    pub(super) dies: Option<(Step, Option<Micros>)>,
     /// When the process next wants to run, in true time.
     pub(super) wake: Micros,
 }
 
-/// What a process has done in one go.
-#[derive(Debug, Default)]
-pub(super) struct Deeds {
-    /// Frames for the network: to whom, if not to all, over which link, and what.
-    pub(super) frames: Vec<(Option<u8>, u8, Vec<u8>)>,
-    pub(super) events: Vec<Event>,
-    /// Second steps of resets that were asked for.
-    pub(super) fired: Vec<Arm>,
-}
-
-impl Answering {
-    pub(super) fn new(until: Option<Instant>, clock: Clock) -> Self {
-        Self { until, ends: until.map_or(0, |until| clock.when(until)) }
-    }
-}
-
 impl Host {
     pub(super) fn new(setup: &Setup, number: u8, random: &mut Random) -> Self {
-        let is_witness = number >= 16;
-        let error = if is_witness { setup.witness_error } else { setup.clock_error };
-        let error = i64::from(error);
+        let is_witness = (16..32).contains(&number);
+        let error = i64::from(if is_witness { setup.witness_error } else { setup.clock_error });
         let errors = [-error, 0, error];
-        let pick = usize::try_from(random.below(3)).unwrap_or(0);
+        let own = random.pick(&errors);
+        let groups = usize::from(setup.groups);
         Self {
-            clock: Clock { start: 1_000_000_000 + random.below(1 << 40), error: errors[pick] },
+            number,
+            clock: Clock::new(1_000_000_000 + random.below(1 << 40), own),
+            watchdog: Clock::new(0, random.pick(&errors)),
             brain: None,
+            life: 0,
             paused_until: 0,
+            standstill: None,
             inbox: Vec::new(),
             received: vec![Vec::new(); setup.ports(number)],
-            leases: vec![Answering::default(); setup.groups.into()],
-            reserved: Token(0),
+            leases: vec![Answering::default(); groups],
+            bite: Micros::MAX,
+            agents: vec![Manner::Honest; groups],
+            promised: vec![None; groups],
+            disk: Disk::default(),
+            settings: Settings::new(setup),
             store: Store::new(),
+            dies: None,
             wake: 0,
         }
     }
 
-    /// Lets the process run once; `follows` is what a reset line that is driven reads as.
-    pub(super) fn run(&mut self, now: Micros, follows: bool) -> Deeds {
-        let local = self.clock.read(now);
-        let mut deeds = Deeds::default();
-        let wake = match self.brain.take() {
-            Some(Brain::Server(mut engine, mut cable)) => {
-                let wake = self.run_server(&mut engine, cable.as_deref_mut(), local, &mut deeds);
-                self.brain = Some(Brain::Server(engine, cable));
-                wake
-            }
-            Some(Brain::Witness(mut witness)) => {
-                let wake = self.run_witness(&mut witness, local, &mut deeds);
-                self.brain = Some(Brain::Witness(witness));
-                wake
-            }
-            Some(Brain::Dongle(mut dongle)) => {
-                let wake = self.run_dongle(&mut dongle, follows, local);
-                self.brain = Some(Brain::Dongle(dongle));
-                wake
-            }
-            None => return deeds,
+    /// Returns when something happens here by itself: its process runs, it goes on after a
+    /// standstill, its watchdog bites.
+    pub(super) fn next(&self) -> Micros {
+        let process = match (&self.brain, self.standstill) {
+            (_, Some(standstill)) => standstill.until,
+            (Some(_), None) => self.wake.max(self.paused_until),
+            (None, None) => Micros::MAX,
         };
-        self.wake = self.clock.when(wake).max(now + 1);
-        deeds
+        process.min(self.bite)
     }
 
-    fn run_server(
-        &mut self,
-        engine: &mut Engine,
-        mut cable: Option<&mut Cable>,
-        now: Instant,
-        deeds: &mut Deeds,
-    ) -> Instant {
-        let mut buffer = [0; MAX_FRAME_LEN];
-        engine.check_authority(now);
-        for (link, bytes) in std::mem::take(&mut self.inbox) {
-            let _rejected = engine.handle_frame(link, &bytes, now);
-        }
-        if let Some(cable) = &mut cable {
-            self.read_ports(|port, bytes| cable.hear(port, bytes, engine, now));
-        }
-        engine.handle_timeout(now);
-        deeds.events.extend(std::iter::from_fn(|| engine.poll_event()));
-        while let Some(transmit) = engine.poll_transmit(now, &mut buffer) {
-            let frame = &buffer[..transmit.len];
-            match cable.as_mut().filter(|cable| cable.link() == transmit.link) {
-                Some(cable) => cable.send(engine.config().me, frame),
-                None => deeds.frames.push((None, transmit.link.number(), frame.to_vec())),
-            }
-        }
-        let wake = engine.poll_timeout();
-        let Some(cable) = cable else { return wake };
-        deeds.fired = cable.press(engine, now);
-        cable.poll_timeout().map_or(wake, |press| press.min(wake))
+    /// Returns whether its process runs at `now`.
+    pub(super) fn is_due(&self, now: Micros) -> bool {
+        self.brain.is_some()
+            && self.standstill.is_none()
+            && self.paused_until <= now
+            && self.wake <= now
     }
 
-    fn run_witness(&mut self, witness: &mut Witness, now: Instant, deeds: &mut Deeds) -> Instant {
-        let mut buffer = [0; MAX_FRAME_LEN];
-        for (link, bytes) in std::mem::take(&mut self.inbox) {
-            let _rejected = witness.handle_frame(link, &bytes, now);
+    /// Returns until when its process does not run, if it does not.
+    pub(super) fn held_until(&self, now: Micros) -> Option<Micros> {
+        let until = self.standstill.map_or(0, |standstill| standstill.until).max(self.paused_until);
+        (until > now).then_some(until)
+    }
+}
+
+/// All machines, in the order of their numbers: servers from 0, witnesses from 16, and the servers
+/// of the other cluster on the wire from 32.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    list: Vec<Host>,
+    servers: usize,
+    witnesses: usize,
+}
+
+impl Hosts {
+    pub(super) fn new(setup: &Setup, random: &mut Random) -> Self {
+        let neighbours = if setup.neighbours.is_some() { 32..34 } else { 32..32 };
+        let numbers = (0..setup.nodes).chain(16..16 + setup.witnesses).chain(neighbours);
+        Self {
+            list: numbers.map(|number| Host::new(setup, number, random)).collect(),
+            servers: setup.nodes.into(),
+            witnesses: setup.witnesses.into(),
         }
-        witness.handle_timeout(now);
-        while let Some(answer) = witness.poll_transmit(now, &mut buffer) {
-            deeds.frames.push((Some(answer.to.number()), 0, buffer[..answer.len].to_vec()));
-        }
-        if let Some(token) = witness.poll_reserve() {
-            self.reserved = token;
-            witness.handle_reserved(token, now);
-        }
-        witness.poll_timeout()
     }
 
-    fn run_dongle(&mut self, dongle: &mut Dongle, follows: bool, now: Instant) -> Instant {
-        self.read_ports(|port, bytes| dongle.handle_bytes(port, bytes, now));
-        dongle.handle_timeout(follows, &mut self.store, now);
-        dongle.poll_timeout()
+    fn place(&self, number: u8) -> Option<usize> {
+        let (kind, at) = (number / 16, usize::from(number % 16));
+        match kind {
+            0 => (at < self.servers).then_some(at),
+            1 => (at < self.witnesses).then_some(self.servers + at),
+            _ => Some(self.servers + self.witnesses + usize::from(number) - 32),
+        }
     }
 
-    fn read_ports(&mut self, mut read: impl FnMut(PortId, &[u8])) {
-        for (port, bytes) in PortId::all().zip(&mut self.received) {
-            let bytes = std::mem::take(bytes);
-            if !bytes.is_empty() {
-                read(port, &bytes);
-            }
-        }
+    pub(super) fn find(&self, number: u8) -> Option<usize> {
+        self.place(number).filter(|place| *place < self.list.len())
+    }
+
+    pub(super) fn get(&self, number: u8) -> Option<&Host> {
+        self.list.get(self.place(number)?)
+    }
+
+    pub(super) fn get_mut(&mut self, number: u8) -> Option<&mut Host> {
+        let place = self.place(number)?;
+        self.list.get_mut(place)
+    }
+
+    pub(super) fn at(&mut self, place: usize) -> &mut Host {
+        &mut self.list[place]
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Host> {
+        self.list.iter()
+    }
+
+    /// Returns whether `number` is a server or a witness of the cluster that is watched.
+    pub(super) const fn is_own(number: u8) -> bool {
+        number < 32
     }
 }

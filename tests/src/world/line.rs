@@ -1,15 +1,15 @@
 //! Serial lines: bytes at a pace, bits that flip, cuts, and readers that stop reading.
 
-use std::collections::BTreeSet;
-
 use lifesign_core::frame::{self, MAX_ECHOES};
 use lifesign_core::group::MAX_GROUPS;
-use lifesign_core::node::ClusterId;
 use lifesign_core::stream::{Deframer, MAX_LINE_LEN};
 
 use super::setup::Setup;
-use super::{Micros, Wiring, keyring};
+use super::start::{CLUSTER, keyring_of};
+use super::{Micros, Wiring};
+use crate::fault::Keys;
 use crate::random::Random;
+use crate::seen::Seen;
 
 /// The longest message on a line, as it goes over it.
 pub(super) type Reader = Deframer<{ MAX_LINE_LEN - 2 }>;
@@ -32,27 +32,13 @@ pub struct Line {
     pub noise: u64,
     /// Bytes are on their way.
     pub(super) busy: bool,
-    seen: Seen,
-}
-
-/// What an observer at the writer's end has seen.
-#[derive(Clone, Debug)]
-struct Seen {
+    /// What an observer at the writer's end reads.
     reader: Box<Reader>,
-    frames: BTreeSet<(u8, u64, u64)>,
 }
 
 impl Line {
     fn new(from: End, to: End) -> Self {
-        Self {
-            from,
-            to,
-            cut: false,
-            stuck: false,
-            noise: 0,
-            busy: false,
-            seen: Seen { reader: Box::default(), frames: BTreeSet::new() },
-        }
+        Self { from, to, cut: false, stuck: false, noise: 0, busy: false, reader: Box::default() }
     }
 
     /// Returns every direction of every line of `setup`.
@@ -76,9 +62,14 @@ impl Line {
         (self.cut, self.stuck, self.noise) = (false, false, 0);
     }
 
+    /// Returns whether nothing is wrong with it.
+    pub(super) const fn is_whole(&self) -> bool {
+        !self.cut && !self.stuck && self.noise == 0
+    }
+
     /// Forgets what the writer's earlier start has sent.
     pub(super) fn forget(&mut self) {
-        self.seen = Seen { reader: Box::default(), frames: BTreeSet::new() };
+        *self.reader = Reader::default();
     }
 
     /// Returns how long `count` bytes take.
@@ -101,25 +92,25 @@ impl Line {
         bytes
     }
 
-    /// Looks at bytes that are sent: only rightly tagged frames may go out, each once.
-    pub(super) fn watch(&mut self, bytes: &[u8]) -> Option<String> {
-        let (from, to) = (self.from, self.to);
-        bytes.iter().find_map(|byte| {
-            let message = match self.seen.reader.push(*byte)? {
-                Ok(message) => message,
-                Err(garbage) => return Some(format!("{from:?} sends {garbage:?} to {to:?}")),
+    /// Looks at bytes that are sent, and returns what is seen of them. It has the number `line`.
+    pub(super) fn watch(&mut self, line: u8, bytes: &[u8]) -> Vec<Seen> {
+        let (writer, mut seen) = (self.from.0, Vec::new());
+        for byte in bytes {
+            let Some(message) = self.reader.push(*byte) else { continue };
+            let Ok(message) = message else {
+                seen.push(Seen::Garbage { writer, line });
+                continue;
             };
             if lifesign_core::dongle::is_dongle_message(message) {
-                return None;
+                continue;
             }
-            let Ok((header, _)) =
-                frame::decode::<MAX_ECHOES, MAX_GROUPS>(message, ClusterId(7), &keyring())
-            else {
-                return Some(format!("{from:?} sends to {to:?} what has no right tag"));
-            };
-            let name = (header.sender.number(), header.boot.bits(), header.sequence);
-            let again = !self.seen.frames.insert(name);
-            again.then(|| format!("{from:?} sends {name:?} to {to:?} once more"))
-        })
+            let keys = keyring_of(Keys::BothOldSigns);
+            let read = frame::decode::<MAX_ECHOES, MAX_GROUPS>(message, CLUSTER, &keys);
+            let frame = read
+                .ok()
+                .map(|(header, _)| (header.sender.number(), header.boot.bits(), header.sequence));
+            seen.push(Seen::OnLine { writer, line, frame });
+        }
+        seen
     }
 }

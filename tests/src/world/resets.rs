@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use lifesign_core::dongle::is_dongle_message;
 use lifesign_core::frame::{self, MAX_ECHOES};
 use lifesign_core::group::MAX_GROUPS;
-use lifesign_core::node::ClusterId;
 use lifesign_core::reset::Arm;
 
+use super::Micros;
 use super::line::Reader;
-use super::{Micros, keyring};
+use super::start::{CLUSTER, keyring_of};
+use crate::fault::Keys;
 
 /// One pulse of a reset line that reached its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,9 +64,11 @@ impl Resets {
             let Some(Ok(message)) = reader.push(*byte) else { continue };
             if is_dongle_message(message) {
                 self.requests.push((port, message.to_vec()));
-            } else if let Ok((header, _)) =
-                frame::decode::<MAX_ECHOES, MAX_GROUPS>(message, ClusterId(7), &keyring())
-            {
+            } else if let Ok((header, _)) = frame::decode::<MAX_ECHOES, MAX_GROUPS>(
+                message,
+                CLUSTER,
+                &keyring_of(Keys::BothOldSigns),
+            ) {
                 self.heard.insert(header.sender.number(), (header.boot.bits(), now));
             }
         }

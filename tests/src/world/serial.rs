@@ -4,12 +4,14 @@ use lifesign_core::group::Guard;
 use lifesign_core::node::NodeId;
 use lifesign_core::peer::Ending;
 use lifesign_core::relay::PortId;
+use lifesign_core::reset::Arm;
 use lifesign_core::stream::{enframe, line_len};
 
-use super::host::{Answering, Brain};
+use super::host::{Brain, Host};
 use super::line::Line;
+use super::queue::{Happening, Parcel};
 use super::resets::Pulse;
-use super::{Happening, Micros, World};
+use super::{Micros, Server, World};
 use crate::seen::{End, Seen};
 
 /// What a reader's buffer holds, in bytes; the newest are lost.
@@ -31,7 +33,8 @@ impl World {
     /// Lets the process on `number` run again.
     pub fn resume(&mut self, number: u8) {
         let now = self.now;
-        if let Some(host) = self.hosts.get_mut(&number) {
+        self.by_hand();
+        if let Some(host) = self.hosts.get_mut(number) {
             host.paused_until = now;
         }
         self.pump_all(number);
@@ -39,6 +42,7 @@ impl World {
 
     /// Lets the line of this number run again, both directions.
     pub fn heal_line(&mut self, number: usize) {
+        self.by_hand();
         self.lines.iter_mut().skip(2 * number).take(2).for_each(Line::heal);
         for at in 2 * number..2 * number + 2 {
             self.pump(at);
@@ -47,20 +51,11 @@ impl World {
 
     /// Cuts the line of this number, counted from 0 in both directions.
     pub fn cut_line(&mut self, number: usize) {
+        self.by_hand();
         self.note(format!("line {number} is cut"));
         for line in self.lines.iter_mut().skip(2 * number).take(2) {
             line.cut = true;
         }
-    }
-
-    /// Cuts every network: nothing but serial lines is left.
-    pub fn cut_networks(&mut self) {
-        for one in self.numbers() {
-            for other in self.numbers().into_iter().filter(|other| *other != one) {
-                self.network.cuts.extend((0..self.setup.links).map(|link| (one, other, link)));
-            }
-        }
-        self.note("every network is cut".into());
     }
 
     /// Puts a message on the line to the port `port` of `to`, as somebody with a cable would.
@@ -68,6 +63,7 @@ impl World {
     /// # Panics
     /// If the message is too long for a line.
     pub fn inject_message(&mut self, to: u8, port: u8, message: &[u8]) {
+        self.by_hand();
         let mut line = vec![0; line_len(message.len())];
         let len = enframe(message, &mut line).expect("room for any message");
         self.receive((to, port), &line[..len]);
@@ -75,6 +71,7 @@ impl World {
 
     /// Puts bytes on the line to the port `port` of `to`.
     pub fn inject_bytes(&mut self, to: u8, port: u8, bytes: &[u8]) {
+        self.by_hand();
         self.receive((to, port), bytes);
     }
 
@@ -124,8 +121,8 @@ impl World {
     /// Puts the next bytes on a line, if its writer has any and runs.
     fn pump(&mut self, at: usize) {
         let Some(line) = self.lines.get_mut(at) else { return };
-        let Some(host) = self.hosts.get_mut(&line.from.0) else { return };
-        if line.busy || line.stuck || host.paused_until > self.now {
+        let Some(host) = self.hosts.get_mut(line.from.0) else { return };
+        if line.busy || line.stuck || host.held_until(self.now).is_some() {
             return;
         }
         let Some(port) = PortId::new(line.from.1) else { return };
@@ -148,14 +145,17 @@ impl World {
             return;
         }
         line.busy = true;
-        let wrong = line.watch(&bytes);
+        let seen = line.watch(u8::try_from(at).unwrap_or(u8::MAX), &bytes);
         let span = Line::span(self.setup.baud, bytes.len());
-        self.schedule(span, Happening::Bytes { line: at, bytes });
-        wrong.into_iter().for_each(|what| self.blame(what));
+        let parcel = self.parcels.put(&bytes);
+        self.queue.push(self.now + span, Happening::Bytes { line: at, parcel });
+        seen.into_iter().for_each(|seen| self.see(seen));
     }
 
     /// Bytes have gone over a line.
-    pub(super) fn arrive(&mut self, at: usize, bytes: Vec<u8>) {
+    pub(super) fn arrive(&mut self, at: usize, parcel: Parcel) {
+        let bytes = self.parcels.bytes(parcel).to_vec();
+        self.parcels.release(parcel);
         let line = &mut self.lines[at];
         line.busy = false;
         let to = line.to;
@@ -166,9 +166,8 @@ impl World {
 
     fn receive(&mut self, (to, port): (u8, u8), bytes: &[u8]) {
         let now = self.now;
-        let Some(host) = self.hosts.get_mut(&to).filter(|host| host.brain.is_some()) else {
-            return;
-        };
+        let runs = |host: &&mut Host| host.brain.is_some() && host.standstill.is_none();
+        let Some(host) = self.hosts.get_mut(to).filter(runs) else { return };
         if let Some(waiting) = host.received.get_mut(usize::from(port)) {
             let room = BUFFER.saturating_sub(waiting.len());
             waiting.extend(bytes.iter().take(room));
@@ -176,9 +175,22 @@ impl World {
         }
     }
 
+    /// A server has asked for the second step of a reset.
+    pub(super) fn tell_fired(&mut self, arm: Arm) {
+        self.resets.fired(arm, self.now);
+        self.see(Seen::ResetAsked {
+            asker: arm.id.asker.number(),
+            request: arm.id.number.into(),
+            group: arm.group.number(),
+            token: arm.token.0,
+            target: arm.target.number(),
+            boot: arm.target_boot.map(lifesign_core::node::BootId::bits),
+        });
+    }
+
     /// Lets the servers feel what the dongle does to their reset lines.
     pub(super) fn follow_reset_line(&mut self) {
-        let line = self.hosts.values().find_map(|host| match &host.brain {
+        let line = self.hosts.iter().find_map(|host| match &host.brain {
             Some(Brain::Dongle(dongle)) => dongle.line(),
             _ => None,
         });
@@ -197,22 +209,16 @@ impl World {
     fn begin_pulse(&mut self, target: u8) {
         let now = self.now;
         self.note(format!("the reset line of {target} becomes active"));
+        self.see(Seen::Pulse { target, felt: !self.reset_stuck });
         self.judge_pulse(target);
         self.resets.active = Some((target, now));
-        self.see(Seen::Pulse { target, felt: !self.reset_stuck });
         if self.reset_stuck {
             return;
         }
         let engine = self.engine(target);
         let killed = engine.map(|engine| engine.member().sequence.boot().bits());
         self.resets.pulses.push(Pulse { target, killed, at: now, whole: false });
-        if let Some(host) = self.hosts.get_mut(&target) {
-            let ran = host.brain.take().is_some();
-            host.leases.fill(Answering::default());
-            if ran {
-                self.see(Seen::Ended { host: target, how: End::Reset });
-            }
-        }
+        self.end(target, End::Reset);
     }
 
     fn end_pulse(&mut self, target: u8, since: Micros) {
@@ -230,7 +236,7 @@ impl World {
             }
         }
         if felt {
-            self.schedule(self.setup.boot_us, Happening::Boot { node: target });
+            self.queue.push(now + self.setup.boot_us, Happening::Boot { node: target });
         }
     }
 
@@ -238,7 +244,7 @@ impl World {
     /// target is not alive for those who count.
     fn judge_pulse(&mut self, target: u8) {
         let now = self.now;
-        let error = self.hosts.get(&16).map_or(0, |host| host.clock.error);
+        let error = self.hosts.get(16).map_or(0, |host| host.clock.error());
         let (_, distance_ms) = self.setup.pulse_ms;
         if let Some(ended) = self.resets.ended {
             let shown = i128::from(now - ended) * (1_000_000 + i128::from(error)) / 1_000_000;
@@ -281,15 +287,15 @@ impl World {
     /// Returns since when `at` has a session with `of`, in true time.
     fn met_since(&self, at: u8, of: u8) -> Option<Micros> {
         let session = self.engine(at)?.member().peers.session(NodeId::new(of)?)?;
-        Some(self.hosts.get(&at)?.clock.when(session.since))
+        Some(self.hosts.get(at)?.clock.when(session.since))
     }
 
     /// Returns whom `number` can be wrong about when it starts a `fence` group.
-    pub(super) fn unproven(&self, number: u8) -> Option<String> {
+    pub(super) fn unproven(&self, engine: &Server) -> Option<String> {
         if self.setup.guard != Guard::Fence {
             return None;
         }
-        let member = self.engine(number)?.member();
+        let (number, member) = (engine.config().me.number(), engine.member());
         let (peers, own) = (&member.peers, member.sequence.boot().bits());
         let others = (0..self.setup.nodes).filter(|other| *other != number);
         others.filter_map(|other| Some((other, peers.get(NodeId::new(other)?)?))).find_map(

@@ -1,15 +1,16 @@
-//! What a world is made of, and clocks that disagree.
+//! What a world is made of.
 
 use lifesign_core::config::{Config, Lease, Timing};
 use lifesign_core::frame::LinkClass;
 use lifesign_core::group::{Failback, GroupConfig, Guard};
-use lifesign_core::node::{ClusterId, LinkId, NodeId};
+use lifesign_core::node::{LinkId, NodeId};
 use lifesign_core::quorum::{Module, Quorum};
-use lifesign_core::time::{Duration, Instant};
+use lifesign_core::seal::Keyring;
+use lifesign_core::time::Duration;
 use serde::{Deserialize, Serialize};
 
-use super::Micros;
 use super::cable::Cable;
+use super::{GROUPS, LINKS, Micros, ServerConfig};
 
 /// How serial lines run, besides the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,15 @@ pub enum Wiring {
     Ring,
     /// A line from each server to the dongle, which is the only witness and on no network.
     Dongle,
+}
+
+/// A second cluster on the same network: two servers with the numbers of the first two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Neighbours {
+    /// It has another key, and the same cluster id.
+    OtherKey,
+    /// It has the same key, and another cluster id.
+    OtherCluster,
 }
 
 /// What a world is made of.
@@ -64,6 +74,9 @@ pub struct Setup {
     /// How long a server takes from the end of a reset to the start of its process, in
     /// microseconds.
     pub boot_us: Micros,
+    /// Whether there is a second cluster on the same network.
+    #[serde(default)]
+    pub neighbours: Option<Neighbours>,
 }
 
 impl Setup {
@@ -89,6 +102,19 @@ impl Setup {
             witness_error: 10_000,
             pulse_ms: (50, 500),
             boot_us: 300_000,
+            neighbours: None,
+        }
+    }
+
+    /// Returns the standard profile: a heartbeat of 100 ms and a promise of 1 s.
+    #[must_use]
+    pub const fn standard(nodes: u8, witnesses: u8) -> Self {
+        Self {
+            heartbeat_ms: 100,
+            dead_ms: 700,
+            promise_ms: 1000,
+            stop_ms: 200,
+            ..Self::fast(nodes, witnesses)
         }
     }
 
@@ -140,7 +166,7 @@ impl Setup {
         if has_to_stop { Duration::from_millis(self.stop_ms) } else { Duration::ZERO }
     }
 
-    pub(super) fn config(&self, me: NodeId) -> Config {
+    pub(super) fn config(&self, me: NodeId) -> ServerConfig {
         let modules: &[Module] = if self.witnesses > 0 {
             &[Module::Majority, Module::Witness]
         } else {
@@ -172,13 +198,19 @@ impl Setup {
         let networks = (0..self.links).map(|_| LinkClass::Udp);
         let links = networks.chain(self.wiring.map(|_| LinkClass::Serial)).collect();
         let groups = (0..self.groups).map(group).collect();
-        let parts = Config { cluster: ClusterId(7), me, quorum, links, timing, groups, digest: 1 };
+        let parts: Config<GROUPS, LINKS> =
+            Config { cluster: super::start::CLUSTER, me, quorum, links, timing, groups, digest: 1 };
         Config::new(parts).expect("a consistent configuration")
+    }
+
+    /// Returns what the second cluster on the network is made of.
+    pub(super) fn of_neighbours(&self) -> Self {
+        Self { nodes: 2, witnesses: 0, wiring: None, ..self.clone() }
     }
 
     /// Returns whether the host `number` is a dongle.
     pub(super) fn is_dongle(&self, number: u8) -> bool {
-        number >= 16 && self.wiring == Some(Wiring::Dongle)
+        (16..32).contains(&number) && self.wiring == Some(Wiring::Dongle)
     }
 
     /// Returns how many serial ports the host `number` has.
@@ -194,31 +226,9 @@ impl Setup {
     }
 
     /// Returns the serial link of the server `number`, if it has one.
-    pub(super) fn cable(&self, number: u8) -> Option<Cable> {
+    pub(super) fn cable(&self, number: u8, keys: &Keyring) -> Option<Cable> {
         let ports = self.ports(number);
         let link = LinkId::new(self.links).filter(|_| ports > 0)?;
-        Some(Cable::new(link, ports))
-    }
-}
-
-/// A clock that runs at its own rate from its own start.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
-    pub(super) start: u64,
-    /// Its rate error, in millionths.
-    pub(super) error: i64,
-}
-
-impl Clock {
-    pub(super) fn read(self, at: Micros) -> Instant {
-        let scaled = i128::from(at) * (1_000_000 + i128::from(self.error)) / 1_000_000;
-        Instant::from_micros(self.start + u64::try_from(scaled).unwrap_or(0))
-    }
-
-    /// Returns the first true moment at which this clock shows `local` or more.
-    pub(super) fn when(self, local: Instant) -> Micros {
-        let shown = i128::from(local.as_micros().saturating_sub(self.start));
-        let rate = 1_000_000 + i128::from(self.error);
-        u64::try_from((shown * 1_000_000 + rate - 1) / rate).unwrap_or(0)
+        Some(Cable::new(link, ports, keys))
     }
 }
