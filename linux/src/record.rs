@@ -176,6 +176,7 @@ impl Recorder {
     fn end(&mut self) {
         if self.state == State::Open {
             let _len = self.sender.put(Kind::End, &());
+            self.sender.wake();
         }
     }
 

@@ -134,11 +134,16 @@ impl Sender {
         (u32::try_from(count).unwrap_or(u32::MAX), error)
     }
 
+    /// Wakes the taker.
+    pub(crate) fn wake(&self) {
+        // It fails only where it has been rung many times already.
+        let _rung = self.shared.bell.write(1);
+    }
+
     fn ring_bell(&mut self, limit: u64) {
         let is_half_full = limit.wrapping_sub(self.head) < CAPACITY / 2;
         if is_half_full && !self.has_rung {
-            // It fails only where it has been rung many times already.
-            let _rung = self.shared.bell.write(1);
+            self.wake();
         }
         self.has_rung = is_half_full;
     }
