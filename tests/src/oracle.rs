@@ -249,6 +249,14 @@ impl Oracle {
             _ => None,
         };
         broken.into_iter().for_each(|assumption| self.verdicts.broke(assumption));
+        if let Fault::Pause { span, .. }
+        | Fault::Freeze { span, .. }
+        | Fault::Suspend { span, .. }
+        | Fault::HoldBack { span, .. }
+        | Fault::Reflect { span, .. } = *fault
+        {
+            self.service.broken_until(at + span);
+        }
         match *fault {
             Fault::Kill { .. } | Fault::Crash { .. } => {
                 // That somebody has ended is said by itself.

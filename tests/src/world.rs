@@ -39,7 +39,7 @@ pub use observe::{Counts, Line};
 pub use resets::Pulse;
 pub use setup::{Neighbours, Setup, Wiring};
 
-use lifesign_core::engine::Engine;
+use lifesign_core::engine::{Condition, Engine};
 use lifesign_core::frame::MAX_FRAME_LEN;
 use lifesign_core::node::BootId;
 use lifesign_core::seal::{KEY_LEN, Key, KeyId, Keyring};
@@ -59,6 +59,8 @@ pub type Micros = u64;
 /// The most servers and witnesses of a simulated cluster.
 pub const MEMBERS: usize = 5;
 const ECHOES: usize = MEMBERS - 1;
+/// The number of the dongle, if there is one.
+const DONGLE: u8 = 16;
 /// The most groups of a simulated cluster.
 pub const GROUPS: usize = 4;
 /// The most links of a simulated cluster.
@@ -130,7 +132,7 @@ impl World {
             lines: SerialLine::all(&setup),
             reset_stuck: false,
             resets: Resets::default(),
-            sight: Sight::new(groups, begun),
+            sight: Sight::new(&setup, begun),
             told_last: (0, 0),
             counts: Counts::default(),
             outage: vec![0; groups],
@@ -189,6 +191,7 @@ impl World {
         let Some(host) = self.hosts.get_mut(number) else { return };
         host.dies = None;
         host.promised.fill(None);
+        host.conditions.fill(Condition::Unmet);
         if how != End::Killed {
             host.life += 1;
             host.standstill = None;

@@ -4,6 +4,8 @@
 //! its sender. That is told here from when frames were sent and when they arrived, and not from
 //! what they say.
 
+use lifesign_core::engine::Condition;
+
 use super::terms::Terms;
 use crate::world::Micros;
 
@@ -47,6 +49,8 @@ struct Heard {
     since: Micros,
     /// The host takes the other for alive.
     alive: bool,
+    /// The other has left in good order, and is not heard any more in this start.
+    left: bool,
 }
 
 /// Who has heard whom.
@@ -102,6 +106,11 @@ impl Hearing {
         if from >= self.members || to >= self.members || from == to {
             return;
         }
+        let heard = &mut self.heard[to * self.members + from];
+        if !heard.alive && heard.boot != boot {
+            // Whoever was heard last is echoed until somebody has proved himself.
+            heard.echoed = 0;
+        }
         let (sender, receiver) = (&self.senders[from], &self.senders[to]);
         let slot = usize::try_from(number).unwrap_or(0) % KEPT;
         let frame = sender.frames.get(slot).filter(|it| it.sequence == number);
@@ -116,24 +125,31 @@ impl Hearing {
             *heard = Heard { boot, ..Heard::default() };
         }
         heard.came = at;
-        if number > heard.newest {
+        // A copy of what was heard before tells nothing.
+        let is_new = number > heard.newest;
+        if is_new {
             (heard.newest, heard.sent) = (number, frame.at);
         }
-        if is_fresh && number > heard.fresh {
+        if is_fresh && !heard.left && number > heard.fresh {
             if heard.fresh == 0 || at - heard.fresh_at >= self.dead {
                 heard.since = at;
             }
             (heard.fresh, heard.fresh_at) = (number, at);
             heard.echoed = number;
-        } else if !heard.alive && number > heard.echoed {
+        } else if !heard.alive && !heard.left && is_new {
             heard.echoed = number;
         }
     }
 
-    /// A host takes another for alive in this start, or no longer.
-    pub(super) fn takes_for_alive(&mut self, host: usize, peer: usize, boot: Option<u64>) {
+    /// A host sees another otherwise than before.
+    pub(super) fn sees(&mut self, host: usize, peer: usize, condition: Condition) {
         if let Some(heard) = self.heard.get_mut(host * self.members + peer) {
-            heard.alive = boot == Some(heard.boot);
+            heard.alive = matches!(condition, Condition::Alive(boot) if boot.bits() == heard.boot);
+            heard.left = matches!(condition, Condition::Left(boot) if boot.bits() == heard.boot);
+            if !matches!(condition, Condition::Alive(_)) {
+                // It begins anew, and echoes nothing of what came before.
+                heard.echoed = 0;
+            }
         }
     }
 

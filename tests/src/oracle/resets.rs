@@ -48,6 +48,8 @@ impl Resets {
         self.starts.insert(boot, at);
         self.conditions.retain(|(by, _), _| *by != host);
         self.vouched.retain(|(to, ..)| *to != host);
+        // Its requests are numbered anew.
+        self.known.retain(|(asker, _)| *asker != host);
     }
 
     pub(super) fn sees(&mut self, host: u8, peer: u8, condition: Condition, at: Micros) {

@@ -33,6 +33,8 @@ pub(super) struct Service {
     whole: bool,
     /// When something was last broken, repaired, or done by hand.
     disturbed: Micros,
+    /// Until when something is broken that comes right by itself.
+    broken: Micros,
     /// Since when nothing has been broken any more, until that was judged.
     healed: Option<Micros>,
     /// A start or a stop has failed.
@@ -48,6 +50,7 @@ impl Service {
         Self {
             whole: true,
             disturbed: 0,
+            broken: 0,
             healed: None,
             has_failed: false,
             ordered: false,
@@ -69,7 +72,12 @@ impl Service {
 
     pub(super) fn healed(&mut self, at: Micros) {
         self.disturbed(at);
-        self.healed = Some(at);
+        self.healed = Some(at.max(self.broken));
+    }
+
+    /// Something is broken until a moment, however soon everything else is repaired.
+    pub(super) fn broken_until(&mut self, until: Micros) {
+        self.broken = self.broken.max(until);
     }
 
     /// Somebody gives an order to a calm cluster, or to another.
@@ -94,7 +102,9 @@ impl Service {
 
     /// Returns whether nothing has been broken for so long that nobody waits for anything.
     pub(super) fn is_calm(&self, terms: &Terms, at: Micros) -> bool {
-        self.whole && terms.has_room && at.saturating_sub(self.disturbed) > terms.calm()
+        self.whole
+            && terms.has_room
+            && at.saturating_sub(self.disturbed.max(self.broken)) > terms.calm()
     }
 
     /// Judges a span in which nobody answered for `group`.

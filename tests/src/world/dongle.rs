@@ -4,10 +4,10 @@ use lifesign_core::dongle::{Cause, PortSettings, Settings};
 use lifesign_core::frame::MAX_FRAME_LEN;
 use lifesign_core::group::Token;
 use lifesign_core::node::{ClusterId, NodeId};
-use lifesign_core::promise::Voter;
 use lifesign_core::relay::PortId;
 use lifesign_core::stream::line_len;
 use lifesign_core::time::{Duration, Instant};
+use lifesign_core::witness::Witness;
 use lifesign_firmware::dongle::{Board, Pins, Save, Stored};
 use lifesign_firmware::events::Ring;
 
@@ -85,14 +85,19 @@ impl Dongle {
         }
     }
 
+    /// Returns the witness that it is.
+    pub(super) fn witness(&self) -> Option<&Witness<MEMBERS, MEMBERS, GROUPS, 4>> {
+        self.inner.witness()
+    }
+
+    /// Returns the number of its newest frame, 0 before the first.
+    pub(super) fn sequence(&self) -> u64 {
+        self.witness().map_or(0, |witness| witness.member().sequence.newest())
+    }
+
     /// Returns whose reset line is active. The server at each port has the port's number.
     pub(super) fn line(&self) -> Option<u8> {
         self.inner.lines().iter().next().map(PortId::number)
-    }
-
-    /// Returns what it does as a voter.
-    pub(super) fn voter(&self) -> Option<&Voter<GROUPS>> {
-        self.inner.witness().map(|witness| &witness.member().voter)
     }
 
     pub(super) fn poll_timeout(&self) -> Instant {

@@ -28,10 +28,7 @@ impl World {
                     self.see(Seen::Role { host: number, group: group.number(), role, reason });
                 }
                 match role {
-                    Role::Starting(token) => {
-                        self.judge_start(engine, group, token);
-                        self.begin(place, boot, group, true);
-                    }
+                    Role::Starting(_) => self.begin(place, boot, group, true),
                     Role::Stopping(_) => self.begin(place, boot, group, false),
                     Role::Stuck(_) => {
                         let group = group.number();

@@ -1,5 +1,6 @@
 //! A machine: a process with its clock, its ports and its disk, and what its kernel has up.
 
+use lifesign_core::engine::Condition;
 use lifesign_core::group::Token;
 use lifesign_core::node::LinkId;
 use lifesign_core::promise::Promise;
@@ -87,6 +88,8 @@ pub(super) struct Host {
     /// When the watchdog ends the machine.
     pub(super) bite: Micros,
     pub(super) agents: Vec<Manner>,
+    /// How a witness was seen to see the servers last.
+    pub(super) conditions: Vec<Condition>,
     /// The promises that were seen last.
     pub(super) promised: Vec<Option<Promise>>,
     pub(super) disk: Disk,
@@ -119,6 +122,7 @@ impl Host {
             leases: vec![Answering::default(); groups],
             bite: Micros::MAX,
             agents: vec![Manner::Honest; groups],
+            conditions: vec![Condition::Unmet; setup.nodes.into()],
             promised: vec![None; groups],
             disk: Disk::default(),
             settings: Settings::new(setup),

@@ -1,8 +1,7 @@
 //! What is seen from outside: who answers, for how long nobody did, and what is told of it.
 
-use lifesign_core::group::{GroupId, Token};
-
-use super::{Micros, Server, World};
+use super::{Micros, Setup, World};
+use crate::oracle::{Oracle, Wrong};
 use crate::seen::{Seen, TraceHash};
 
 /// One line of what was seen from outside.
@@ -18,15 +17,18 @@ pub struct Counts {
 }
 
 /// What an observer has seen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sight {
     /// In words.
     trace: Vec<Line>,
     /// Since it was last taken, if somebody watches.
     seen: Option<Vec<(Micros, Seen)>>,
     hash: TraceHash,
+    /// What is promised, judged.
+    oracle: Oracle,
+    /// How many of its verdicts were told.
+    told: usize,
     wrong: Option<String>,
-    tokens: Vec<Token>,
     /// When the last answer for each group was given, if nobody answers now.
     last: Vec<Micros>,
     /// Whether the network was whole.
@@ -36,8 +38,19 @@ pub(super) struct Sight {
 }
 
 impl Sight {
-    pub(super) fn new(groups: usize, now: Micros) -> Self {
-        Self { tokens: vec![Token(0); groups], last: vec![now; groups], ..Self::default() }
+    pub(super) fn new(setup: &Setup, now: Micros) -> Self {
+        let groups = usize::from(setup.groups);
+        Self {
+            trace: Vec::new(),
+            seen: None,
+            hash: TraceHash::default(),
+            oracle: Oracle::new(setup),
+            told: 0,
+            wrong: None,
+            last: vec![now; groups],
+            whole: true,
+            is_fault: false,
+        }
     }
 }
 
@@ -63,9 +76,32 @@ impl World {
         self.see(Seen::Healed);
     }
 
+    /// Returns every promise that was broken so far, also beyond what is assumed.
+    #[must_use]
+    pub fn verdicts(&self) -> &[Wrong] {
+        self.sight.oracle.verdicts()
+    }
+
+    /// Returns how long after [`healed`](Self::healed) every group must be held.
+    #[must_use]
+    pub fn convergence(&self) -> Micros {
+        self.sight.oracle.convergence()
+    }
+
     /// Tells what is seen now.
     pub(super) fn see(&mut self, seen: Seen) {
         self.sight.hash.add(self.now, &seen);
+        self.sight.oracle.see(self.now, &seen);
+        let known = self.sight.told;
+        self.sight.told = self.sight.oracle.verdicts().len();
+        for at in known..self.sight.told {
+            let wrong = &self.sight.oracle.verdicts()[at];
+            let (is_fatal, what) = (wrong.is_fatal(), wrong.to_string());
+            if is_fatal {
+                self.sight.wrong.get_or_insert_with(|| what.clone());
+            }
+            self.note(what);
+        }
         if let Some(kept) = &mut self.sight.seen {
             kept.push((self.now, seen));
         }
@@ -94,18 +130,10 @@ impl World {
         answering.next().filter(|_| answering.next().is_none())
     }
 
-    /// Returns what was wrong first, if anything ever was: two servers that answered for one group,
-    /// a token used twice, a reset that was not due.
+    /// Returns which promise was broken first that no broken assumption excuses, if any was.
     #[must_use]
     pub fn wrong(&self) -> Option<&str> {
         self.sight.wrong.as_deref()
-    }
-
-    pub(super) fn blame(&mut self, what: String) {
-        if self.sight.wrong.is_none() {
-            self.note(what.clone());
-            self.sight.wrong = Some(what);
-        }
     }
 
     /// Returns the last lines of the trace.
@@ -148,17 +176,11 @@ impl World {
         let of = |host: &super::host::Host| host.leases.get(group).map_or(0, |lease| lease.ends);
         let servers = self.hosts.iter().take(self.setup.nodes.into());
         let others = servers.filter(|host| host.number != number);
-        let (other, ends) = others
-            .map(|host| (host.number, of(host)))
-            .max_by_key(|(_, ends)| *ends)
-            .unwrap_or((number, 0));
+        let ends = others.map(of).max().unwrap_or(0);
         let last = &mut self.sight.last[group];
         *last = (*last).max(before.max(ends).min(now));
         if after > now {
             self.outage[group] = self.outage[group].max(now - *last);
-            if ends > now {
-                self.blame(format!("{number} and {other} both answer for group {group}"));
-            }
         }
     }
 
@@ -170,18 +192,6 @@ impl World {
             let ends = servers.filter_map(|host| host.leases.get(at)).map(|lease| lease.ends).max();
             let last = self.sight.last[at].max(ends.unwrap_or(0));
             self.outage[at] = self.outage[at].max(self.now.saturating_sub(last));
-        }
-    }
-
-    /// Judges a start: under a new token, and with proof of what the guard demands.
-    pub(super) fn judge_start(&mut self, engine: &Server, group: GroupId, token: Token) {
-        if let Some(what) = self.unproven(engine) {
-            self.blame(what);
-        }
-        let Some(last) = self.sight.tokens.get_mut(group.index()) else { return };
-        let before = std::mem::replace(last, token);
-        if token <= before {
-            self.blame(format!("token {token:?} after {before:?} for {group:?}"));
         }
     }
 }

@@ -1,7 +1,10 @@
 //! One wake-up of a process, step by step, as the daemon does it.
 
+use lifesign_core::engine::{Condition, Event};
 use lifesign_core::frame;
 use lifesign_core::member::{Heard, Rejected};
+use lifesign_core::node::NodeId;
+use lifesign_core::peer::{Ending, Peers};
 use lifesign_core::promise::{Promise as Word, Voter};
 use lifesign_core::relay::PortId;
 use lifesign_core::time::Instant;
@@ -10,7 +13,7 @@ use super::cable::Cable;
 use super::dongle::Dongle;
 use super::host::{Brain, Hosts};
 use super::queue::{Happening, Parcel};
-use super::{Arbiter, GROUPS, Server, World};
+use super::{Arbiter, DONGLE, Server, World};
 use crate::fault::Step;
 use crate::seen::{End, Promise, Seen};
 
@@ -64,10 +67,15 @@ impl World {
         }
         self.step(place, Step::Frames)?;
         engine.handle_timeout(now);
-        self.tell_promises(place, &engine.member().voter, now);
         self.step(place, Step::Decision)?;
-        while let Some(event) = engine.poll_event() {
-            self.carry_out(place, engine, cable.as_deref_mut(), event);
+        while let Some(first) = engine.poll_event() {
+            let rest = std::iter::from_fn(|| engine.poll_event());
+            let mut events: Vec<Event> = [first].into_iter().chain(rest).collect();
+            // Whom it sees is why it does what it does.
+            events.sort_by_key(|event| !matches!(event, Event::Peer { .. }));
+            for event in events {
+                self.carry_out(place, engine, cable.as_deref_mut(), event);
+            }
         }
         self.tell_promises(place, &engine.member().voter, now);
         self.move_leases(place, engine);
@@ -101,6 +109,7 @@ impl World {
         self.read_inbox(place, |link, bytes| witness.handle_frame(link, bytes, now));
         self.step(place, Step::Frames)?;
         witness.handle_timeout(now);
+        self.tell_peers(place, &witness.member().peers);
         self.tell_promises(place, &witness.member().voter, now);
         self.step(place, Step::Decision)?;
         let mut told = witness.member().sequence.newest();
@@ -124,14 +133,25 @@ impl World {
     }
 
     fn run_dongle(&mut self, place: usize, dongle: &mut Dongle, now: Instant) -> Instant {
-        let (moment, follows) = (self.now, !self.reset_stuck);
+        let follows = !self.reset_stuck;
+        let mut heard = Vec::new();
         for (port, bytes) in (0..).zip(&self.hosts.at(place).received) {
-            self.resets.hear(port, bytes, moment);
+            self.resets.hear(port, bytes, &mut heard);
+        }
+        for (from, boot, sequence) in heard {
+            self.see(Seen::Arrived { from, to: DONGLE, boot, sequence });
         }
         self.read_ports(place, |port, bytes| dongle.handle_bytes(port, bytes, now));
+        let sent = dongle.sequence();
         dongle.handle_timeout(follows, &mut self.hosts.at(place).store, now);
-        if let Some(voter) = dongle.voter() {
-            self.tell_promises(place, voter, now);
+        if let Some(witness) = dongle.witness() {
+            let member = witness.member();
+            self.tell_peers(place, &member.peers);
+            self.tell_promises(place, &member.voter, now);
+            let boot = member.sequence.boot().bits();
+            for sequence in sent + 1..=member.sequence.newest() {
+                self.see(Seen::Sent { from: DONGLE, boot, sequence });
+            }
         }
         dongle.poll_timeout()
     }
@@ -196,8 +216,31 @@ impl World {
         }
     }
 
+    /// Tells how a witness sees the servers, where that has changed.
+    fn tell_peers<const M: usize, const E: usize, const G: usize, const L: usize>(
+        &mut self,
+        place: usize,
+        peers: &Peers<M, E, G, L>,
+    ) {
+        for peer in 0..self.setup.nodes {
+            let Some(of) = NodeId::new(peer).and_then(|peer| peers.get(peer)) else { continue };
+            let condition = match (of.session(), of.ending()) {
+                (Some(session), _) => Condition::Alive(session.boot),
+                (None, Some(Ending::Lost(boot))) => Condition::Lost(boot),
+                (None, Some(Ending::Left(boot))) => Condition::Left(boot),
+                (None, None) => Condition::Unmet,
+            };
+            let host = self.hosts.at(place);
+            let number = host.number;
+            let before = std::mem::replace(&mut host.conditions[usize::from(peer)], condition);
+            if before != condition {
+                self.see(Seen::Peer { host: number, peer, condition });
+            }
+        }
+    }
+
     /// Tells which promises are others than when they were last told.
-    fn tell_promises(&mut self, place: usize, voter: &Voter<GROUPS>, now: Instant) {
+    fn tell_promises<const G: usize>(&mut self, place: usize, voter: &Voter<G>, now: Instant) {
         for at in 0..usize::from(self.setup.groups) {
             let group = u8::try_from(at).unwrap_or(u8::MAX);
             let Some(id) = lifesign_core::group::GroupId::new(group) else { return };

@@ -1,8 +1,6 @@
 //! What the world does with serial lines and reset lines.
 
-use lifesign_core::group::Guard;
 use lifesign_core::node::NodeId;
-use lifesign_core::peer::Ending;
 use lifesign_core::relay::PortId;
 use lifesign_core::reset::Arm;
 use lifesign_core::stream::{enframe, line_len};
@@ -11,7 +9,7 @@ use super::host::{Brain, Host};
 use super::line::Line;
 use super::queue::{Happening, Parcel};
 use super::resets::Pulse;
-use super::{Micros, Server, World};
+use super::{Micros, World};
 use crate::seen::{End, Seen};
 
 /// What a reader's buffer holds, in bytes; the newest are lost.
@@ -87,7 +85,6 @@ impl World {
 
     /// Vouches, as an operator would, that `target` is silent in its start `boot`.
     pub fn fence_by_hand(&mut self, at: u8, target: NodeId, boot: Option<u64>) {
-        self.resets.by_hand.push((target.number(), boot));
         self.see(Seen::Vouched { to: at, target: target.number(), boot });
         let boot = boot.map(lifesign_core::node::BootId::new);
         self.order(at, |engine, now| engine.handle_fenced(target, boot, now));
@@ -177,7 +174,6 @@ impl World {
 
     /// A server has asked for the second step of a reset.
     pub(super) fn tell_fired(&mut self, arm: Arm) {
-        self.resets.fired(arm, self.now);
         self.see(Seen::ResetAsked {
             asker: arm.id.asker.number(),
             request: arm.id.number.into(),
@@ -210,7 +206,6 @@ impl World {
         let now = self.now;
         self.note(format!("the reset line of {target} becomes active"));
         self.see(Seen::Pulse { target, felt: !self.reset_stuck });
-        self.judge_pulse(target);
         self.resets.active = Some((target, now));
         if self.reset_stuck {
             return;
@@ -225,7 +220,6 @@ impl World {
         let (now, (pulse_ms, _)) = (self.now, self.setup.pulse_ms);
         self.note(format!("the reset line of {target} is inactive again"));
         self.see(Seen::PulseEnded { target });
-        self.resets.ended = Some(now);
         // The dongle's clock may be fast.
         let whole = (now - since) * 11 >= pulse_ms * 1000 * 10;
         let mut felt = false;
@@ -238,75 +232,5 @@ impl World {
         if felt {
             self.queue.push(now + self.setup.boot_us, Happening::Boot { node: target });
         }
-    }
-
-    /// Judges a pulse that begins: somebody asked for it, long enough after the last one, and the
-    /// target is not alive for those who count.
-    fn judge_pulse(&mut self, target: u8) {
-        let now = self.now;
-        let error = self.hosts.get(16).map_or(0, |host| host.clock.error());
-        let (_, distance_ms) = self.setup.pulse_ms;
-        if let Some(ended) = self.resets.ended {
-            let shown = i128::from(now - ended) * (1_000_000 + i128::from(error)) / 1_000_000;
-            if shown + 1 < i128::from(distance_ms * 1000) {
-                self.blame(format!("{target} is reset {} us after the last pulse", now - ended));
-            }
-        }
-        let Some(arm) = self.resets.spend(target) else {
-            return self.blame(format!("{target} is reset and nobody has asked for it"));
-        };
-        let named = arm.target_boot.map(lifesign_core::node::BootId::bits);
-        let heard = self.resets.last_heard(target, now);
-        let dead = self.setup.dead_ms * 1000;
-        if let Some((boot, at)) = heard
-            && named.is_some_and(|named| named != boot)
-            && now - at < dead * 9 / 10
-        {
-            self.blame(format!("{target} is reset in another start than the one named"));
-        }
-        let Some(engine) = self.engine(target) else { return };
-        let boot = engine.member().sequence.boot();
-        let met_dongle = self.met_since(target, 16);
-        let long = |since: Option<Micros>, span| since.is_some_and(|since| now - since > span);
-        // On a line that is too slow for its traffic frames are old when they arrive, and an old
-        // frame is no sign of life; settings with such lines are refused.
-        let arrives =
-            self.setup.has_room_on_lines() && heard.is_some_and(|(_, at)| now - at < dead / 2);
-        if arrives && long(met_dongle, 2 * dead) {
-            self.blame(format!("{target} is reset although the dongle hears it"));
-        }
-        let asker = arm.id.asker.number();
-        let session = self.engine(asker).and_then(|it| it.member().peers.session(arm.target));
-        let same = session.is_some_and(|session| session.boot == boot);
-        let promise = self.setup.promise_ms * 1000;
-        if same && long(self.met_since(asker, target), promise + 2 * dead) {
-            self.blame(format!("{target} is reset although {asker} hears it"));
-        }
-    }
-
-    /// Returns since when `at` has a session with `of`, in true time.
-    fn met_since(&self, at: u8, of: u8) -> Option<Micros> {
-        let session = self.engine(at)?.member().peers.session(NodeId::new(of)?)?;
-        Some(self.hosts.get(at)?.clock.when(session.since))
-    }
-
-    /// Returns whom `number` can be wrong about when it starts a `fence` group.
-    pub(super) fn unproven(&self, engine: &Server) -> Option<String> {
-        if self.setup.guard != Guard::Fence {
-            return None;
-        }
-        let (number, member) = (engine.config().me.number(), engine.member());
-        let (peers, own) = (&member.peers, member.sequence.boot().bits());
-        let others = (0..self.setup.nodes).filter(|other| *other != number);
-        others.filter_map(|other| Some((other, peers.get(NodeId::new(other)?)?))).find_map(
-            |(other, peer)| {
-                if peer.session().is_some() || matches!(peer.ending(), Some(Ending::Left(_))) {
-                    return None;
-                }
-                let boot = peer.ending().map(|ending| ending.boot().bits());
-                let proven = self.resets.is_fenced(own, other, boot);
-                (!proven).then(|| format!("{number} starts and nothing proves {other} silent"))
-            },
-        )
     }
 }

@@ -37,7 +37,6 @@ impl World {
         let boot = self.random.bits();
         self.end(number, crate::seen::End::Killed);
         self.forget_lines(number);
-        self.resets.begun(boot, self.now);
         self.take_down(number);
         let brain = self.brain(number, boot, change);
         let now = self.now;
