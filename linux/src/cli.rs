@@ -22,7 +22,8 @@ use lifesign_core::node::NodeId;
 use serde::Serialize;
 
 use self::grammar::{
-    CheckArgs, Cli, Command, DemoArgs, KeygenArgs, MoveArgs, RunArgs, StatusArgs, WhyArgs,
+    CheckArgs, Cli, Command, DemoArgs, KeygenArgs, MoveArgs, ReplayArgs, RunArgs, StatusArgs,
+    WhyArgs,
 };
 use crate::check::witness::WitnessCheck;
 use crate::check::{Check, expected};
@@ -32,6 +33,7 @@ use crate::demo::{self, DemoError};
 use crate::keygen::{self, Task};
 use crate::operate::{self, Answer, Move};
 use crate::page::Page;
+use crate::replay::{self, Question};
 use crate::settings::witness::WitnessSettings;
 use crate::settings::{LoadError, Settings, said};
 use crate::witness::{self, WitnessError};
@@ -48,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check(&args),
         Command::Status(args) => status(&args),
         Command::Why(args) => why(&args),
+        Command::Replay(args) => replay(args),
         Command::Standby(args) => relocate(&args, Move::Away),
         Command::Takeover(args) => relocate(&args, Move::Here),
         Command::Keygen(args) => keygen(&args),
@@ -71,8 +74,8 @@ pub fn main() -> ExitCode {
 const BAD_SETTINGS: u8 = 2;
 
 fn run(args: RunArgs) -> ExitCode {
-    let RunArgs { file, node, state_dir, control } = args;
-    match daemon::run(&daemon::Options { file, node, state_dir, control }) {
+    let RunArgs { file, node, state_dir, control, record } = args;
+    match daemon::run(&daemon::Options { file, node, state_dir, control, record }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(StartError::Settings(error)) => refuse(&error),
         Err(StartError::Refused(why)) => fail(&why),
@@ -255,6 +258,24 @@ fn why(args: &WhyArgs) -> ExitCode {
         }
         Err(error) => fail(&error),
     }
+}
+
+fn replay(args: ReplayArgs) -> ExitCode {
+    let ReplayArgs { path, from, until, why, at, json } = args;
+    let page = Page::of(&io::stdout());
+    let is_explained = why.is_some();
+    let question = Question { from, until, why, at, json, page };
+    let outcome = match replay::run(&path, &question, &mut say) {
+        Ok(outcome) => outcome,
+        Err(error) => return fail(&error.to_string()),
+    };
+    if !outcome.is_good() {
+        return fail(&outcome.to_string());
+    }
+    if !is_explained {
+        say(&if json { outcome.to_json() } else { outcome.to_string() });
+    }
+    ExitCode::SUCCESS
 }
 
 fn relocate(args: &MoveArgs, to: Move) -> ExitCode {

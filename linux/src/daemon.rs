@@ -13,18 +13,18 @@ mod dongle;
 mod errand;
 mod fence;
 mod lines;
+mod machine;
 mod upkeep;
 
 mod paths;
 mod ping;
 mod prepare;
+mod recording;
 mod telling;
-mod voter;
 mod wake;
 
 use std::collections::VecDeque;
 
-use lifesign_core::engine::Engine;
 use lifesign_core::group::Token;
 use lifesign_core::node::NodeId;
 use lifesign_core::seal::Keyring;
@@ -45,6 +45,7 @@ use crate::link::Link;
 use crate::log::{Level, Logger};
 use crate::notify::Notifier;
 use crate::realtime::Obtained;
+use crate::record::{Health, Recorded};
 use crate::reservation::Reservation;
 use crate::settings::Settings;
 use crate::supervisor::Supervisor;
@@ -56,7 +57,7 @@ pub use self::prepare::{Options, StartError, run};
 struct Daemon {
     settings: Settings,
     me: NodeId,
-    engine: Engine,
+    engine: Recorded,
     addresses: Addresses,
     links: Vec<Link>,
     executor: Executor,
@@ -124,6 +125,8 @@ struct Alerts {
     suspicious: u16,
     reported: Vec<(NodeId, u16)>,
     lost_records: u64,
+    /// What was said of the recording last.
+    recording: Option<Health>,
     /// Which peers were lost within the last minute, and when.
     losses: Vec<(Instant, NodeId)>,
     looked_at: Instant,

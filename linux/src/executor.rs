@@ -22,6 +22,8 @@ pub mod server;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use nix::errno::Errno;
@@ -31,6 +33,7 @@ use nix::unistd::Pid;
 
 use self::message::{Reply, Request};
 use crate::log::{self, Drain, Logger};
+use crate::record::writer::Writer;
 use crate::sys;
 
 /// What [`start`] leaves in the process that called it.
@@ -47,7 +50,8 @@ pub struct Started {
     pub process: Pid,
 }
 
-/// Forks the executor; log lines will bear the name `node`.
+/// Forks the executor; log lines will bear the name `node`, and if there is a `recording`, it is
+/// written there.
 ///
 /// Call while the process has one thread, ordinary priority and no locked memory: the executor
 /// inherits all of that.
@@ -55,7 +59,7 @@ pub struct Started {
 /// # Errors
 ///
 /// Out of descriptors or processes, or the process has more than one thread.
-pub fn start(node: &str) -> io::Result<Started> {
+pub fn start(node: &str, recording: Option<Writer>) -> io::Result<Started> {
     let (daemon, for_daemon) = pair()?;
     let (supervisor, for_supervisor) = pair()?;
     let (logger, drain) = log::channel(node)?;
@@ -67,19 +71,28 @@ pub fn start(node: &str) -> io::Result<Started> {
         None => {
             // Kept open here, these ends would never be seen to close.
             drop((daemon, supervisor, logger));
-            std::process::exit(run(vec![for_daemon, for_supervisor], drain))
+            std::process::exit(run(vec![for_daemon, for_supervisor], drain, recording))
         }
     }
 }
 
-fn run(clients: Vec<OwnedFd>, drain: Drain) -> i32 {
+fn run(clients: Vec<OwnedFd>, drain: Drain, recording: Option<Writer>) -> i32 {
     // Blocked, not ignored: programs would inherit that a signal is ignored.
     let mut blocked = SigSet::empty();
     blocked.extend([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT]);
     let _blocked = blocked.thread_block();
     let _named = nix::sys::prctl::set_name(c"lifesign-exec");
     let logging = thread::Builder::new().name("log".into()).spawn(move || drain.run());
+    let is_over = Arc::new(AtomicBool::new(false));
+    let recorded = recording.map(|writer| {
+        let is_over = Arc::clone(&is_over);
+        thread::Builder::new().name("record".into()).spawn(move || writer.run(&is_over))
+    });
     let served = server::serve(clients);
+    is_over.store(true, Ordering::Release);
+    if let Some(Ok(writing)) = recorded {
+        let _ended = writing.join();
+    }
     // The last records follow the last client's end closely. Standard error may be a pipe that
     // nobody empties, which is no reason to stay for ever.
     let has_logged = logging.is_ok_and(|logging| {

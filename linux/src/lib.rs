@@ -22,6 +22,9 @@
 //! | [`control`] | the socket at which a running daemon is asked |
 //! | [`report`] | what it tells of itself, of what it sees, and of why |
 //! | [`explain`] | the engine's reasons as sentences |
+//! | [`view`] | what an engine says, in the words of its settings |
+//! | [`record`] | what goes into the engine and comes out, in a bounded ring on disk |
+//! | [`replay`] | the same decisions again, from a recording |
 //! | [`status`], [`why`], [`page`] | the same for people |
 //! | [`operate`] | standby and takeover, until they are done |
 //! | [`demo`] | machines in namespaces, a switch that watches, and the scenes |
@@ -48,12 +51,15 @@ pub mod notify;
 pub mod operate;
 pub mod page;
 pub mod realtime;
+pub mod record;
+pub mod replay;
 pub mod report;
 pub mod reservation;
 pub mod settings;
 pub mod status;
 pub mod supervisor;
 mod sys;
+pub mod view;
 pub mod why;
 
 pub mod wire;

@@ -48,6 +48,13 @@ pub struct Report {
     /// Whether clients can reach the reporting node, where it can tell.
     #[serde(default)]
     pub ip_side: Option<IpSideReport>,
+    /// The moment of this report on the machine's clock, in microseconds since it started, sleep
+    /// included; a replay answers for the same moment.
+    #[serde(default)]
+    pub at_us: u64,
+    /// What is recorded for a replay, if anything is.
+    #[serde(default)]
+    pub recording: Option<RecordingReport>,
     /// What somebody should look at, the latest first.
     pub alerts: Vec<Alert>,
     /// The scheduling class that was obtained, such as `fifo 50, memory locked`.
@@ -56,6 +63,19 @@ pub struct Report {
     pub enforcer: EnforcerReport,
     /// The latest decisions, the latest first; at most 32.
     pub decisions: Vec<Decision>,
+}
+
+/// What is known of a recording.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordingReport {
+    /// The directory of its segments.
+    pub directory: String,
+    /// The most bytes that they may have.
+    pub bound: u64,
+    /// How many entries were lost since the start.
+    pub lost: u64,
+    /// What the disk has refused last, if it has refused anything.
+    pub error: Option<String>,
 }
 
 /// What a node is doing.
@@ -414,6 +434,8 @@ pub(crate) mod tests {
             }],
             fencing: Vec::new(),
             ip_side: None,
+            at_us: 0,
+            recording: None,
             alerts: Vec::new(),
             scheduling: "fifo 50, memory locked".to_owned(),
             enforcer: EnforcerReport {

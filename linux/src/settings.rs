@@ -65,6 +65,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// The control socket.
     pub control: PathBuf,
+    /// The most bytes that the daemon records of what it does, if it records anything.
+    pub record: Option<u64>,
     /// The profile that the timing began with.
     pub profile: Profile,
     /// What is to enforce the kernel lease.
@@ -144,8 +146,19 @@ impl Settings {
     /// # Errors
     /// Says why the file cannot be read, or every mistake in it. Nothing is touched.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
+        Self::load_with_source(path).map(|(settings, _)| settings)
+    }
+
+    /// Reads the settings in the file at `path` and returns them with their text.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with_source(path: &Path) -> Result<(Self, String), LoadError> {
         let source = read(path)?;
-        Self::parse(&path.to_string_lossy(), &source).map_err(LoadError::Wrong)
+        match Self::parse(&path.to_string_lossy(), &source) {
+            Ok(settings) => Ok((settings, source)),
+            Err(mistakes) => Err(LoadError::Wrong(mistakes)),
+        }
     }
 
     /// Reads the settings `source`, which came from `path`.

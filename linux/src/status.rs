@@ -10,7 +10,8 @@ use core::fmt::Write;
 
 use crate::page::{Page, Paint, WIDTH, list, span, wrap};
 use crate::report::{
-    GroupReport, GroupRole, IpSideReport, NodeState, PeerKind, PeerReport, PeerState, Report,
+    GroupReport, GroupRole, IpSideReport, NodeState, PeerKind, PeerReport, PeerState,
+    RecordingReport, Report,
 };
 
 /// How things are, in one word.
@@ -292,6 +293,9 @@ fn write_rest(text: &mut String, report: &Report, page: Page) {
     }
     text.push_str(&wrap("scheduling  ", &report.scheduling));
     text.push_str(&wrap("settings    ", &report.digest));
+    if let Some(recording) = &report.recording {
+        text.push_str(&wrap("recording   ", &said_of(recording)));
+    }
     if !report.alerts.is_empty() || !report.fencing.is_empty() {
         text.push('\n');
     }
@@ -310,6 +314,19 @@ fn write_rest(text: &mut String, report: &Report, page: Page) {
         let ago = format!("{:>12} ago  ", span(decision.ago_ms));
         text.push_str(&wrap(&ago, &decision.text));
     }
+}
+
+/// Returns where a recording is and what of it is missing, in a sentence.
+fn said_of(recording: &RecordingReport) -> String {
+    let RecordingReport { directory, bound, lost, error } = recording;
+    let mut said = format!("{directory}, at most {} MiB", bound >> 20);
+    if *lost > 0 {
+        let _ = write!(said, ", {lost} entries are lost");
+    }
+    if let Some(error) = error {
+        let _ = write!(said, ", the disk refused: {error}");
+    }
+    said
 }
 
 /// Returns whether clients can reach the node, and who answers it, in a sentence.

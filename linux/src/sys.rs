@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "every unsafe block of the crate is here and in sys/")]
 
 pub(crate) mod bpf;
+pub(crate) mod shared;
 pub(crate) mod terminal;
 
 use std::ffi::CStr;

@@ -125,7 +125,7 @@ impl Server {
             clusters.insert(cluster_id(&cluster.name), served);
         }
         // Before the sockets are opened, which it would inherit.
-        let started = executor::start("witness").map_err(refused)?;
+        let started = executor::start("witness", None).map_err(refused)?;
         let mut sockets = Vec::new();
         for address in &settings.listen {
             sockets.push(listen(*address)?);

@@ -244,7 +244,7 @@ fn a_client_that_does_not_read_loses_nothing_and_others_are_served() {
 fn a_process_with_several_threads_is_not_divided() {
     let (release, wait) = std::sync::mpsc::channel::<()>();
     let thread = thread::spawn(move || wait.recv());
-    assert!(start("alpha").unwrap_err().to_string().contains("threads"));
+    assert!(start("alpha", None).unwrap_err().to_string().contains("threads"));
     drop(release);
     thread.join().unwrap().unwrap_err();
 }

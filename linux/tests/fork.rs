@@ -91,7 +91,7 @@ fn start_with_pipe(is_full: bool) -> (Started, PipeReader) {
     let terminal = dup(std::io::stderr()).unwrap();
     dup2_stderr(&writer).unwrap();
     drop(writer);
-    let started = start("alpha").unwrap();
+    let started = start("alpha", None).unwrap();
     dup2_stderr(&terminal).unwrap();
     (started, lines)
 }

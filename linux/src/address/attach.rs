@@ -12,7 +12,8 @@ use nix::errno::Errno;
 
 use super::bpf::{self, Direction};
 use super::error::Error;
-use crate::sys::bpf::{self as sys, SharedWords};
+use crate::sys::bpf as sys;
+use crate::sys::shared::SharedWords;
 
 /// Deadlines that programs on adapters enforce.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Programs {
     pub(crate) fn load(addresses: &[IpAddr]) -> Result<Self, Error> {
         let words = addresses.len().max(1);
         let map = sys::map(words).map_err(Error::call("make a BPF map"))?;
-        let deadlines = sys::map_words(&map, words).map_err(Error::call("map BPF memory"))?;
+        let deadlines = SharedWords::of_map(&map, words).map_err(Error::call("map BPF memory"))?;
         let number = sys::descriptor_number(&map);
         let load = |direction| {
             let code = bpf::program(direction, addresses, number);

@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use self::dongle::DongleCommand;
+use crate::replay::moment::Moment;
+use crate::settings::value::record_bound_said;
 
 /// Keeps a service address alive on one of several servers, and never on two.
 #[derive(Debug, Parser)]
@@ -68,6 +70,16 @@ pub(super) enum Command {
     /// Explain why a group is where it is, why not elsewhere, and what would change that
     #[command(after_help = WHY_EXAMPLES)]
     Why(WhyArgs),
+    /// Decide once more what a daemon has recorded, and show that it comes out alike
+    ///
+    /// With `record = "16MiB"` in its settings, or `run --record 16MiB`, a daemon records what its
+    /// engine is told and what comes out of it, in `NODE.record` in its `state_dir`; the oldest
+    /// makes room. A replay feeds the same engine, prints the decisions with their times, and
+    /// compares each of them and every frame that was sent, bit for bit. A recording has no keys in
+    /// it, and no settings or keys are needed to replay it. Exit status 1 if something differs or
+    /// cannot be read.
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
     /// Give a group, or everything, to other nodes, in good order
     ///
     /// The group is offered, and moves as soon as another node can take it. Without a group, this
@@ -144,6 +156,12 @@ Examples:
   lifesign why
   lifesign why www";
 
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  lifesign replay /var/lib/lifesign/alpha.record
+  lifesign replay --from 2026-11-22T03:04:05Z --until 2026-11-22T03:05:00Z alpha.record
+  lifesign replay --why www --at 12345.678901 alpha.record/00000017.record";
+
 const STANDBY_EXAMPLES: &str = "\
 Examples:
   lifesign standby          before this machine is serviced
@@ -189,6 +207,12 @@ pub(super) struct RunArgs {
     /// In place of the settings' control socket
     #[arg(long, value_name = "PATH")]
     pub(super) control: Option<PathBuf>,
+    /// Record what the daemon does, in at most so many bytes, in place of the settings' `record`
+    ///
+    /// `lifesign replay` reads it, from `NODE.record` in the directory for what must outlive the
+    /// daemon. It has no keys in it.
+    #[arg(long, value_name = "SIZE", value_parser = record_bound_said)]
+    pub(super) record: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -231,6 +255,27 @@ pub(super) struct WhyArgs {
     pub(super) at: ControlArgs,
     /// The group; all groups if left out
     pub(super) group: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    /// A recording: its directory, or one segment in it
+    pub(super) path: PathBuf,
+    /// Show no decision before this moment, written as in the log, by either clock
+    #[arg(long, value_name = "TIME")]
+    pub(super) from: Option<Moment>,
+    /// Show no decision after this moment
+    #[arg(long, value_name = "TIME")]
+    pub(super) until: Option<Moment>,
+    /// In place of the decisions, explain this group as the daemon would have done
+    #[arg(long, value_name = "GROUP")]
+    pub(super) why: Option<String>,
+    /// Explain it as of this moment; the end of the recording if left out
+    #[arg(long, value_name = "TIME", requires = "why")]
+    pub(super) at: Option<Moment>,
+    /// Answer in JSON, for machines: one decision a line
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -17,29 +17,16 @@ const MANY_LOSSES: usize = 5;
 impl Daemon {
     /// Tells people what the engine has decided.
     pub(super) fn tell(&mut self, event: &Event) {
+        if let Some(text) = self.view().event_text(event) {
+            self.decided(text);
+        }
         match event {
             Event::Group { group, role, reason } => {
-                let name = self.group_name(group.index());
-                let verb = match role {
-                    Role::Idle => "is not ours",
-                    Role::Claiming(_) => "claims",
-                    Role::Starting(_) => "starts",
-                    Role::Holding { offered_until: Some(_), .. } => "offers",
-                    Role::Holding { .. } => "holds",
-                    Role::Stopping(_) => "stops",
-                    Role::Stuck(_) => "cannot stop",
-                };
-                let why = self.reason_text(*reason);
-                let token =
-                    role.token().map(|token| format!(" (token {})", token.0)).unwrap_or_default();
-                self.decided(match role {
-                    Role::Idle => format!("{name} {verb}: {why}"),
-                    _ => format!("{verb} {name}{token}: {why}"),
-                });
                 if !matches!(role, Role::Claiming(_)) {
                     self.forget_resets(*group);
                 }
                 if let Reason::Disputed(node) = reason {
+                    let name = self.group_name(group.index());
                     let node = self.settings.name_of(*node);
                     self.alert(format!(
                         "{name}: taken by quorum alone; {node} withheld its consent"
@@ -47,13 +34,6 @@ impl Daemon {
                 }
             }
             Event::Peer { node, condition } => {
-                let name = self.settings.name_of(*node);
-                self.decided(match condition {
-                    Condition::Unmet => format!("{name} has not been met"),
-                    Condition::Alive(_) => format!("{name} is alive"),
-                    Condition::Lost(_) => format!("{name} is lost: silent on every link"),
-                    Condition::Left(_) => format!("{name} has left in good order"),
-                });
                 if matches!(condition, Condition::Lost(_)) {
                     self.note_loss(*node);
                 }
@@ -74,6 +54,7 @@ impl Daemon {
         self.look_at_ports(now);
         self.look_at_dongles();
         self.look_at_counters();
+        self.look_at_recording();
         let lost = self.logger.lost();
         if lost > self.alerts.lost_records {
             self.alerts.lost_records = lost;

@@ -169,6 +169,7 @@ impl Daemon {
     }
 
     fn tell_ip_side(&mut self, before: IpState, state: IpState, now: Instant) {
+        self.note_surroundings();
         match (before, state) {
             (_, IpState::Down) => {
                 let text = self.ip_side_text(now).unwrap_or_default();
@@ -246,8 +247,8 @@ impl Daemon {
         self.replace_alerts(REDUNDANCY, self.lost_redundancy());
     }
 
-    /// Returns each peer that has been alive for long enough to be heard everywhere, with its session
-    /// and the links on which it is.
+    /// Returns each peer that was alive for long enough to be heard everywhere, its session, and
+    /// the links on which it is heard.
     pub(super) fn settled_peers(&self) -> impl Iterator<Item = (NodeId, &Session, LinkSet)> {
         let (peers, now) = (&self.engine.member().peers, self.engine.now());
         let settled =

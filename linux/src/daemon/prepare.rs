@@ -23,7 +23,7 @@ use super::dongle::{self, Dongle};
 use super::fence::Fencing;
 use super::paths::{self, IpSide};
 use super::ping::Pinger;
-use super::{Alerts, Daemon, Holding};
+use super::{Alerts, Daemon, Holding, machine, recording};
 use crate::address::lease::{Enforcer, EnforcerChoice};
 use crate::address::{Addresses, ServiceAddress};
 use crate::clock::{self, Timer};
@@ -32,6 +32,8 @@ use crate::executor;
 use crate::link::Link;
 use crate::notify::Notifier;
 use crate::realtime;
+use crate::record::writer::Writer;
+use crate::record::{Recorded, Recorder};
 use crate::reservation::Reservation;
 use crate::settings::{self, LoadError, Settings, key};
 use crate::supervisor::{self, Parted, Supervisor, Tools};
@@ -47,6 +49,8 @@ pub struct Options {
     pub state_dir: Option<PathBuf>,
     /// In place of the settings' control socket.
     pub control: Option<PathBuf>,
+    /// In place of the settings' bound of what is recorded.
+    pub record: Option<u64>,
 }
 
 /// Why a daemon does not start. Nothing was touched.
@@ -78,21 +82,25 @@ fn refused(what: impl fmt::Display) -> StartError {
 /// # Errors
 /// Why it does not start; nothing was touched then.
 pub fn run(options: &Options) -> Result<(), StartError> {
-    let mut settings = Settings::load(&options.file).map_err(StartError::Settings)?;
+    let (mut settings, source) =
+        Settings::load_with_source(&options.file).map_err(StartError::Settings)?;
     if let Some(state_dir) = &options.state_dir {
         settings.state_dir.clone_from(state_dir);
     }
     if let Some(control) = &options.control {
         settings.control.clone_from(control);
     }
+    settings.record = options.record.or(settings.record);
     let me = choose_node(&settings, options.node.as_deref())?;
     let keyring = key::load(&settings.key_file, &settings.cluster).map_err(refused)?;
-    check_adapters(&settings, me)?;
-    check_rights()?;
+    machine::check_adapters(&settings, me).map_err(StartError::Refused)?;
+    machine::check_rights().map_err(StartError::Refused)?;
     let name = settings.name_of(me);
     let _lock = lock(&settings.state_dir, &name)?;
     let reservation = Reservation::new(&settings.state_dir, &name);
-    let mut daemon = prepare(settings, me, keyring, reservation)?;
+    let (recorder, writer) =
+        recording::open(&settings, &name, &options.file, source).map_err(refused)?;
+    let mut daemon = prepare(settings, me, keyring, reservation, (recorder, writer))?;
     daemon.run();
     Ok(())
 }
@@ -113,58 +121,6 @@ fn choose_node(settings: &Settings, named: Option<&str>) -> Result<NodeId, Start
         })
     })
 }
-
-/// Every adapter that a link or an address names must be there at the start.
-fn check_adapters(settings: &Settings, me: NodeId) -> Result<(), StartError> {
-    let linked = settings
-        .links()
-        .filter_map(|(_, link)| Some((link.adapter(me)?, format!("of link \"{}\"", link.name))));
-    let serving = settings.groups().flat_map(|(_, group)| {
-        let of = format!("of group \"{}\"", group.name);
-        let named = group
-            .addresses
-            .iter()
-            .map(|address| address.adapter.as_str())
-            .filter(|name| !name.is_empty());
-        named.map(move |adapter| (adapter, of.clone()))
-    });
-    for (adapter, of) in linked.chain(serving) {
-        if nix::net::if_::if_nametoindex(adapter).is_err() {
-            let there = nix::net::if_::if_nameindex().map(|list| {
-                let names: Vec<String> =
-                    list.iter().map(|one| one.name().to_string_lossy().into_owned()).collect();
-                names.join(", ")
-            });
-            let there = there.unwrap_or_default();
-            return Err(refused(format!(
-                "no adapter \"{adapter}\" {of} on this machine; it has {there}"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Whoever runs this must be allowed to change addresses and to speak for them.
-fn check_rights() -> Result<(), StartError> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    // Where the kernel does not tell, what is refused later says so itself.
-    let Some(rights) = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()) else {
-        return Ok(());
-    };
-    let needed = [(CAP_NET_ADMIN, "CAP_NET_ADMIN"), (CAP_NET_RAW, "CAP_NET_RAW")];
-    match needed.into_iter().find(|(number, _)| rights >> number & 1 == 0) {
-        Some((_, name)) => Err(refused(format!(
-            "this user may not change addresses: {name} is missing; run lifesign as root"
-        ))),
-        None => Ok(()),
-    }
-}
-
-/// The right to change addresses, adapters and packet filters.
-const CAP_NET_ADMIN: u32 = 12;
-/// The right to speak in any protocol.
-const CAP_NET_RAW: u32 = 13;
 
 /// Takes the lock that keeps a second daemon of the same node away.
 fn lock(state_dir: &Path, name: &str) -> Result<Flock<File>, StartError> {
@@ -203,6 +159,7 @@ fn prepare(
     me: NodeId,
     keyring: Keyring,
     reservation: Reservation,
+    (recorder, writer): (Option<Recorder>, Option<Writer>),
 ) -> Result<Daemon, StartError> {
     let name = settings.name_of(me);
     let reserved = reservation.load().map_err(refused)?;
@@ -220,7 +177,7 @@ fn prepare(
     let notifier = Notifier::from_environment().map_err(system("reach the service manager"))?;
     let signals = catch_signals().map_err(errno("catch signals"))?;
     // Before any socket is open: what the executor inherited would never be closed.
-    let started = executor::start(&name).map_err(system("start the executor"))?;
+    let started = executor::start(&name, writer).map_err(system("start the executor"))?;
     let links =
         settings.links.iter().map(|link| open_link(link, me)).collect::<Result<Vec<_>, _>>()?;
     let control = Control::bind(&settings.control).map_err(refused)?;
@@ -261,7 +218,7 @@ fn prepare(
     let (pinger, ip_side) = watch_ip_side(&settings, now).map_err(system("prepare to ping"))?;
     let daemon = Daemon {
         me,
-        engine,
+        engine: Recorded::new(engine, recorder),
         addresses,
         links,
         executor,

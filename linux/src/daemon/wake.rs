@@ -300,6 +300,7 @@ impl Daemon {
 
     /// The node has left: nothing is held and everybody has been told.
     fn end(&mut self) {
+        self.engine.end_recording();
         if let Err(error) = self.addresses.close() {
             self.logger.write(Level::Error, format_args!("{error}: the supervisor tries again"));
             return;

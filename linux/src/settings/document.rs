@@ -39,6 +39,7 @@ fn read_top(mut top: Table<'_>, mistakes: &mut Mistakes) -> Option<Settings> {
     let key_file = top.required("key_file", "\"/etc/lifesign/key\"", mistakes, value::path);
     let state_dir = top.parsed("state_dir", mistakes, value::path);
     let control = top.parsed("control", mistakes, value::socket);
+    let record = top.parsed("record", mistakes, value::record_bound);
     let profile = top.parsed("profile", mistakes, profile_of);
     let enforcer = top.parsed("enforcer", mistakes, enforcer_of);
     let chain = Chain::read(&mut top, mistakes);
@@ -57,6 +58,7 @@ fn read_top(mut top: Table<'_>, mistakes: &mut Mistakes) -> Option<Settings> {
         key_file: key_file?.into_inner(),
         state_dir: state_dir.map_or_else(|| PathBuf::from(STATE_DIR), Spanned::into_inner),
         control: control.map_or_else(|| PathBuf::from(CONTROL), Spanned::into_inner),
+        record: record.map(Spanned::into_inner),
         profile: base,
         enforcer: enforcer.map_or(EnforcerChoice::Auto, Spanned::into_inner),
         quorum: quorum?,

@@ -21,6 +21,14 @@ impl Misfit {
     pub(super) fn new(why: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { why: why.into(), hint: Some(hint.into()) }
     }
+
+    /// Returns the misfit as one sentence, for a command line.
+    pub(super) fn into_said(self) -> String {
+        match self.hint {
+            Some(hint) => format!("{}; {hint}", self.why),
+            None => self.why,
+        }
+    }
 }
 
 /// A table being read.

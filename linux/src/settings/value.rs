@@ -7,6 +7,7 @@ use lifesign_core::time::Duration;
 
 use super::table::Misfit;
 use crate::address::ServiceAddress;
+use crate::record::{LEAST_BOUND, MOST_BOUND};
 
 /// Returns the span of a text such as `10ms`, `1.5s` or `2m`: a decimal number and one of us, ms,
 /// s, m, h, with no space between. It is exact in microseconds, more than zero, and at most a week.
@@ -35,10 +36,7 @@ pub(super) fn span(text: &str) -> Result<Duration, Misfit> {
 
 /// Returns the span that stands on a command line, or what is wrong with it and how to write one.
 pub(crate) fn span_said(text: &str) -> Result<Duration, String> {
-    span(text).map_err(|misfit| match misfit.hint {
-        Some(hint) => format!("{}; {hint}", misfit.why),
-        None => misfit.why,
-    })
+    span(text).map_err(Misfit::into_said)
 }
 
 const LONGEST_SPAN: u64 = 7 * 24 * 3_600_000_000;
@@ -59,6 +57,33 @@ fn scaled(number: &str, scale: u64) -> Option<u64> {
         return None;
     }
     whole.checked_mul(scale)?.checked_add(product / divisor)
+}
+
+/// Returns the bytes of a text such as `16MiB`: a decimal number and one of KiB, MiB, GiB, with no
+/// space between. It is what a recording may have: 1 MiB to 64 GiB.
+pub(super) fn record_bound(text: &str) -> Result<u64, Misfit> {
+    let misfit =
+        |why: &str| Misfit::new(why, "write a number and a unit, as in \"16MiB\" or \"1GiB\"");
+    let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.');
+    let Some(at) = digits else { return Err(misfit("a unit is missing")) };
+    let (number, unit) = text.split_at(at);
+    let scale: u64 = match unit {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(misfit("known units are KiB, MiB and GiB")),
+    };
+    let bytes = scaled(number, scale).ok_or_else(|| misfit("not a number of this unit"))?;
+    match bytes {
+        LEAST_BOUND..=MOST_BOUND => Ok(bytes),
+        0..LEAST_BOUND => Err(misfit("less than 1 MiB is too little to see anything in")),
+        _ => Err(misfit("more than 64 GiB")),
+    }
+}
+
+/// Returns the bound that stands on a command line, or what is wrong with it.
+pub(crate) fn record_bound_said(text: &str) -> Result<u64, String> {
+    record_bound(text).map_err(Misfit::into_said)
 }
 
 /// Returns the millionths of a text such as `1%` or `0.05%`, from 0 to 20 %.
@@ -303,6 +328,16 @@ mod tests {
             "@",
         ] {
             assert!(service_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_recording_has_a_bound_with_a_unit() {
+        assert_eq!(record_bound("16MiB").unwrap(), 16 << 20);
+        assert_eq!(record_bound("1.5GiB").unwrap(), 3 << 29);
+        assert_eq!(record_bound("1024KiB").unwrap(), 1 << 20);
+        for text in ["", "16", "16 MiB", "16MB", "16mib", "1023KiB", "65GiB", "-1MiB", "MiB"] {
+            assert!(record_bound(text).is_err(), "{text}");
         }
     }
 

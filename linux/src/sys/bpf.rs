@@ -1,48 +1,9 @@
 //! The bpf system call, as far as the kernel lease needs it: maps, programs and where they hang.
 
 use std::ffi::CStr;
-use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-
-/// Words of memory which processes share among themselves and with the kernel's programs.
-#[derive(Debug)]
-pub(crate) struct SharedWords {
-    start: NonNull<AtomicU64>,
-    count: usize,
-}
-
-impl SharedWords {
-    /// Sets word `at` in one piece; nothing where there is no such word.
-    pub(crate) fn store(&self, at: usize, value: u64) {
-        if let Some(word) = self.words().get(at) {
-            word.store(value, Ordering::SeqCst);
-        }
-    }
-
-    /// Returns the words.
-    const fn words(&self) -> &[AtomicU64] {
-        // SAFETY: `map_words` mapped `count` words here, aligned to a page and zeroed, and they
-        // stay mapped while `self` lives. Others write them too, which atomic words allow.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.count) }
-    }
-}
-
-impl Drop for SharedWords {
-    fn drop(&mut self) {
-        // SAFETY: the range was mapped by `map_words` and no reference to it outlives `self`.
-        let _ = unsafe { munmap(self.start.cast(), self.count * size_of::<u64>()) };
-    }
-}
-
-// SAFETY: the memory belongs to the process and is touched by atomic operations alone.
-unsafe impl Send for SharedWords {}
-// SAFETY: as above.
-unsafe impl Sync for SharedWords {}
 
 /// Makes a map of `words` words, all zero, that can be shared.
 ///
@@ -61,18 +22,6 @@ pub(crate) fn map(words: usize) -> Result<OwnedFd, Errno> {
     };
     // SAFETY: the attributes are those of MAP_CREATE and hold no pointers.
     unsafe { call_for_descriptor(0, &mut attributes) }
-}
-
-/// Maps the words of a map into this process; they stay shared over fork.
-///
-/// # Errors
-/// What mmap refused.
-pub(crate) fn map_words(map: &OwnedFd, words: usize) -> Result<SharedWords, Errno> {
-    let len = NonZeroUsize::new(words * size_of::<u64>()).ok_or(Errno::EINVAL)?;
-    let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    // SAFETY: a new mapping at a place of the kernel's choice aliases nothing.
-    let start = unsafe { mmap(None, len, access, MapFlags::MAP_SHARED, map, 0)? };
-    Ok(SharedWords { start: start.cast(), count: words })
 }
 
 /// Returns the number of a descriptor, as the instructions of a program name it.
@@ -278,7 +227,10 @@ unsafe fn call<T>(command: libc::c_int, attributes: &mut T) -> Result<libc::c_lo
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
+    use crate::sys::shared::SharedWords;
     use nix::sys::wait::{WaitStatus, waitpid};
     use nix::unistd::{ForkResult, fork};
 
@@ -286,20 +238,20 @@ mod tests {
     fn a_forked_process_shares_the_words() {
         // Not the first root user: the only reason there may be.
         let Ok(map) = map(2).inspect_err(|errno| assert_eq!(*errno, Errno::EPERM)) else { return };
-        let words = map_words(&map, 2).unwrap();
+        let words = SharedWords::of_map(&map, 2).unwrap();
         words.store(0, 7);
         // SAFETY: the child touches atomic words and ends, without allocation, locks or
         // destructors.
         let child = match unsafe { fork() }.unwrap() {
             ForkResult::Parent { child } => child,
             ForkResult::Child => {
-                let seen = words.words().first().map_or(0, |word| word.load(Ordering::SeqCst));
+                let seen = words.word(0).map_or(0, |word| word.load(Ordering::SeqCst));
                 words.store(1, seen + 1);
                 // SAFETY: the call takes an integer and does not return.
                 unsafe { libc::_exit(0) }
             }
         };
         assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
-        assert_eq!(words.words()[1].load(Ordering::SeqCst), 8);
+        assert_eq!(words.word(1).unwrap().load(Ordering::SeqCst), 8);
     }
 }

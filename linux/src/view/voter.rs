@@ -6,10 +6,10 @@ use lifesign_core::group::GroupId;
 use lifesign_core::node::NodeId;
 use lifesign_core::time::Instant;
 
-use super::Daemon;
+use super::View;
 use crate::report::{VoterReport, millis};
 
-impl Daemon {
+impl View<'_> {
     pub(super) fn voters(&self, group: GroupId, state: &State, now: Instant) -> Vec<VoterReport> {
         let authority = self
             .engine
@@ -22,7 +22,7 @@ impl Daemon {
         self.settings
             .members()
             .map(|(node, name)| {
-                let sent = if node == self.me { Some(now) } else { state.support().of(node) };
+                let sent = if node == self.me() { Some(now) } else { state.support().of(node) };
                 let age = sent.filter(|_| wants).map(|sent| now.since(sent));
                 let supports = age.is_some_and(|age| age < authority);
                 VoterReport {
@@ -37,10 +37,10 @@ impl Daemon {
 
     fn why_not(&self, group: GroupId, node: NodeId, wants: bool) -> String {
         let Some(session) = self.engine.member().peers.session(node) else {
-            return if node == self.me {
+            return if node == self.me() {
                 "this node wants nothing".to_owned()
             } else {
-                match self.why_unheard(node) {
+                match self.around.unheard(node) {
                     None => "it is not heard".to_owned(),
                     Some(why) => format!("it is not heard: {why}"),
                 }
@@ -57,11 +57,11 @@ impl Daemon {
         if asked.is_some_and(|asked| asked > longest) {
             return format!("it promises at most {longest} ms, less than this group asks for");
         }
-        if node.is_witness() && !session.body.favours.contains(self.me) {
+        if node.is_witness() && !session.body.favours.contains(self.me()) {
             return "it favours the other side".to_owned();
         }
         match session.body.word(group).and_then(|word| word.to) {
-            Some(to) if to != self.me => {
+            Some(to) if to != self.me() => {
                 format!("it has promised it to {}", self.settings.name_of(to))
             }
             Some(_) => "its promise is too old".to_owned(),
