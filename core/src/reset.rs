@@ -285,7 +285,7 @@ pub struct Asker {
 }
 
 /// What an [`Asker`] has to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// The first step.
     Arm(Arm),

@@ -11,6 +11,7 @@
 //! [`trial`] runs the real daemons on this machine's kernel, each cluster in namespaces of its own,
 //! and watches the wire. [`rig`] runs the dongle's real firmware in QEMU.
 
+pub mod explore;
 pub mod fault;
 pub mod mutant;
 pub mod oracle;
