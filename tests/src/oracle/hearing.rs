@@ -47,8 +47,8 @@ struct Heard {
     fresh_at: Micros,
     /// Since when fresh frames have come without a gap of `dead`.
     since: Micros,
-    /// The host takes the other for alive.
-    alive: bool,
+    /// Which start of the other the host takes for alive.
+    alive: Option<u64>,
     /// The other has left in good order, and is not heard any more in this start.
     left: bool,
 }
@@ -107,7 +107,7 @@ impl Hearing {
             return;
         }
         let heard = &mut self.heard[to * self.members + from];
-        if !heard.alive && heard.boot != boot {
+        if heard.alive.is_none() && heard.boot != boot {
             // Whoever was heard last is echoed until somebody has proved himself.
             heard.echoed = 0;
         }
@@ -122,32 +122,37 @@ impl Hearing {
             && receiver.newest < echo.saturating_add(FRESH);
         let heard = &mut self.heard[to * self.members + from];
         if heard.boot != boot {
-            *heard = Heard { boot, ..Heard::default() };
+            *heard = Heard { boot, alive: heard.alive, ..Heard::default() };
         }
         heard.came = at;
-        // A copy of what was heard before tells nothing.
+        // A copy, or what was overtaken, tells nothing new.
         let is_new = number > heard.newest;
         if is_new {
             (heard.newest, heard.sent) = (number, frame.at);
         }
-        if is_fresh && !heard.left && number > heard.fresh {
+        let other = heard.alive.is_some_and(|alive| alive != boot);
+        if is_fresh && is_new && !heard.left && !other {
             if heard.fresh == 0 || at - heard.fresh_at >= self.dead {
                 heard.since = at;
             }
             (heard.fresh, heard.fresh_at) = (number, at);
             heard.echoed = number;
-        } else if !heard.alive && !heard.left && is_new {
+        } else if is_new && heard.alive.is_none() && !heard.left {
             heard.echoed = number;
         }
     }
 
     /// A host sees another otherwise than before.
-    pub(super) fn sees(&mut self, host: usize, peer: usize, condition: Condition) {
+    pub(super) fn sees(&mut self, host: usize, peer: usize, condition: Condition, at: Micros) {
         if let Some(heard) = self.heard.get_mut(host * self.members + peer) {
-            heard.alive = matches!(condition, Condition::Alive(boot) if boot.bits() == heard.boot);
+            heard.alive = match condition {
+                Condition::Alive(boot) => Some(boot.bits()),
+                _ => None,
+            };
             heard.left = matches!(condition, Condition::Left(boot) if boot.bits() == heard.boot);
-            if !matches!(condition, Condition::Alive(_)) {
-                // It begins anew, and echoes nothing of what came before.
+            // It begins anew, and echoes nothing of what came before; which frame has opened a
+            // session cannot be told for certain, if it was not in order.
+            if heard.alive != Some(heard.boot) || heard.fresh_at != at {
                 heard.echoed = 0;
             }
         }

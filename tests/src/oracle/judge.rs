@@ -171,7 +171,7 @@ impl Oracle {
     pub(super) fn judge_peer(&mut self, host: u8, peer: u8, condition: Condition, at: Micros) {
         self.resets.sees(host, peer, condition, at);
         let (by, of) = (self.terms.place(host), self.terms.place(peer));
-        self.hearing.sees(by, of, condition);
+        self.hearing.sees(by, of, condition, at);
         let Condition::Lost(boot) = condition else { return };
         let Some(last) = self.hearing.fresh_at(by, of, boot.bits()) else { return };
         let silent = self.terms.most_shown(host, at.saturating_sub(last));
