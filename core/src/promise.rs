@@ -60,6 +60,9 @@ pub enum Refusal {
     OldToken(Token),
     /// The claim asks for a longer promise than this voter makes.
     TooLong,
+    /// The claim asks for a promise of no length, which would run out as it is made, and wake its
+    /// voter to make it again, without end.
+    TooShort,
     /// The claim's token is beyond those that are saved as used.
     Unsaved,
     /// This voter has no room for promises of this group.
@@ -120,6 +123,9 @@ impl<const GROUPS: usize> Voter<GROUPS> {
         if length > self.longest {
             return Err(Refusal::TooLong);
         }
+        if length == Duration::ZERO {
+            return Err(Refusal::TooShort);
+        }
         if want.token > self.saved {
             return Err(Refusal::Unsaved);
         }
@@ -154,8 +160,13 @@ impl<const GROUPS: usize> Voter<GROUPS> {
         if self.asked.0.saturating_sub(self.seen.0) >= AHEAD / 2 {
             return None;
         }
-        self.asked = Token(self.seen.0.saturating_add(AHEAD));
-        Some(self.asked)
+        let ahead = Token(self.seen.0.saturating_add(AHEAD));
+        // Behind the last token there is nothing to save.
+        if ahead <= self.asked {
+            return None;
+        }
+        self.asked = ahead;
+        Some(ahead)
     }
 
     /// Takes note that all tokens up to `saved` are saved as used.
@@ -357,10 +368,12 @@ mod tests {
     }
 
     #[test]
-    fn longer_promises_than_this_voter_makes_are_refused() {
+    fn promises_longer_than_this_voter_makes_and_of_no_length_are_refused() {
         let mut voter = voter(0);
         let long = Want { promise_ms: L + 1, ..want(Phase::Claiming, 1) };
         assert_eq!(ask(&mut voter, 0, long, 500), Err(Refusal::TooLong));
+        let empty = Want { promise_ms: 0, ..want(Phase::Claiming, 1) };
+        assert_eq!(ask(&mut voter, 0, empty, 500), Err(Refusal::TooShort));
     }
 
     #[test]
@@ -377,6 +390,9 @@ mod tests {
         assert_eq!(voter.poll_reserve(Token(507)), None, "asked already, and enough is left");
         assert_eq!(voter.poll_reserve(Token(508)), Some(Token(1508)));
         assert_eq!(voter.poll_reserve(Token(0)), None, "what was seen stays seen");
+        let mut spent = voter.clone();
+        assert_eq!(spent.poll_reserve(Token(u32::MAX)), Some(Token(u32::MAX)));
+        assert_eq!(spent.poll_reserve(Token(u32::MAX)), None, "there are no more");
         voter.reserved(Token(1008));
         assert_eq!(voter.consider(&want(Phase::Claiming, 8), from, at(500)), Ok(()));
     }
