@@ -65,11 +65,22 @@ impl KeyFile {
         if text.len() as u64 > LONGEST {
             return Err(wrong(KeyErrorKind::TooLong));
         }
-        Self::parse(&text).map_err(|(line, why)| wrong(KeyErrorKind::Wrong(line, why)))
+        Self::parse(path, &text)
+    }
+
+    /// Reads the text of a key file, which came from `path`.
+    ///
+    /// # Errors
+    /// Says which line is wrong, and shows nothing of it.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, KeyError> {
+        Self::read(text).map_err(|(line, why)| {
+            let kind = KeyErrorKind::Wrong(line, why);
+            KeyError { path: path.to_owned(), kind }
+        })
     }
 
     /// Reads the text of a key file; an error is a line, from 1, and what is wrong there.
-    fn parse(text: &str) -> Result<Self, (usize, String)> {
+    fn read(text: &str) -> Result<Self, (usize, String)> {
         let line = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
         let document = DeTable::parse(text).map_err(|error| {
             (line(error.span().map_or(0, |span| span.start)), "not TOML".to_owned())
@@ -113,8 +124,9 @@ impl KeyFile {
         Ok(file)
     }
 
-    /// Returns the file's text.
-    fn text(&self) -> String {
+    /// Returns the file's text, with the secrets.
+    #[must_use]
+    pub fn text(&self) -> String {
         let mut text = format!(
             "# The secret of a lifesign cluster, the same on every node and witness.\n\
              version = 1\nsign = {}\n\n[keys]\n",
