@@ -13,6 +13,7 @@
 
 pub mod explore;
 pub mod fault;
+pub mod fuzz;
 pub mod mutant;
 pub mod oracle;
 pub mod random;
