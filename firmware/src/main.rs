@@ -1,6 +1,9 @@
 //! The dongle's program: reset, board, and the loop.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
+#[cfg(lifesign_stub_tag)]
+compile_error!("with tags without cryptography there are simulations alone");
+
 #[cfg(target_os = "none")]
 #[expect(unsafe_code, reason = "registers and interrupts")]
 mod board;

@@ -3,6 +3,12 @@
 
 use std::process::ExitCode;
 
+#[cfg(lifesign_stub_tag)]
+fn main() -> ExitCode {
+    panic!("with tags without cryptography there are simulations alone")
+}
+
+#[cfg(not(lifesign_stub_tag))]
 fn main() -> ExitCode {
     lifesign::cli::main()
 }
