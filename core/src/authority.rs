@@ -55,11 +55,21 @@ impl<const MEMBERS: usize> Support<MEMBERS> {
     /// one.
     #[must_use]
     pub fn since(&self, quorum: &Quorum) -> Option<Instant> {
+        self.since_with(quorum, None)
+    }
+
+    /// Returns the same, with the support of one more voter if one is given.
+    #[must_use]
+    pub fn since_with(&self, quorum: &Quorum, own: Option<(NodeId, Instant)>) -> Option<Instant> {
+        let sent = |voter| {
+            let own = own.filter(|(node, _)| *node == voter).map(|(_, at)| at);
+            own.max(self.of(voter))
+        };
         let (mut voters, mut rest) = (NodeSet::EMPTY, quorum.members());
         loop {
             let (mut freshest, mut best) = (None, None);
             for voter in rest.iter() {
-                let sent = self.of(voter);
+                let sent = sent(voter);
                 if sent > best {
                     (freshest, best) = (Some(voter), sent);
                 }

@@ -15,13 +15,12 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     #[must_use]
     pub fn authority_end(&self, group: GroupId) -> Option<Instant> {
         let (state, settings) = (self.group(group)?, self.settings(group)?);
-        let mut support = state.support.clone();
         // This node's own support is as old as the present moment while its promise to itself
         // lives.
-        if self.supports_itself(group, state.role.token()?) {
-            support.note(self.config.me, self.now);
-        }
-        support.since(&self.config.quorum).map(|since| since + settings.authority)
+        let supports = self.supports_itself(group, state.role.token()?);
+        let own = supports.then_some((self.config.me, self.now));
+        let since = state.support.since_with(&self.config.quorum, own);
+        since.map(|since| since + settings.authority)
     }
 
     /// Returns whether this node, as a voter, has promised `group` to its own want under `token`.
