@@ -8,17 +8,28 @@
 //! an engine. [`story`] has the words in which tests tell what happens there. [`mutant`] takes out
 //! one safety rule after the other, to show that a test notices.
 //!
+//! A [`plan`] is one run as data: a seed draws it while it is played, [`shrink`] makes one small
+//! that shows a fault, and those that have taught something are kept. [`trace`] tells a run one
+//! event a line, with the marks of the [`scene`]; a [`campaign`] plays many seeds and counts, with
+//! the [`coverage`], what they met. The program `simulate` does all of that.
+//!
 //! [`trial`] runs the real daemons on this machine's kernel, each cluster in namespaces of its own,
 //! and watches the wire. [`rig`] runs the dongle's real firmware in QEMU.
 
+pub mod campaign;
+pub mod coverage;
 pub mod explore;
 pub mod fault;
 pub mod fuzz;
 pub mod mutant;
 pub mod oracle;
+pub mod plan;
 pub mod random;
 pub mod rig;
+pub mod scene;
 pub mod seen;
+pub mod shrink;
 pub mod story;
+pub mod trace;
 pub mod trial;
 pub mod world;

@@ -150,6 +150,12 @@ impl Oracle {
         self.verdicts.all.iter().find(|wrong| wrong.is_fatal())
     }
 
+    /// Returns the assumptions that were broken so far.
+    #[must_use]
+    pub fn broken(&self) -> &[Assumption] {
+        &self.verdicts.broken
+    }
+
     /// Returns how long after [`Seen::Healed`] every group must be held, by what was seen so far.
     #[must_use]
     pub fn convergence(&self) -> Micros {

@@ -273,6 +273,10 @@ impl World {
                 break;
             }
             self.now = self.now.max(next);
+            self.sight.moment = self.now;
+            if !self.sight.whole {
+                self.look_at_network();
+            }
             while let Some(happening) = self.queue.pop(self.now) {
                 self.happen(happening);
             }

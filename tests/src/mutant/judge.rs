@@ -38,7 +38,7 @@ impl Layer {
                 "--test",
                 "wires",
             ],
-            Self::Swarm => &["-p", "lifesign-tests", "--test", "swarm"],
+            Self::Swarm => &["-p", "lifesign-tests", "--test", "simulation"],
         }
     }
 }
@@ -99,9 +99,12 @@ pub struct Copied {
 }
 
 /// The modules of this crate that simulate; the copy has no other.
-const MODULES: [&str; 6] = ["fault", "oracle", "random", "seen", "story", "world"];
+const MODULES: [&str; 11] = [
+    "campaign", "coverage", "fault", "oracle", "plan", "random", "scene", "seen", "shrink",
+    "story", "world",
+];
 /// The tests that are run on the copy.
-const TESTS: [&str; 4] = ["scenarios", "rules", "wires", "swarm"];
+const TESTS: [&str; 4] = ["scenarios", "rules", "wires", "simulation"];
 /// A test that has not ended after this long never will.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -136,6 +139,7 @@ impl Copied {
                 copied.copy_tree(Path::new(&tree))?;
             }
         }
+        copied.copy_tree(Path::new("tests/plans"))?;
         for file in TESTS.map(|test| format!("tests/tests/{test}.rs")) {
             copied.write(&file, &copied.read(&file)?)?;
         }

@@ -38,7 +38,10 @@ impl Oracle {
         }
         let before = self.book.get(group, place);
         let about = (Some(host), Some(group));
-        if before.until <= at || before.token != token {
+        // What a fence guards goes on until it is stopped, also when the machine has stood still:
+        // nobody starts it elsewhere meanwhile.
+        let goes_on = self.terms.guard == Guard::Fence && before.token == token;
+        if !goes_on && (before.until <= at || before.token != token) {
             let voters = self.book.supporters(group, place, token, at);
             if until > at && !self.terms.is_quorum(voters) {
                 let what = format!(

@@ -33,6 +33,9 @@ pub(super) struct Sight {
     last: Vec<Micros>,
     /// Whether the network was whole.
     pub(super) whole: bool,
+    /// The last moment at which something happened. What ends by itself is seen to have ended at
+    /// the next such moment, so that it does not matter where a run is interrupted.
+    pub(super) moment: Micros,
     /// A fault happens, so that what comes of it is not by hand.
     pub(super) is_fault: bool,
 }
@@ -49,6 +52,7 @@ impl Sight {
             wrong: None,
             last: vec![now; groups],
             whole: true,
+            moment: now,
             is_fault: false,
         }
     }
@@ -88,6 +92,17 @@ impl World {
         self.sight.oracle.convergence()
     }
 
+    /// Returns whether something went beyond what is assumed.
+    #[must_use]
+    pub fn is_beyond(&self) -> bool {
+        !self.sight.oracle.broken().is_empty()
+    }
+
+    /// The run ends here: judges what has come due.
+    pub fn conclude(&mut self) {
+        self.sight.oracle.finish(self.now);
+    }
+
     /// Tells what is seen now.
     pub(super) fn see(&mut self, seen: Seen) {
         self.sight.hash.add(self.now, &seen);
@@ -117,7 +132,7 @@ impl World {
     /// Tells whether the network is whole, if that has changed.
     pub(super) fn look_at_network(&mut self) {
         let lines_whole = self.lines.iter().all(super::SerialLine::is_whole) && !self.reset_stuck;
-        let whole = lines_whole && self.network.is_whole(self.now);
+        let whole = lines_whole && self.network.is_whole(self.sight.moment);
         if std::mem::replace(&mut self.sight.whole, whole) != whole {
             self.see(Seen::Network { whole });
         }
