@@ -44,6 +44,8 @@ pub struct Check {
     pub groups: Vec<GroupCheck>,
     /// The serial links.
     pub lines: Vec<LineCheck>,
+    /// The most bytes that each node records for a replay, if it records anything.
+    pub record_bytes: Option<u64>,
     /// What must be true of machines that cannot be asked from here.
     pub assumptions: Vec<String>,
     /// What is allowed and not wise.
@@ -154,6 +156,7 @@ impl Check {
             digest: format!("{:08x}", settings.digest()),
             groups,
             lines,
+            record_bytes: settings.record,
             assumptions: advice::assumptions(settings),
             warnings: advice::warnings(settings),
             errors,

@@ -19,12 +19,14 @@
 //! | file | what it is |
 //! |---|---|
 //! | [`entry`] | what is recorded |
+//! | [`pack`] | frames in few bytes |
 //! | `ring` | the memory between the two processes |
 //! | [`block`] | the format on disk, and what damage looks like |
 //! | [`writer`] | segments, of which the oldest make room |
 
 pub mod block;
 pub mod entry;
+pub mod pack;
 mod recorded;
 mod ring;
 pub mod writer;
@@ -32,10 +34,12 @@ pub mod writer;
 use std::path::{Path, PathBuf};
 
 use lifesign_core::engine::Engine;
+use lifesign_core::seal::TAG_LEN;
 use lifesign_core::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use self::entry::{Entry, Keys, Note, Start};
+use self::pack::{LONGEST_PACKED, Packer};
 use self::ring::{Kind, Sender};
 use self::writer::Writer;
 use crate::clock;
@@ -90,6 +94,7 @@ pub fn open(plan: Plan) -> Result<(Recorder, Writer), Errno> {
         rests_until: Instant::ZERO,
         keys: None,
         notes: Vec::new(),
+        packer: Packer::default(),
     };
     Ok((recorder, Writer::new(taker, plan)))
 }
@@ -114,6 +119,7 @@ pub struct Recorder {
     /// Which keys are in use.
     keys: Option<Keys>,
     notes: Vec<Note>,
+    packer: Packer,
 }
 
 /// Whether what comes next belongs to a segment.
@@ -146,13 +152,30 @@ impl Recorder {
     /// Records an input of `engine`, which is as it is before that; `entry` is made of the time
     /// since the entry before.
     fn input<'a>(&mut self, engine: &Engine, now: Instant, entry: impl FnOnce(i64) -> Entry<'a>) {
+        let after = self.advance(engine, now);
+        self.put(&entry(after));
+    }
+
+    /// Records a frame that came over link number `link`, as [`input`](Self::input) does.
+    fn frame(&mut self, engine: &Engine, now: Instant, link: u8, bytes: &[u8]) {
+        let after = self.advance(engine, now);
+        let (message, tag) = bytes.split_at(bytes.len().saturating_sub(TAG_LEN));
+        let tag = tag.len().to_le_bytes()[0];
+        let mut packed = [0; LONGEST_PACKED];
+        let len = self.packer.pack(link, message, &mut packed);
+        let packed = packed.get(..len).unwrap_or_default();
+        self.put(&Entry::Frame { after, link, packed, tag });
+    }
+
+    /// Gets ready for an input, and returns the time since the entry before.
+    fn advance(&mut self, engine: &Engine, now: Instant) -> i64 {
         self.look_for_faults(now);
         if self.state != State::Open || self.written >= self.segment_len {
             self.begin(engine, now);
         }
-        let after = now.as_micros().cast_signed().wrapping_sub(self.now.as_micros().cast_signed());
+        let before = self.now.as_micros().cast_signed();
         self.now = now;
-        self.put(&entry(after));
+        now.as_micros().cast_signed().wrapping_sub(before)
     }
 
     /// Records a result of the last input.
@@ -215,6 +238,7 @@ impl Recorder {
             self.state = State::Open;
             self.written = len.into();
             self.now = now;
+            self.packer.clear();
         }
     }
 

@@ -238,7 +238,7 @@ fn what_is_recorded_is_reproduced() {
 fn the_oldest_makes_room_and_what_is_left_goes_on() {
     let folder = Folder::new("bound");
     let mut table = Table::new(&folder.0, LEAST_BOUND);
-    for _ in 0..60 {
+    for _ in 0..160 {
         table.pass(250);
         table.writer.drain();
         assert!(folder.len() <= LEAST_BOUND, "{} bytes", folder.len());
@@ -423,6 +423,7 @@ fn another_decision_is_named_with_its_time() {
     let difference = outcome.difference.as_deref().unwrap();
     assert!(difference.contains("recorded was") && difference.contains(" [5."), "{difference}");
     assert!(outcome.to_string().contains("then a difference"), "{outcome}");
+    assert!(difference.contains("it was recorded by lifesign 0, and this is"), "{difference}");
 }
 
 /// Returns `file` with the operator's wish for standby before the last block of entries.

@@ -14,6 +14,10 @@ impl fmt::Display for Check {
         for line in &self.lines {
             write!(formatter, "\n{line}")?;
         }
+        if let Some(bytes) = self.record_bytes {
+            let most = bytes >> 20;
+            writeln!(formatter, "\nrecords: each node up to {most} MiB, for `lifesign replay`")?;
+        }
         if !self.assumptions.is_empty() {
             writeln!(formatter)?;
         }

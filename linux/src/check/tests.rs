@@ -233,3 +233,12 @@ fn a_cluster_that_is_too_large_for_a_small_dongle_is_told() {
     assert!(said.starts_with("2 nodes, 9 groups and frames of "), "{said}");
     assert_eq!(warned(format!("{EXAMPLE}{}", groups(8))), None, "there is no dongle");
 }
+
+#[test]
+fn what_is_recorded_is_said() {
+    let source = SERIAL.replacen("quorum =", "record = \"16MiB\"\nquorum =", 1);
+    let page = checked(&source, Enforcer::Bpf).to_string();
+    assert!(page.contains("\nrecords: each node up to 16 MiB, for `lifesign replay`\n"), "{page}");
+    let digest = checked(&source, Enforcer::Bpf).digest;
+    assert_eq!(digest, checked(SERIAL, Enforcer::Bpf).digest, "nodes need not agree on it");
+}

@@ -22,9 +22,9 @@ pub enum Entry<'a> {
         after: i64,
         /// Over which link.
         link: u8,
-        /// The frame without its tag.
+        /// The frame without its tag, as [`pack`](super::pack) writes it.
         #[serde(borrow)]
-        message: &'a [u8],
+        packed: &'a [u8],
         /// How many bytes of a tag there were: fewer than a whole one where the frame is too short.
         tag: u8,
     },

@@ -7,7 +7,7 @@ use lifesign_core::frame::MAX_FRAME_LEN;
 use lifesign_core::group::{GroupId, Token};
 use lifesign_core::member::{Heard, Rejected};
 use lifesign_core::node::{BootId, LinkId, NodeId};
-use lifesign_core::seal::{Keyring, TAG_LEN};
+use lifesign_core::seal::Keyring;
 use lifesign_core::time::Instant;
 
 use super::entry::{Entry, Keys, Note, Wrote, judgement};
@@ -46,9 +46,9 @@ impl Recorded {
         bytes: &[u8],
         now: Instant,
     ) -> Result<Heard, Rejected> {
-        let (message, tag) = bytes.split_at(bytes.len().saturating_sub(TAG_LEN));
-        let tag = tag.len().to_le_bytes()[0];
-        self.input(now, |after| Entry::Frame { after, link: link.number(), message, tag });
+        if let Some(recorder) = &mut self.recorder {
+            recorder.frame(&self.engine, now, link.number(), bytes);
+        }
         let result = self.engine.handle_frame(link, bytes, now);
         self.outcome(|| Entry::Judged(judgement(&result)));
         result

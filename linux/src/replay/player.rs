@@ -12,6 +12,7 @@ use super::notes::Notes;
 use super::segment::{Entries, ReadError, Segment};
 use crate::log::WallTime;
 use crate::record::entry::{Entry, Keys, WRONG_TAG, Wrote, judgement, judgement_text};
+use crate::record::pack::Packer;
 use crate::settings::Settings;
 use crate::view::View;
 
@@ -21,7 +22,9 @@ pub struct Player {
     engine: Engine,
     settings: Settings,
     node: String,
+    program: String,
     notes: Notes,
+    packer: Packer,
     /// The beginning of the segment by both clocks.
     begun: (Instant, u64),
     now: Instant,
@@ -95,7 +98,9 @@ impl Player {
             engine,
             settings,
             node: origin.node,
+            program: origin.program,
             notes: Notes::new(start.notes),
+            packer: Packer::default(),
             begun: (start.at, start.wall_us),
             now: start.at,
             lost: start.lost,
@@ -122,9 +127,12 @@ impl Player {
         match entry {
             Entry::Check(_) => self.engine.check_authority(now),
             Entry::Timeout(_) => self.engine.handle_timeout(now),
-            Entry::Frame { link, message, tag, .. } => {
-                let link = LinkId::new(*link).ok_or_else(|| self.out_of_place(entry))?;
-                let (message, tag) = (message.to_vec(), *tag);
+            Entry::Frame { link, packed, tag, .. } => {
+                let unpacked = self.packer.unpack(*link, packed);
+                let (link, tag) = (LinkId::new(*link), *tag);
+                let (Some(link), Some(message)) = (link, unpacked) else {
+                    return Err(self.out_of_place(entry));
+                };
                 self.pending = Some(Pending::Frame { link, message, tag });
             }
             Entry::Judged(judged) => return self.hear(*judged, entry),
@@ -321,6 +329,12 @@ impl Player {
     #[must_use]
     pub fn node(&self) -> &str {
         &self.node
+    }
+
+    /// Returns the version of the program that recorded this, if it is another one than this.
+    #[must_use]
+    pub fn other_program(&self) -> Option<&str> {
+        Some(self.program.as_str()).filter(|program| *program != env!("CARGO_PKG_VERSION"))
     }
 
     /// Returns whether the segment was read to an end that is none of a crash.

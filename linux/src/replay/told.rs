@@ -62,11 +62,18 @@ pub(super) fn line(player: &Player, text: &str, event: Option<&Event>, json: boo
 /// Returns a difference with the input and the moment where it came up.
 pub(super) fn difference(player: &Player, difference: &Difference) -> String {
     let input = player.counts().inputs;
-    format!(
+    let text = format!(
         "{} (input {input} of this segment, {})",
         String::from(difference.clone()),
         player.stamp()
-    )
+    );
+    match player.other_program() {
+        None => text,
+        Some(other) => {
+            let own = env!("CARGO_PKG_VERSION");
+            format!("{text}; it was recorded by lifesign {other}, and this is {own}")
+        }
+    }
 }
 
 /// Returns the explanation of a group at `at`, in the words of the daemon.
