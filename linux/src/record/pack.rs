@@ -166,7 +166,10 @@ mod tests {
         }
 
         #[test]
-        fn nonsense_is_refused_or_unpacked(link: u8, packed in proptest::collection::vec(any::<u8>(), 0..99)) {
+        fn nonsense_is_refused_or_unpacked(
+            link: u8,
+            packed in proptest::collection::vec(any::<u8>(), 0..99),
+        ) {
             let _frame = Packer::default().unpack(link, &packed);
         }
     }
