@@ -14,6 +14,7 @@
 //! | [`stage`] | every different host and message once, and what each did with each |
 //! | [`state`] | a state of the whole cluster, and everything that can happen next |
 //! | [`law`] | what must hold in every state |
+//! | [`prologue`] | how everything begins |
 //! | [`search`] | breadth first through every state |
 //! | [`list`] | what is explored |
 //! | [`run`] | one exploration from beginning to end |
@@ -24,6 +25,7 @@ pub mod actor;
 pub mod digest;
 pub mod law;
 pub mod list;
+pub mod prologue;
 pub mod run;
 pub mod search;
 pub mod setup;

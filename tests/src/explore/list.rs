@@ -88,7 +88,10 @@ fn lease() -> Configuration {
             "D at its limit, a cut and three losses",
             with(setup, |limits| limits.losses = 3),
         )),
-        deep(holds("D at its limit, three cuts", with(setup, |limits| limits.cuts = 3))),
+        deep(holds(
+            "D at its limit, two cuts",
+            with(setup, |limits| (limits.cuts, limits.losses) = (2, 0)),
+        )),
     ]);
     Configuration {
         name: "lease",
@@ -193,6 +196,10 @@ fn fence() -> Configuration {
                 with(setup, |limits| {
                     *limits = Limits { restarts: 1, cuts: 1, ..Limits::NONE };
                 }),
+            ),
+            holds(
+                "the holder was reset before and does not run",
+                Setup { was_reset: true, ..with(setup, |limits| limits.delays = 0) },
             ),
             breaks(
                 "a reset line that leads nowhere",

@@ -6,13 +6,12 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::actor::Actor;
 use super::digest::{AlreadyHashed, Digest};
 use super::law::{Broken, judge};
-use super::setup::{HOSTS, Limits, Setup};
+use super::prologue::Prologue;
+use super::setup::Setup;
 use super::stage::Stage;
-use super::state::{Action, Cut, State};
-use lifesign_core::group::Token;
+use super::state::{Action, State};
 
 /// A law that was broken, and the steps that led there.
 #[derive(Debug)]
@@ -85,7 +84,7 @@ impl Search {
     pub fn new(setup: Setup) -> Self {
         let began = Instant::now();
         let mut stage = Stage::new(setup);
-        let root = prologue(&mut stage);
+        let root = Prologue::new(&mut stage).play();
         let report = Report {
             generated: 1,
             unique: 1,
@@ -181,55 +180,3 @@ impl Search {
 fn newest(origins: &[Origin]) -> u32 {
     u32::try_from(origins.len() - 1).expect("less than four thousand millions")
 }
-
-/// Starts everybody, the first server before the others so that it holds the group, and lets
-/// nothing go wrong until it has held it for a while.
-fn prologue(stage: &mut Stage) -> State {
-    let actors: [Actor; HOSTS] = std::array::from_fn(Actor::new);
-    let limits = stage.setup.limits;
-    let mut state = State {
-        at: 0,
-        actors: actors.map(|actor| stage.actor_id(actor, 0)),
-        paused: 0,
-        cut: Cut::default(),
-        left: Limits::NONE,
-        token: Token(0),
-        open: Vec::new(),
-        later: Vec::new(),
-    };
-    let mut held_for = 0;
-    while held_for < QUIET {
-        let starting = (0..HOSTS).find(|host| starts(stage, &state, *host));
-        let action = match (state.open.is_empty(), starting) {
-            (false, _) => Action::Deliver,
-            (true, Some(host)) => Action::Restart(u8::try_from(host).unwrap_or(0)),
-            (true, None) => Action::Tick,
-        };
-        let mut next = state.step(stage, action);
-        for (_, token) in next.begun.drain(..) {
-            next.state.token = token;
-        }
-        state = next.state;
-        assert!(state.at < PATIENCE, "nobody ever holds the group");
-        if action == Action::Tick {
-            held_for = if state.answering(stage).next() == Some(0) { held_for + 1 } else { 0 };
-        }
-    }
-    while !state.open.is_empty() {
-        state = state.step(stage, Action::Deliver).state;
-    }
-    state.left = limits;
-    state
-}
-
-fn starts(stage: &Stage, state: &State, host: usize) -> bool {
-    let is_first = host == 0 || host >= usize::from(stage.setup.servers);
-    !stage.is_running(state.actors[host]) && (is_first || state.at >= LATER)
-}
-
-/// After how many units the other servers start.
-const LATER: u16 = 3;
-/// For how many units somebody has held the group before anything goes wrong.
-const QUIET: u16 = 4;
-/// For how many units the first holder is waited for.
-const PATIENCE: u16 = 60;

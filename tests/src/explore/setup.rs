@@ -103,6 +103,9 @@ pub struct Setup {
     pub authority_us: u64,
     /// Whether the witness is a dongle with a reset line to each server.
     pub has_reset_lines: bool,
+    /// Whether the first holder has been reset once already, has started anew, and has been given
+    /// the group again, before anything is tried.
+    pub was_reset: bool,
     /// For how many units of true time everything is tried.
     pub horizon: u16,
     /// How much may go wrong.
@@ -142,6 +145,7 @@ impl Setup {
             guard: Guard::Address,
             authority_us: AUTHORITY_US,
             has_reset_lines: false,
+            was_reset: false,
             horizon,
             limits,
             shaky: u8::MAX,
