@@ -265,7 +265,9 @@ impl Oracle {
         };
         let (place, dongle) = (self.terms.place(target), self.terms.place(16));
         let dead = self.terms.dead;
+        // On a line that cannot carry what is said, what comes in last may be of an earlier start.
         if let Some((boot, last)) = self.hearing.last(dongle, place)
+            && self.terms.has_room
             && last < at
             && request.boot.is_some_and(|named| named != boot)
             && at - last < dead * 9 / 10
