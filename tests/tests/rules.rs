@@ -1,12 +1,21 @@
 //! Rules that random faults seldom try, one test each.
 
+use lifesign_core::dongle::{
+    self, Cause, MAX_MESSAGE_LEN, PURPOSE, PortSettings, Request, Settings,
+};
 use lifesign_core::engine::Obstacle;
 use lifesign_core::frame::{self, Body, Echo, Header, LinkClass, MAX_FRAME_LEN, Phase, Want};
 use lifesign_core::group::{Guard, Role, Token};
 use lifesign_core::member::Rejected;
 use lifesign_core::node::{BootId, ClusterId, LinkId, LinkSet, NodeId};
+use lifesign_core::relay::PortId;
+use lifesign_core::reset::{Arm, RequestId};
 use lifesign_core::seal::KeyId;
+use lifesign_core::stream::enframe;
 use lifesign_core::time::{Duration, Instant};
+use lifesign_firmware::Small;
+use lifesign_firmware::dongle::{Board, Stored};
+use lifesign_firmware::events::Ring;
 use lifesign_tests::story::{MS, expect_holder, group, safe};
 use lifesign_tests::world::{Setup, World, keyring};
 
@@ -416,5 +425,47 @@ fn a_server_speaks_of_its_own_groups_alone_also_after_a_restart() {
     for (_, _, _, bytes) in own {
         let read = frame::decode::<2, 1>(bytes, ClusterId(7), &keyring());
         assert!(read.is_ok(), "{read:?}");
+    }
+}
+
+/// Whoever has a cable and no key may ask a dongle how it is, and no more.
+#[test]
+fn an_open_request_for_a_reset_is_not_even_answered() {
+    let settings = Settings {
+        cluster: ClusterId(7),
+        me: node(16),
+        heartbeat_ms: 20,
+        dead_ms: 60,
+        longest_promise_ms: 100,
+        keys: keyring().secrets().map(|(id, bytes)| (id, *bytes)).collect(),
+        signer: keyring().signer(),
+        pulse_ms: 50,
+        distance_ms: 100,
+        ports: [PortSettings::default(), PortSettings::default()].into_iter().collect(),
+    };
+    let stored = Stored { settings: Some(Ok(settings)), ..Stored::nothing() };
+    let (mut ring, at) = (Ring::new(), Instant::from_micros(1_000_000));
+    let board = Board { name: "alone", cause: Cause::Unknown };
+    let mut dongle = Small::<2, 4>::new(board, stored, &mut ring, 1, Instant::ZERO);
+    let port = PortId::new(0).expect("the first port");
+    let id = RequestId { asker: node(0), boot: BootId::new(1), number: 1 };
+    let arm = Arm { id, group: group(), token: Token(1), target: node(1), target_boot: None };
+    let control = keyring().derive(PURPOSE);
+    for (is_sealed, request) in
+        [(false, Request::Info), (false, Request::Arm(arm)), (true, Request::Arm(arm))]
+    {
+        let (mut message, mut line) = ([0; MAX_MESSAGE_LEN], [0; 400]);
+        let len = if is_sealed {
+            dongle::seal(&request, &control, &mut message)
+        } else {
+            dongle::encode(&request, &mut message)
+        };
+        let len = enframe(&message[..len.expect("it fits")], &mut line).expect("it fits");
+        dongle.handle_bytes(port, &line[..len], at);
+        let answered = !dongle.pending(port).is_empty();
+        while !dongle.pending(port).is_empty() {
+            dongle.sent(port, 1);
+        }
+        assert_eq!(answered, is_sealed || request == Request::Info, "{request:?}");
     }
 }

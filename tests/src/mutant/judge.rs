@@ -19,11 +19,13 @@ pub enum Layer {
     Scenarios,
     /// Random faults in virtual time, a bounded number of seeds.
     Swarm,
+    /// Everything that can happen in small clusters, as far as that is quick.
+    Exhaustive,
 }
 
 impl Layer {
     /// The layers in their order.
-    pub const ALL: [Self; 3] = [Self::Units, Self::Scenarios, Self::Swarm];
+    pub const ALL: [Self; 4] = [Self::Units, Self::Scenarios, Self::Swarm, Self::Exhaustive];
 
     const fn targets(self) -> &'static [&'static str] {
         match self {
@@ -39,6 +41,7 @@ impl Layer {
                 "wires",
             ],
             Self::Swarm => &["-p", "lifesign-tests", "--test", "simulation"],
+            Self::Exhaustive => &["-p", "lifesign-tests", "--test", "exhaustive"],
         }
     }
 }
@@ -49,6 +52,7 @@ impl fmt::Display for Layer {
             Self::Units => "units",
             Self::Scenarios => "scenarios",
             Self::Swarm => "swarm",
+            Self::Exhaustive => "exhaustive",
         })
     }
 }
@@ -58,8 +62,9 @@ impl fmt::Display for Layer {
 pub enum Outcome {
     /// Every layer passed.
     Survived,
-    /// A layer failed: which, and the first test in it that did.
-    Caught(Layer, String),
+    /// A layer failed: which, the first test in it that did, and after how long a run of that
+    /// layer's tests and of those before, without what building took.
+    Caught(Layer, String, Duration),
 }
 
 /// Why nothing can be said.
@@ -99,12 +104,12 @@ pub struct Copied {
 }
 
 /// The modules of this crate that simulate; the copy has no other.
-const MODULES: [&str; 11] = [
-    "campaign", "coverage", "fault", "oracle", "plan", "random", "scene", "seen", "shrink",
-    "story", "world",
+const MODULES: [&str; 12] = [
+    "campaign", "coverage", "explore", "fault", "oracle", "plan", "random", "scene", "seen",
+    "shrink", "story", "world",
 ];
 /// The tests that are run on the copy.
-const TESTS: [&str; 4] = ["scenarios", "rules", "wires", "simulation"];
+const TESTS: [&str; 5] = ["scenarios", "rules", "wires", "simulation", "exhaustive"];
 /// A test that has not ended after this long never will.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -172,10 +177,14 @@ impl Copied {
     }
 
     fn run_layers(&self) -> Result<Outcome, JudgeError> {
+        let mut spent = Duration::ZERO;
         for layer in Layer::ALL {
             for program in self.build(layer)? {
-                if let Some(test) = self.run(&program)? {
-                    return Ok(Outcome::Caught(layer, test));
+                let begun = Instant::now();
+                let failed = self.run(&program)?;
+                spent += begun.elapsed();
+                if let Some(test) = failed {
+                    return Ok(Outcome::Caught(layer, test, spent));
                 }
             }
         }

@@ -24,6 +24,24 @@ pub(super) const MUTANTS: &[Mutant] = &[
     )
     .quick(),
     caught(
+        "authority-one-unit-too-long",
+        "Authority is the longest that the inequality allows, and not a microsecond longer.",
+        &[Change {
+            file: "core/src/config.rs",
+            find: "self.secured().checked_sub(spent).filter(",
+            replace: "(self.secured() + Duration::from_micros(1)).checked_sub(spent).filter(",
+        }],
+    ),
+    caught(
+        "lease-renewed-from-the-clock",
+        "The kernel lease ends with authority, however late it is looked at.",
+        &[Change {
+            file: "core/src/engine/holder.rs",
+            find: "since.map(|since|",
+            replace: "since.map(|_| self.now).map(|since|",
+        }],
+    ),
+    caught(
         "inequality-without-clocks",
         "D leaves room for clocks that disagree.",
         &[Change {
@@ -147,7 +165,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "Support of an earlier claim does not count for a new one.",
         &[Change {
             file: "core/src/engine/candidate.rs",
-            find: "            state.support = Support::default();\n",
+            find: "            state.support = Support::new(voters);\n",
             replace: "",
         }],
     ),

@@ -76,6 +76,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         }],
     ),
     caught(
+        "reset-unsealed",
+        "A request for a reset is obeyed only if a key of the cluster has sealed it.",
+        &[Change {
+            file: "firmware/src/dongle/request.rs",
+            find: "filter(|_| sealed == Sealed::Yes)",
+            replace: "filter(|_| sealed == Sealed::Yes || true)",
+        }],
+    ),
+    caught(
         "reset-by-the-other-side",
         "A reset is for the favoured side.",
         &[Change {

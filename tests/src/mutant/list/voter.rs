@@ -137,6 +137,33 @@ pub(super) const MUTANTS: &[Mutant] = &[
         }],
     ),
     caught(
+        "silent-witness-is-tie",
+        "A silent witness is NO and no tie.",
+        &[Change {
+            file: "core/src/quorum.rs",
+            find: "{ Answer::Have } else { Answer::No }",
+            replace: "{ Answer::Have } else { Answer::Tie }",
+        }],
+    ),
+    caught(
+        "promise-of-no-length",
+        "What is promised lasts: a promise of no length is refused.",
+        &[Change {
+            file: "core/src/promise.rs",
+            find: "if length == Duration::ZERO {",
+            replace: "if false {",
+        }],
+    ),
+    caught(
+        "saved-without-end",
+        "What was asked to be saved is not asked for again.",
+        &[Change {
+            file: "core/src/promise.rs",
+            find: "if ahead <= self.asked {",
+            replace: "if false {",
+        }],
+    ),
+    caught(
         "half-is-have",
         "Exactly half of the votes is a tie.",
         &[Change {
