@@ -85,6 +85,11 @@ impl Book {
         flaw
     }
 
+    /// Returns what a voter has promised last.
+    pub(super) fn promise(&self, group: u8, place: usize) -> Option<Promise> {
+        self.groups.get(usize::from(group))?.promises.get(place).copied().flatten()
+    }
+
     /// A voter promises, or frees what it had promised. To be judged before. Returns what it had
     /// promised, if that is gone now and had not run out.
     pub(super) fn promised(

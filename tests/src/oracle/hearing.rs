@@ -152,9 +152,8 @@ impl Hearing {
             heard.left = matches!(condition, Condition::Left(boot) if boot.bits() == heard.boot);
             // It begins anew, and echoes nothing of what came before; which frame has opened a
             // session cannot be told for certain, if it was not in order.
-            if heard.alive != Some(heard.boot) || heard.fresh_at != at {
-                heard.echoed = 0;
-            }
+            let opened = heard.alive == Some(heard.boot) && heard.fresh_at == at;
+            heard.echoed = if opened { heard.fresh } else { 0 };
         }
     }
 

@@ -109,11 +109,18 @@ impl Oracle {
     ) {
         self.judge_book(group, at);
         let place = self.terms.place(voter);
+        let before = self.book.promise(group, place);
         let gone = self.book.promised(group, place, promise, at);
         let Some(member) = self.members.get(place) else { return };
         let about = (Some(voter), Some(group));
         let waited = self.terms.most_shown(voter, at.saturating_sub(member.since));
-        if let Some(new) = promise
+        // That a clock has changed moves the true end of what was promised before.
+        let retold = |new: &Promise| {
+            let left = |it: &Promise| it.until.saturating_sub(at);
+            let same = |it: &Promise| (it.to, it.boot, it.token) == (new.to, new.boot, new.token);
+            before.is_some_and(|it| same(&it) && left(new) <= left(&it) * 11 / 10)
+        };
+        if let Some(new) = promise.filter(|new| !retold(new))
             && waited + ROUNDING < member.promise
         {
             let what =

@@ -92,6 +92,8 @@ pub(super) struct Host {
     pub(super) conditions: Vec<Condition>,
     /// The promises that were seen last.
     pub(super) promised: Vec<Option<Promise>>,
+    /// The same, also those that a later start has forgotten.
+    pub(super) given: Vec<Option<Promise>>,
     pub(super) disk: Disk,
     pub(super) settings: Settings,
     /// What is kept if this is a dongle.
@@ -124,6 +126,7 @@ impl Host {
             agents: vec![Manner::Honest; groups],
             conditions: vec![Condition::Unmet; setup.nodes.into()],
             promised: vec![None; groups],
+            given: vec![None; groups],
             disk: Disk::default(),
             settings: Settings::new(setup),
             store: Store::new(),

@@ -137,6 +137,7 @@ impl World {
         }
         let number = host.number;
         self.note(format!("{number} goes on"));
+        self.tell_promises_anew(place);
         self.judge_leases_anew(place);
         self.pump_all(number);
     }
@@ -165,6 +166,7 @@ impl World {
         if Hosts::is_own(number) {
             self.see(Seen::Clock { host: number, error_ppm: error });
         }
+        self.tell_promises_anew(place);
         self.judge_leases_anew(place);
         self.tell_promises_anew(place);
     }

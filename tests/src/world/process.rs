@@ -10,6 +10,7 @@ use lifesign_core::relay::PortId;
 use lifesign_core::time::Instant;
 
 use super::cable::Cable;
+use super::clock::Clock;
 use super::dongle::Dongle;
 use super::host::{Brain, Hosts};
 use super::queue::{Happening, Parcel};
@@ -255,14 +256,33 @@ impl World {
             if promise.is_none() && before.is_some_and(|before| now.has_reached(before.until)) {
                 continue;
             }
-            let promise = promise.map(|promise| Promise {
-                to: promise.to.node.number(),
-                boot: promise.to.boot.bits(),
-                token: promise.to.token.0,
-                until: clock.when(promise.until),
-            });
+            host.given[at] = promise;
+            let promise = promise.map(|promise| seen(promise, clock));
             self.see(Seen::Promised { voter: number, group, promise });
         }
+    }
+
+    /// Tells anew when promises end, now that a clock has changed.
+    pub(super) fn tell_promises_anew(&mut self, place: usize) {
+        let host = self.hosts.at(place);
+        let (number, clock, now) = (host.number, host.clock, host.clock.read(self.now));
+        for (group, given) in (0..).zip(host.given.clone()) {
+            let live = given.filter(|given| !now.has_reached(given.until));
+            if let Some(promise) = live.filter(|_| Hosts::is_own(number)) {
+                let promise = Some(seen(promise, clock));
+                self.see(Seen::Promised { voter: number, group, promise });
+            }
+        }
+    }
+}
+
+/// Returns a promise as it is seen by who knows the true time.
+fn seen(promise: Word, clock: Clock) -> Promise {
+    Promise {
+        to: promise.to.node.number(),
+        boot: promise.to.boot.bits(),
+        token: promise.to.token.0,
+        until: clock.when(promise.until),
     }
 }
 
