@@ -202,7 +202,8 @@ impl Oracle {
             Cause::Move => "while it is moved",
         };
         let what = format!(
-            "nobody has group {group} up for {span} us from {since} us on {after}, and {bound} us are promised"
+            "nobody has group {group} up for {span} us from {since} us on {after}, and {bound} \
+             us are promised"
         );
         self.blame(Rule::Outage, at, (None, Some(group)), what);
     }
