@@ -119,6 +119,8 @@ impl KeyFile {
         let Some(sign) = sign else {
             return Err((1, "`sign` must be the number of a key".to_owned()));
         };
+        // In the table names are in the order of letters, in which 10 comes before 9.
+        keys.sort_unstable_by_key(|(id, _)| *id);
         let file = Self { sign, keys };
         file.keyring("").map_err(|error| (1, error.to_string()))?;
         Ok(file)
