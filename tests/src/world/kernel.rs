@@ -7,7 +7,7 @@ use super::host::{Answering, Hosts, Standstill};
 use super::queue::Happening;
 use super::{Micros, Server, World};
 use crate::fault::Manner;
-use crate::seen::{ENDLESS, End, Promise, Seen};
+use crate::seen::{ENDLESS, End, Seen};
 
 /// A lease that nothing ends but a stop or a reset.
 const FOREVER: Instant = Instant::from_micros(u64::MAX / 2);
@@ -168,25 +168,5 @@ impl World {
         }
         self.tell_promises_anew(place);
         self.judge_leases_anew(place);
-        self.tell_promises_anew(place);
-    }
-
-    /// Tells when promises end by a clock that goes otherwise than it did.
-    fn tell_promises_anew(&mut self, place: usize) {
-        let host = self.hosts.at(place);
-        let (voter, clock, promised) = (host.number, host.clock, host.promised.clone());
-        for (group, promise) in (0..).zip(promised) {
-            let until = promise.map_or(0, |promise| clock.when(promise.until));
-            let Some(promise) = promise.filter(|_| Hosts::is_own(voter) && until > self.now) else {
-                continue;
-            };
-            let promise = Promise {
-                to: promise.to.node.number(),
-                boot: promise.to.boot.bits(),
-                token: promise.to.token.0,
-                until,
-            };
-            self.see(Seen::Promised { voter, group, promise: Some(promise) });
-        }
     }
 }
