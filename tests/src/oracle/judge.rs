@@ -338,7 +338,9 @@ fn rests_on(terms: &Terms, rule: Rule, broken: Assumption) -> bool {
         ) => true,
         (Assumption::ClocksGoOn { .. }, Rule::Backed | Rule::SilentInTime | Rule::Outage) => true,
         // An address is taken away by the kernel, whatever its agent says.
-        (Assumption::HonestAgent { .. }, Rule::OneHolder) => terms.guard != Guard::Address,
+        (Assumption::HonestAgent { .. }, Rule::OneHolder | Rule::Backed | Rule::SilentInTime) => {
+            terms.guard != Guard::Address
+        }
         (Assumption::HonestAgent { .. }, Rule::Converges | Rule::Outage) => true,
         (Assumption::TrueWord { .. }, Rule::OneHolder) => true,
         (Assumption::SameSettings { .. }, Rule::Converges | Rule::Outage) => true,
