@@ -336,7 +336,11 @@ fn rests_on(terms: &Terms, rule: Rule, broken: Assumption) -> bool {
             | Rule::Outage
             | Rule::PulsesApart,
         ) => true,
-        (Assumption::ClocksGoOn { .. }, Rule::Backed | Rule::SilentInTime | Rule::Outage) => true,
+        // A clock that stood still moves the end of what was promised before it did.
+        (
+            Assumption::ClocksGoOn { .. },
+            Rule::Backed | Rule::SilentInTime | Rule::Outage | Rule::BootWait,
+        ) => true,
         // An address is taken away by the kernel, whatever its agent says.
         (Assumption::HonestAgent { .. }, Rule::OneHolder | Rule::Backed | Rule::SilentInTime) => {
             terms.guard != Guard::Address
