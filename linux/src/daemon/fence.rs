@@ -37,6 +37,8 @@ struct Wish {
     since: Instant,
     /// What was last told of it.
     told: Option<Told>,
+    /// Its claim lacks more than this reset, so nothing is asked for.
+    rests: bool,
 }
 
 /// What is told of a reset.
@@ -95,6 +97,7 @@ impl Fencing {
             last: number + ATTEMPTS,
             since: now,
             told: None,
+            rests: false,
         });
     }
 
@@ -109,6 +112,16 @@ impl Fencing {
     /// Forgets every wish that is not `wanted` any more.
     pub(super) fn keep(&mut self, wanted: impl Fn(&Arm) -> bool) {
         self.wishes.retain(|wish| wanted(wish.asker.arm()));
+    }
+
+    /// Lets wishes rest whose claim lacks more than the reset, until it does not any more.
+    pub(super) fn let_rest(&mut self, may_ask: impl Fn(&Arm) -> bool, now: Instant) {
+        for wish in &mut self.wishes {
+            wish.rests = !may_ask(wish.asker.arm());
+            if wish.rests {
+                wish.since = now;
+            }
+        }
     }
 
     /// Returns what to say to a dongle, and over which link. Of several groups that wait for the
@@ -169,11 +182,11 @@ impl Fencing {
         firsts.filter_map(|at| self.wishes.get(at)?.asker.poll_timeout()).min()
     }
 
-    /// Returns whether no earlier wish is for the same server.
+    /// Returns whether this wish may ask, and no earlier one that may is for the same server.
     fn is_first(&self, at: usize) -> bool {
-        let target = |wish: &Wish| wish.asker.arm().target;
-        let Some(own) = self.wishes.get(at).map(target) else { return false };
-        self.wishes.iter().take(at).all(|wish| target(wish) != own)
+        let target = |wish: &Wish| (!wish.rests).then(|| wish.asker.arm().target);
+        let Some(own) = self.wishes.get(at).and_then(target) else { return false };
+        self.wishes.iter().take(at).all(|wish| target(wish) != Some(own))
     }
 }
 
@@ -235,6 +248,7 @@ impl Daemon {
                 matches!(role, Some(Role::Claiming(claim)) if claim.token == arm.token);
             is_claimed && start_of(engine.condition(arm.target)) == Some(arm.target_boot)
         });
+        self.fencing.let_rest(|arm| engine.waits_for_fence(arm.group, arm.token), now);
         while let Some((link, request)) = self.fencing.poll_transmit(now) {
             self.ask_sealed(link, &request, now);
         }
@@ -438,6 +452,21 @@ mod tests {
         let (_, request) = fencing.poll_transmit(at(0)).unwrap();
         assert!(matches!(request, Request::Arm(arm) if arm.target == node(1)));
         assert!(!asked.iter().any(|(_, other)| id(other) == id(&request)), "numbers differ");
+    }
+
+    #[test]
+    fn a_claim_that_lacks_more_than_the_reset_asks_for_nothing() {
+        let mut fencing = wanted(0, 1);
+        begin(&mut fencing, 1, 1);
+        let first = GroupId::new(0).unwrap();
+        fencing.let_rest(|_| false, at(0));
+        assert_eq!(fencing.poll_transmit(at(0)), None);
+        assert_eq!(fencing.poll_timeout(), None, "it does not wake up in vain");
+        fencing.let_rest(|_| false, at(900));
+        assert_eq!(fencing.poll_news(Duration::from_millis(500), at(900)), None, "nor complains");
+        fencing.let_rest(|arm| arm.group != first, at(900));
+        let (_, request) = fencing.poll_transmit(at(900)).unwrap();
+        assert!(matches!(request, Request::Arm(arm) if arm.group != first), "the next one asks");
     }
 
     #[test]

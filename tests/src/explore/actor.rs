@@ -291,7 +291,9 @@ impl Actor {
         let role = engine.group(GROUP).map(|state| state.role());
         let claimed = if let Some(Role::Claiming(claim)) = role { Some(claim.token) } else { None };
         self.asker = self.asker.take().filter(|asker| claimed == Some(asker.arm().token));
-        if let Some(step) = self.asker.as_mut().and_then(|asker| asker.poll_transmit(now)) {
+        let asking = self.asker.as_mut();
+        let asking = asking.filter(|it| engine.waits_for_fence(GROUP, it.arm().token));
+        if let Some(step) = asking.and_then(|asker| asker.poll_transmit(now)) {
             deeds.send(self.host, setup.servers.into(), Parcel::Step(step));
         }
     }
@@ -349,12 +351,15 @@ impl Actor {
     /// Returns when it next has something to do by itself.
     #[must_use]
     pub fn wake(&self) -> Option<Instant> {
-        let brain = match &self.brain {
-            Brain::Server(engine) => engine.poll_timeout(),
-            Brain::Witness(witness) => witness.poll_timeout(),
+        let (brain, asker) = match &self.brain {
+            Brain::Server(engine) => {
+                let asks = |it: &&Asker| engine.waits_for_fence(GROUP, it.arm().token);
+                (engine.poll_timeout(), self.asker.as_ref().filter(asks))
+            }
+            Brain::Witness(witness) => (witness.poll_timeout(), None),
             Brain::Nothing => return None,
         };
-        let step = self.asker.as_ref().and_then(Asker::poll_timeout);
+        let step = asker.and_then(Asker::poll_timeout);
         let pulse = self.resetter.as_ref().and_then(Resetter::poll_timeout);
         Some([step, pulse].into_iter().flatten().fold(brain, Instant::min))
     }

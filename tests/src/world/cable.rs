@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use lifesign_core::dongle::{self, MAX_MESSAGE_LEN, Reply, Request, Sealed};
 use lifesign_core::group::{GroupId, Role};
 use lifesign_core::member::{Heard, Rejected};
-use lifesign_core::node::{BootId, LinkId, NodeId};
+use lifesign_core::node::{BootId, LinkId, NodeId, NodeSet};
 use lifesign_core::relay::{Origin, PortId, PortSet, Relay};
 use lifesign_core::reset::{Arm, Asker, RequestId, Step};
 use lifesign_core::seal::Keyring;
@@ -30,6 +30,8 @@ pub(super) struct Cable {
     readers: Vec<Reader>,
     control: Keyring,
     askers: BTreeMap<NodeId, Asker>,
+    /// For whose resets alone some claim waits.
+    asking: NodeSet,
     asked: u32,
 }
 
@@ -42,6 +44,7 @@ impl Cable {
             readers: vec![Reader::new(); ports],
             control: keys.derive(dongle::PURPOSE),
             askers: BTreeMap::new(),
+            asking: NodeSet::EMPTY,
             asked: 0,
         }
     }
@@ -132,7 +135,11 @@ impl Cable {
         };
         self.askers.retain(|_, asker| waits(asker.arm()));
         let mut fired = Vec::new();
-        for asker in self.askers.values_mut() {
+        let arms = self.askers.values().map(|asker| asker.arm());
+        let asking = arms.filter(|arm| engine.waits_for_fence(arm.group, arm.token));
+        self.asking = asking.map(|arm| arm.target).collect();
+        let asks = |asker: &&mut Asker| self.asking.contains(asker.arm().target);
+        for asker in self.askers.values_mut().filter(asks) {
             let request = match asker.poll_transmit(now) {
                 Some(Step::Arm(arm)) => Request::Arm(arm),
                 Some(Step::Fire(fire)) => {
@@ -154,7 +161,8 @@ impl Cable {
 
     /// Returns when the next step is due.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.askers.values().filter_map(Asker::poll_timeout).min()
+        let asking = self.askers.iter().filter(|(target, _)| self.asking.contains(**target));
+        asking.filter_map(|(_, asker)| asker.poll_timeout()).min()
     }
 
     pub(super) fn pending(&mut self, port: PortId) -> &[u8] {

@@ -211,4 +211,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
             replace: "",
         }],
     ),
+    caught(
+        "reset-without-quorum",
+        "A reset is asked for only as long as the claim that needs it has a quorum and consent.",
+        &[Change {
+            file: "core/src/engine/obstacle.rs",
+            find: "matches!(self.obstacle(group), Some(Obstacle::Unfenced(_)))",
+            replace: "true",
+        }],
+    ),
 ];
