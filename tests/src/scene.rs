@@ -183,6 +183,7 @@ impl Scene {
                 let slot = self.actor(voter).and_then(|it| it.promises.get_mut(usize::from(group)));
                 slot.into_iter().for_each(|slot| *slot = promise);
             }
+            Seen::Fault(fault) => self.stand_still(at, &fault),
             _ => {}
         }
     }
@@ -192,9 +193,8 @@ impl Scene {
         slot.into_iter().for_each(|answers| *answers = until);
     }
 
-    /// Takes in a fault that is not seen otherwise.
-    pub fn apply(&mut self, at: Micros, fault: &Fault) {
-        self.now = at;
+    /// Takes note for how long a process does not run: nothing else shows that.
+    fn stand_still(&mut self, at: Micros, fault: &Fault) {
         let (Fault::Pause { host, span }
         | Fault::Freeze { host, span }
         | Fault::Suspend { host, span }) = *fault
@@ -287,5 +287,24 @@ impl Scene {
             part => part.mark(),
         };
         if answers { mark.to_ascii_uppercase() } else { mark }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_does_not_run_is_marked_for_as_long() {
+        let mut scene = Scene::new(&Setup::fast(2, 0));
+        for host in [0, 1] {
+            scene.see(10, &Seen::Started { host, boot: 7 });
+        }
+        scene.see(20, &Seen::Fault(Fault::Pause { host: 1, span: 5 }));
+        assert_eq!((scene.marks().as_str(), scene.states(0).1), ("-z", Taker::Idle));
+        scene.see(20, &Seen::Fault(Fault::Freeze { host: 0, span: 9 }));
+        assert_eq!((scene.marks().as_str(), scene.states(0).1), ("zz", Taker::Paused));
+        scene.at(25);
+        assert_eq!(scene.marks(), "z-");
     }
 }
