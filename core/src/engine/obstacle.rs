@@ -58,8 +58,8 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     }
 
     /// Returns whether this node's claim of `group` under `token` waits for nothing but proof that
-    /// some server is silent. Only as long as it does may a reset be asked for: nobody is reset for a
-    /// claim that has no quorum, or that a living node objects to.
+    /// some server is silent. Only as long as it does may a reset be asked for: nobody is reset for
+    /// a claim that has no quorum, or that a living node objects to.
     #[must_use]
     pub fn waits_for_fence(&self, group: GroupId, token: Token) -> bool {
         let claimed = self.group(group).and_then(|state| state.role().token());
