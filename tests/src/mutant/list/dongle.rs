@@ -1,6 +1,6 @@
 //! Rules about serial lines, the dongle behind them, and its hand on reset lines.
 
-use crate::mutant::{Change, Mutant, caught};
+use crate::mutant::{Change, Fate, Mutant, caught};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     // Lines and the relay.
@@ -174,14 +174,21 @@ pub(super) const MUTANTS: &[Mutant] = &[
         }],
     ),
     // The server that asks, and the dongle's own start.
+    Mutant {
+        fate: Fate::Covered {
+            because: "A request goes out only while its claim waits for nothing but the proof.",
+            both: "fenced-and-reset-without-quorum",
+        },
+        ..caught(
+            "fenced-without-quorum",
+            "Nobody is to be fenced for a claim without quorum and consent.",
+            &[FENCED_WITHOUT_QUORUM],
+        )
+    },
     caught(
-        "fenced-without-quorum",
-        "Nobody is to be fenced for a claim without quorum and consent.",
-        &[Change {
-            file: "core/src/engine/event.rs",
-            find: "if !matches!(self.obstacle(group), Some(Obstacle::Unfenced(_))) {",
-            replace: "if !matches!(self.obstacle(group), Some(Obstacle::Unfenced(_) | Obstacle::NoQuorum(_))) {",
-        }],
+        "fenced-and-reset-without-quorum",
+        "Nobody is fenced, and no reset is asked for, for a claim without quorum and consent.",
+        &[FENCED_WITHOUT_QUORUM, RESET_WITHOUT_QUORUM],
     ),
     caught(
         "dongle-without-boot-wait",
@@ -214,10 +221,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
     caught(
         "reset-without-quorum",
         "A reset is asked for only as long as the claim that needs it has a quorum and consent.",
-        &[Change {
-            file: "core/src/engine/obstacle.rs",
-            find: "matches!(self.obstacle(group), Some(Obstacle::Unfenced(_)))",
-            replace: "true",
-        }],
+        &[RESET_WITHOUT_QUORUM],
     ),
 ];
+
+const FENCED_WITHOUT_QUORUM: Change = Change {
+    file: "core/src/engine/event.rs",
+    find: "if !matches!(self.obstacle(group), Some(Obstacle::Unfenced(_))) {",
+    replace: "if !matches!(self.obstacle(group), Some(Obstacle::Unfenced(_) | Obstacle::NoQuorum(_))) {",
+};
+const RESET_WITHOUT_QUORUM: Change = Change {
+    file: "core/src/engine/obstacle.rs",
+    find: "matches!(self.obstacle(group), Some(Obstacle::Unfenced(_)))",
+    replace: "true",
+};
