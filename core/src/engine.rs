@@ -510,7 +510,7 @@ mod tests {
 
     #[test]
     fn a_small_cluster_takes_little_memory() {
-        assert!(size_of::<Engine<3, 2, 1, 1>>() <= 2 << 10);
+        assert!(size_of::<Engine<3, 2, 1, 1>>() <= 5 << 9);
         assert!(size_of::<Engine<3, 2, 2, 2>>() <= 3 << 10);
     }
 }

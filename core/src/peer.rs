@@ -168,6 +168,8 @@ pub struct Peer<
     /// The last start that was heard and is not that of the session, and when.
     newcomer: Option<(BootId, Instant)>,
     ending: Option<Ending>,
+    /// The number of the newest fresh frame of the session that ended last.
+    ended_at: u64,
     retired: Vec<BootId, RETIRED>,
     #[serde(with = "crate::array")]
     links: [PeerLink; LINKS],
@@ -182,6 +184,7 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Default
             stranger: None,
             newcomer: None,
             ending: None,
+            ended_at: 0,
             retired: Vec::new(),
             links: [PeerLink::default(); LINKS],
         }
@@ -193,7 +196,8 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Default
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stale {
-    /// It was seen on this link before, or is too old to tell. Where networks duplicate frames.
+    /// It was seen on this link before, or is older than the last frame of the session of its start
+    /// that has ended, or is too old to tell. Where networks duplicate or hold back frames.
     Replayed,
     /// It echoes none of this node's last frames. While a session is opened, and when frames are
     /// held back.
@@ -250,7 +254,7 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Peer<ECHOES, 
             .links
             .get_mut(link.index())
             .is_some_and(|at| at.window.first_time(header.sequence));
-        if !first_time {
+        if !first_time || self.is_overtaken(header) {
             return Err(Stale::Replayed);
         }
         if !fresh {
@@ -273,6 +277,7 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Peer<ECHOES, 
             return false;
         };
         self.ending = Some(Ending::Lost(session.boot));
+        self.ended_at = session.newest;
         self.stranger = None;
         self.session = None;
         true
@@ -375,6 +380,13 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Peer<ECHOES, 
         let newest = known.map_or(0, |stranger| stranger.sequence).max(header.sequence);
         self.stranger =
             Some(Echo { node: header.sender, boot: header.boot, sequence: newest, links });
+    }
+
+    /// Returns whether no session lives and the last one, of the same start, had a newer frame: what
+    /// this one says was taken back, and must not be news once more.
+    fn is_overtaken(&self, header: &Header) -> bool {
+        let ended = self.ending().map(Ending::boot);
+        ended == Some(header.boot) && header.sequence <= self.ended_at
     }
 
     /// Numbers start anew with each start of the peer; a lapsed session of the same start keeps its
@@ -644,6 +656,20 @@ mod tests {
         assert_eq!(frame(&mut peer, 1, 12, false, 50), Err(Stale::NotFresh));
         assert_eq!(frame(&mut peer, 1, 9, true, 51), Err(Stale::Replayed), "its window is kept");
         assert_eq!(frame(&mut peer, 1, 13, true, 52), Ok(Accepted::Opened));
+    }
+
+    #[test]
+    fn an_overtaken_frame_does_not_reopen_its_session() {
+        let mut peer = <Peer>::default();
+        frame(&mut peer, 1, 9, true, 0).unwrap();
+        assert!(peer.lapse(DEAD, at(25)));
+        for fresh in [true, false] {
+            assert_eq!(frame(&mut peer, 1, 8 - u64::from(fresh), fresh, 26), Err(Stale::Replayed));
+        }
+        assert_eq!(echoed(&peer, 26), None);
+        assert_eq!(frame(&mut peer, 2, 1, false, 27), Err(Stale::NotFresh), "windows start anew");
+        assert_eq!(frame(&mut peer, 1, 9, true, 28), Err(Stale::Replayed));
+        assert_eq!(frame(&mut peer, 1, 10, true, 29), Ok(Accepted::Opened));
     }
 
     #[test]

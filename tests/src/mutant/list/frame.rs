@@ -130,7 +130,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
     caught(
         "replay",
         "A frame counts once on each link.",
-        &[Change { file: "core/src/peer.rs", find: "if !first_time {", replace: "if false {" }],
+        &[Change {
+            file: "core/src/peer.rs",
+            find: "if !first_time || self.is_overtaken(header) {",
+            replace: "if self.is_overtaken(header) {",
+        }],
+    ),
+    caught(
+        "overtaken-reopens",
+        "A session that has ended is not opened again by a frame that was overtaken before it ended.",
+        &[Change {
+            file: "core/src/peer.rs",
+            find: "if !first_time || self.is_overtaken(header) {",
+            replace: "if !first_time {",
+        }],
     ),
     caught(
         "replay-window",
