@@ -247,6 +247,9 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Peer<ECHOES, 
         if living.is_some() && body.flags.has(Flags::FAREWELL) {
             return Ok(self.bid_farewell(header.boot));
         }
+        if living.is_none() && self.is_overtaken(header) {
+            return Err(Stale::Replayed);
+        }
         if living.is_none() && self.stranger.is_none_or(|stranger| stranger.boot != header.boot) {
             self.forget_windows_of_others(header.boot);
         }
@@ -254,7 +257,7 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Peer<ECHOES, 
             .links
             .get_mut(link.index())
             .is_some_and(|at| at.window.first_time(header.sequence));
-        if !first_time || self.is_overtaken(header) {
+        if !first_time {
             return Err(Stale::Replayed);
         }
         if !fresh {
@@ -382,11 +385,11 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Peer<ECHOES, 
             Some(Echo { node: header.sender, boot: header.boot, sequence: newest, links });
     }
 
-    /// Returns whether no session lives and the last one, of the same start, had a newer frame: what
+    /// Returns whether the session that ended last was of the same start and had a newer frame: what
     /// this one says was taken back, and must not be news once more.
     fn is_overtaken(&self, header: &Header) -> bool {
-        let ended = self.ending().map(Ending::boot);
-        ended == Some(header.boot) && header.sequence <= self.ended_at
+        let ended = self.ending.is_some_and(|ending| ending.boot() == header.boot);
+        ended && header.sequence <= self.ended_at
     }
 
     /// Numbers start anew with each start of the peer; a lapsed session of the same start keeps its
@@ -669,6 +672,8 @@ mod tests {
         assert_eq!(echoed(&peer, 26), None);
         assert_eq!(frame(&mut peer, 2, 1, false, 27), Err(Stale::NotFresh), "windows start anew");
         assert_eq!(frame(&mut peer, 1, 9, true, 28), Err(Stale::Replayed));
+        assert_eq!(echoed(&peer, 28), Some((2, 1)), "nor does it stand in the way of a new start");
+        assert_eq!(frame(&mut peer.clone(), 2, 2, true, 29), Ok(Accepted::Opened));
         assert_eq!(frame(&mut peer, 1, 10, true, 29), Ok(Accepted::Opened));
     }
 
