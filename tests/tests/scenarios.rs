@@ -200,6 +200,20 @@ fn a_returning_node_takes_nothing_back_unless_failback_is_on() {
 }
 
 #[test]
+fn a_group_whose_best_node_does_not_take_it_back_stays_where_it_is() {
+    let failback = Failback::After(Duration::from_millis(100));
+    let mut world = World::running(Setup { failback, ..Setup::fast(3, 0) }, 9);
+    world.order(0, |engine, now| engine.handle_standby(Some(group()), now));
+    expect_holder(&mut world, 500, Some(1));
+    world.clear_outage();
+    expect_holder(&mut world, 20_000, Some(1));
+    assert_eq!(world.outage[0], 0, "{}", world.told());
+    // A node that has to let it go gives it to any other.
+    world.order(1, |engine, now| engine.handle_leave(now));
+    expect_holder(&mut world, 500, Some(2));
+}
+
+#[test]
 fn active_active_one_node_dies_and_the_other_holds_both() {
     let mut world = World::running(Setup { groups: 2, ..Setup::fast(2, 1) }, 10);
     assert_eq!((world.holder(0), world.holder(1)), (Some(0), Some(1)), "{}", world.told());

@@ -101,7 +101,9 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     }
 
     /// Returns the node to give `group` to: one whose operator asks, or, while it is offered, any
-    /// that claims it.
+    /// that claims it. What is offered because a better placed node is back goes to no other than a
+    /// better placed one: nodes that are no better would hand it to each other without end, as long
+    /// as that node does not take it.
     fn taker(&self, group: GroupId, offered: bool) -> Option<NodeId> {
         let wants = |node: &NodeId, phase: Phase| {
             let session = self.member.peers.session(*node);
@@ -110,7 +112,15 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
                 .is_some_and(|want| want.phase == phase)
         };
         let asking = self.takers(group).find(|node| wants(node, Phase::Asking));
-        asking.or_else(|| self.takers(group).find(|node| offered && wants(node, Phase::Claiming)))
+        let returns = self.group(group).is_some_and(|state| {
+            let goes = self.leaving || self.standby || state.standby || !state.able;
+            !goes && matches!(state.reason, Reason::Failback(_))
+        });
+        let rank = |node| self.settings(group).and_then(|settings| settings.rank(node));
+        let suits = |node: &NodeId| {
+            wants(node, Phase::Claiming) && (!returns || rank(*node) < rank(self.config.me))
+        };
+        asking.or_else(|| self.takers(group).filter(|_| offered).find(suits))
     }
 
     fn consider_offer(&mut self, group: GroupId, token: Token) {

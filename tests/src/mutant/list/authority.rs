@@ -70,6 +70,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
     )
     .quick(),
     caught(
+        "failback-to-anyone",
+        "A group that a better placed node may have back goes to no worse placed one.",
+        &[Change {
+            file: "core/src/engine/holder.rs",
+            find: "(!returns || rank(*node) < rank(self.config.me))",
+            replace: "(!returns || rank(*node) != rank(self.config.me))",
+        }],
+    ),
+    caught(
         "youngest-support",
         "Authority is as old as the oldest support of the quorum.",
         &[Change {
