@@ -248,7 +248,7 @@ impl World {
         let now = self.now;
         self.by_hand();
         if let Some(host) = self.hosts.get_mut(number) {
-            let local = host.clock.read(now);
+            let local = host.local(now);
             if let Some(Brain::Server(engine, _)) = &mut host.brain {
                 order(engine, local);
                 host.wake = now;

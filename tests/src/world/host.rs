@@ -156,8 +156,15 @@ impl Host {
 
     /// Returns until when its process does not run, if it does not.
     pub(super) fn held_until(&self, now: Micros) -> Option<Micros> {
-        let until = self.standstill.map_or(0, |standstill| standstill.until).max(self.paused_until);
-        (until > now).then_some(until)
+        // Its clock is set right only when it goes on.
+        let still = self.standstill.map_or(0, |standstill| standstill.until.max(now + 1));
+        Some(still.max(self.paused_until)).filter(|until| *until > now)
+    }
+
+    /// Returns what its clock shows at `now`, also while it stands still.
+    pub(super) fn local(&self, now: Micros) -> Instant {
+        let stopped = self.standstill.filter(|standstill| standstill.stops_clocks);
+        self.clock.read(stopped.map_or(now, |standstill| standstill.since))
     }
 }
 

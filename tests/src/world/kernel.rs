@@ -25,7 +25,9 @@ impl World {
             let until = match self.setup.guard {
                 _ if matches!(role, Role::Starting(_)) && manner == Manner::FailStart => None,
                 _ if role.needs_authority() && manner == Manner::LieStarted => None,
-                Guard::Fence if role.is_up() => Some(FOREVER),
+                Guard::Fence if role.needs_authority() => Some(FOREVER),
+                // What has not come up does not do so by being stopped.
+                Guard::Fence if role.is_up() => before.until,
                 Guard::Fence if manner == Manner::LieStopped => before.until,
                 _ if role.needs_authority() => {
                     engine.authority_end(group).map(|end| end + self.setup.stop())

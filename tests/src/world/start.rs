@@ -1,6 +1,7 @@
 //! Starts of processes, with what each is told.
 
 use lifesign_core::frame::LinkClass;
+use lifesign_core::group::GroupId;
 use lifesign_core::node::{BootId, ClusterId, NodeId};
 use lifesign_core::seal::{KEY_LEN, Key, KeyId, Keyring};
 use lifesign_core::time::Duration;
@@ -163,10 +164,15 @@ impl World {
             self.crash(number);
             self.start(number);
         }
-        // Standby is an order, not a fault: it is taken back, without asking for anything.
+        // Standby is an order, not a fault: it is taken back, of all groups or of one.
         self.order(number, |engine, now| {
             if engine.is_standby() {
                 engine.handle_takeover(None, now);
+            }
+            for group in GroupId::all() {
+                if engine.group(group).is_some_and(lifesign_core::engine::Group::is_standby) {
+                    engine.handle_takeover(Some(group), now);
+                }
             }
         });
     }
