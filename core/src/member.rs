@@ -188,7 +188,7 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
             return false;
         }
         let mut changed = accepted == Accepted::Opened && self.voter.restarted(node, session.boot);
-        for group in GroupId::all() {
+        for group in GroupId::all().take(GROUPS) {
             match session.body.want(group) {
                 None => changed |= self.voter.release(group, node, session.boot),
                 Some(want) if admits(&session.body, node, &want) => {
@@ -255,7 +255,7 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         body.echoes.extend(
             self.peers.echoes(now).filter(|echo| echo.node != self.me).take(body.echoes.capacity()),
         );
-        for group in GroupId::all() {
+        for group in GroupId::all().take(GROUPS) {
             let word = self.word(group, now);
             if word.to.is_some() || word.token.0 > 0 {
                 let _room = body.words.push(word);

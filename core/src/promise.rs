@@ -183,17 +183,19 @@ impl<const GROUPS: usize> Voter<GROUPS> {
     /// Frees what is promised to `node` in the start `boot` for `group`, because a newer frame no
     /// longer wants it.
     pub fn release(&mut self, group: GroupId, node: NodeId, boot: BootId) -> bool {
-        self.free(|at, to| at == group && to.node == node && to.boot == boot)
+        self.groups
+            .get_mut(group.index())
+            .is_some_and(|slot| slot.free(|to| to.node == node && to.boot == boot))
     }
 
     /// Frees everything promised to earlier starts of `node`, because the start `boot` is verified.
     pub fn restarted(&mut self, node: NodeId, boot: BootId) -> bool {
-        self.free(|_, to| to.node == node && to.boot != boot)
+        self.free(|to| to.node == node && to.boot != boot)
     }
 
     /// Frees everything promised to `node` in the start `boot`, because it has left in good order.
     pub fn left(&mut self, node: NodeId, boot: BootId) -> bool {
-        self.free(|_, to| to.node == node && to.boot == boot)
+        self.free(|to| to.node == node && to.boot == boot)
     }
 
     /// Drops the promises that have run out, and returns whether there were any.
@@ -242,15 +244,14 @@ impl<const GROUPS: usize> Voter<GROUPS> {
         expiries.chain(ready).min()
     }
 
-    fn free(&mut self, matches: impl Fn(GroupId, &Supported) -> bool) -> bool {
-        let mut changed = false;
-        for (slot, group) in self.groups.iter_mut().zip(GroupId::all()) {
-            if slot.promise.is_some_and(|promise| matches(group, &promise.to)) {
-                slot.promise = None;
-                changed = true;
-            }
-        }
-        changed
+    fn free(&mut self, matches: impl Fn(&Supported) -> bool) -> bool {
+        self.groups.iter_mut().fold(false, |changed, slot| slot.free(&matches) || changed)
+    }
+}
+
+impl Slot {
+    fn free(&mut self, matches: impl Fn(&Supported) -> bool) -> bool {
+        self.promise.take_if(|promise| matches(&promise.to)).is_some()
     }
 }
 

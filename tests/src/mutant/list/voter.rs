@@ -86,8 +86,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "Only a frame of the start a promise was made to can free it.",
         &[Change {
             file: "core/src/promise.rs",
-            find: "at == group && to.node == node && to.boot == boot",
-            replace: "at == group && to.node == node",
+            find: "is_some_and(|slot| slot.free(|to| to.node == node && to.boot == boot))",
+            replace: "is_some_and(|slot| slot.free(|to| to.node == node))",
         }],
     ),
     caught(
