@@ -245,7 +245,8 @@ impl<const GROUPS: usize> Voter<GROUPS> {
     }
 
     fn free(&mut self, matches: impl Fn(&Supported) -> bool) -> bool {
-        self.groups.iter_mut().fold(false, |changed, slot| slot.free(&matches) || changed)
+        let freed = self.groups.iter_mut().filter_map(|slot| slot.free(&matches).then_some(()));
+        freed.count() > 0
     }
 }
 
