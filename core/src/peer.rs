@@ -385,8 +385,8 @@ impl<const ECHOES: usize, const GROUPS: usize, const LINKS: usize> Peer<ECHOES, 
             Some(Echo { node: header.sender, boot: header.boot, sequence: newest, links });
     }
 
-    /// Returns whether the session that ended last was of the same start and had a newer frame: what
-    /// this one says was taken back, and must not be news once more.
+    /// Returns whether the session that ended last was of the same start, and newer: what
+    /// this one says may have been taken back, and must not be news once more.
     fn is_overtaken(&self, header: &Header) -> bool {
         let ended = self.ending.is_some_and(|ending| ending.boot() == header.boot);
         ended && header.sequence <= self.ended_at
