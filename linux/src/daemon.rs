@@ -11,9 +11,11 @@ mod alerts;
 mod conduct;
 mod dongle;
 mod errand;
+mod failures;
 mod fence;
 mod lines;
 mod machine;
+mod remedy;
 mod upkeep;
 
 mod paths;
@@ -34,6 +36,7 @@ use nix::sys::signalfd::SignalFd;
 
 use self::conduct::{Action, Conduct};
 use self::dongle::Dongle;
+use self::failures::Failures;
 use self::fence::Fencing;
 use self::paths::IpSide;
 use self::ping::Pinger;
@@ -96,6 +99,8 @@ struct Daemon {
 #[derive(Debug)]
 struct Holding {
     conduct: Conduct,
+    /// What has failed of it here of late.
+    failures: Failures,
     /// Until when its addresses may answer.
     lease_end: Instant,
     /// When a step that failed is tried again.

@@ -6,6 +6,7 @@ use lifesign_core::engine::Obstacle;
 use lifesign_core::group::Reason;
 use lifesign_core::node::{NodeId, NodeSet};
 use lifesign_core::time::Instant;
+use serde::{Deserialize, Serialize};
 
 use crate::page::{list, span};
 
@@ -16,6 +17,15 @@ pub struct Explanation {
     pub what: String,
     /// What would change it; each alone may do.
     pub would_change: Vec<String>,
+}
+
+/// A node leaves a group alone for a while, because it has failed there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Penalty {
+    /// How often it has failed, and how: a sentence.
+    pub what: String,
+    /// When the node tries again.
+    pub until: Instant,
 }
 
 /// Returns `reason` as a sentence; `name` gives names of members.
@@ -123,6 +133,25 @@ pub fn cut_off(what: String) -> Explanation {
     Explanation { what, would_change: would_change.map(str::to_owned).to_vec() }
 }
 
+/// Returns the explanation for a node that leaves `group` alone because of `penalty`, at `now`.
+#[must_use]
+pub fn penalised(penalty: &Penalty, group: &str, now: Instant) -> Explanation {
+    let left = span(penalty.until.since(now).as_millis());
+    let would_change = vec![
+        format!("{left} pass, then this node tries again"),
+        format!("the operator runs `lifesign takeover {group}` here, which forgets these failures"),
+    ];
+    Explanation { what: penalty.what.clone(), would_change }
+}
+
+/// Returns the explanation for a node that both keep from a group.
+#[must_use]
+pub fn both(one: Explanation, other: Explanation) -> Explanation {
+    let what = format!("{}; and {}", one.what, other.what);
+    let either = [one.would_change, other.would_change].concat();
+    Explanation { what, would_change: either }
+}
+
 fn held_by(holder: &str) -> (String, Vec<String>) {
     (
         format!("{holder} holds it and is alive"),
@@ -197,6 +226,18 @@ mod tests {
         }
         let said = obstacle(&Obstacle::Promised(promise), &name, NOW);
         assert_eq!(said.would_change, ["the promise runs out, in 60 ms at most"]);
+    }
+
+    #[test]
+    fn a_penalty_says_how_long_it_lasts_and_how_to_end_it() {
+        let penalty = Penalty { what: "it has failed here once".to_owned(), until: LATER };
+        let explained = penalised(&penalty, "www", NOW);
+        let left = span(LATER.since(NOW).as_millis());
+        assert_eq!(explained.would_change[0], format!("{left} pass, then this node tries again"));
+        assert!(explained.would_change[1].contains("`lifesign takeover www` here"));
+        let both = both(explained, cut_off("this node's IP side is down".to_owned()));
+        assert_eq!(both.what, "it has failed here once; and this node's IP side is down");
+        assert_eq!(both.would_change.len(), 4);
     }
 
     #[test]

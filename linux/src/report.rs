@@ -5,6 +5,7 @@
 //! Members, links and groups go by their names. Times are milliseconds, with decimals where they
 //! may be short.
 
+mod failures;
 mod line;
 pub mod witness;
 
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::failures::{FailuresReport, RestartsReport};
 pub use self::line::{
     DongleReport, FenceReport, IpSideReport, LineErrorsReport, PingReport, PortReport,
 };
@@ -143,6 +145,9 @@ pub struct GroupReport {
     pub obstacle: Option<String>,
     /// What would have to happen for that to change: sentences, without full stops.
     pub would_change: Vec<String>,
+    /// What has failed of it on the reporting node of late, if anything has.
+    #[serde(default)]
+    pub failures: Option<FailuresReport>,
     /// Its services, in the order of their start.
     #[serde(default)]
     pub services: Vec<ServiceReport>,
@@ -475,6 +480,7 @@ pub(crate) mod tests {
             voters: vec![voter("alpha", 0.4), voter("beta", 6.1), voter("quorum", 3.9)],
             obstacle: None,
             would_change: Vec::new(),
+            failures: None,
             services: Vec::new(),
         }
     }

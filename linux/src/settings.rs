@@ -115,6 +115,11 @@ pub struct Group {
     pub promise: Duration,
     /// How long a node asks whether somebody else has the addresses before it takes them.
     pub conflict_probe: Duration,
+    /// How long it counts that something of it has failed.
+    pub failure_window: Duration,
+    /// How often it may move within that span because something of it has failed: at least once
+    /// for each node that may hold it.
+    pub moves: u32,
     /// Its services, in the order of their start.
     pub services: Vec<Service>,
 }
@@ -138,6 +143,8 @@ pub struct Service {
     pub monitor_limit: Duration,
     /// How often the monitor is asked.
     pub monitor_interval: Duration,
+    /// How often it is restarted in place within the group's window when its monitor finds it dead.
+    pub restarts: u32,
 }
 
 impl Settings {

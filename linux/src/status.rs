@@ -10,8 +10,8 @@ use core::fmt::Write;
 
 use crate::page::{Page, Paint, WIDTH, list, span, wrap};
 use crate::report::{
-    GroupReport, GroupRole, IpSideReport, NodeState, PeerKind, PeerReport, PeerState,
-    RecordingReport, Report,
+    FailuresReport, GroupReport, GroupRole, IpSideReport, NodeState, PeerKind, PeerReport,
+    PeerState, RecordingReport, Report, RestartsReport,
 };
 
 /// How things are, in one word.
@@ -204,6 +204,9 @@ fn write_groups(text: &mut String, report: &Report, page: Page) {
         let line =
             wrap(&indent, &what).replacen(&indent, &format!("{name}  {holder}  {since:14}"), 1);
         let _ = writeln!(text, "{}", line.trim_end());
+        if let Some(failures) = &group.failures {
+            text.push_str(&wrap("    failures  ", &failed(&group.name, failures)));
+        }
         for service in group.services.iter().filter(|service| service.state != "started") {
             text.push_str(&wrap("    service ", &format!("{}: {}", service.name, service.state)));
         }
@@ -314,6 +317,25 @@ fn write_rest(text: &mut String, report: &Report, page: Page) {
         let ago = format!("{:>12} ago  ", span(decision.ago_ms));
         text.push_str(&wrap(&ago, &decision.text));
     }
+}
+
+/// Returns what has failed of a group, in a sentence.
+fn failed(group: &str, failures: &FailuresReport) -> String {
+    let times = |count: u64| if count == 1 { "once".to_owned() } else { format!("{count} times") };
+    let mut said: Vec<String> = Vec::new();
+    if failures.count > 0 {
+        said.push(format!("failed here {}", times(failures.count)));
+    }
+    for restarts in &failures.restarts {
+        let RestartsReport { service, count, most } = restarts;
+        said.push(format!("{service} was restarted {count} of {most} times"));
+    }
+    let mut said = format!("{} within {}", said.join(", "), span(failures.window_ms));
+    if let Some(next) = failures.next_attempt_ms {
+        let next = span(next);
+        let _ = write!(said, "; tried again in {next}, or by `lifesign takeover {group}` here");
+    }
+    said
 }
 
 /// Returns where a recording is and what of it is missing, in a sentence.

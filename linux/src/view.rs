@@ -9,7 +9,7 @@ use lifesign_core::node::{BootId, LinkId, NodeId};
 use lifesign_core::quorum::{Answer, Module};
 use lifesign_core::time::Instant;
 
-use crate::explain;
+use crate::explain::{self, Penalty};
 use crate::report::{
     GroupReport, GroupRole, ModuleReport, PeerKind, PeerLinkReport, PeerReport, PeerState,
     QuorumReport, ServiceReport, millis,
@@ -20,6 +20,9 @@ use crate::settings::{Group, Settings};
 pub trait Surroundings {
     /// Returns what is wrong with this node's IP side, if anything is.
     fn ip_side(&self, now: Instant) -> Option<String>;
+
+    /// Returns why this node leaves `group` alone because of what has failed here, if it does.
+    fn penalty(&self, group: GroupId) -> Option<Penalty>;
 
     /// Returns why a member may not be heard, if that is known.
     fn unheard(&self, member: NodeId) -> Option<String>;
@@ -115,9 +118,9 @@ impl View<'_> {
     #[must_use]
     pub fn explained(&self, group: GroupId, obstacle: &Obstacle) -> explain::Explanation {
         if *obstacle == Obstacle::Unable
-            && let Some(what) = self.around.ip_side(self.engine.now())
+            && let Some(explained) = self.unable(group)
         {
-            return explain::cut_off(what);
+            return explained;
         }
         let name = |node| self.settings.name_of(node);
         let mut explained = explain::obstacle(obstacle, &name, self.engine.now());
@@ -125,6 +128,19 @@ impl View<'_> {
             explained.what = format!("{}; {}", explained.what, self.around.reset(group, *node));
         }
         explained
+    }
+
+    /// Returns why this machine cannot serve a group, if its adapters are not all there is to it.
+    fn unable(&self, group: GroupId) -> Option<explain::Explanation> {
+        let now = self.engine.now();
+        let side = self.around.ip_side(now).map(explain::cut_off);
+        let penalty = self.around.penalty(group);
+        let name = self.group_name(group);
+        let failed = penalty.map(|penalty| explain::penalised(&penalty, &name, now));
+        match (failed, side) {
+            (Some(failed), Some(side)) => Some(explain::both(failed, side)),
+            (failed, side) => failed.or(side),
+        }
     }
 
     /// Returns a reason of the engine as a sentence.
@@ -202,6 +218,7 @@ impl View<'_> {
             voters: self.voters(id, state, now),
             obstacle: obstacle.as_ref().map(|explained| explained.what.clone()),
             would_change: obstacle.map(|explained| explained.would_change).unwrap_or_default(),
+            failures: None,
             services: named
                 .map(|(service, state)| ServiceReport {
                     name: service.name.clone(),

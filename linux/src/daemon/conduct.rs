@@ -22,6 +22,10 @@ pub(super) enum Step {
     Cancel,
     /// Tell the engine that the group has started.
     Started,
+    /// A service was restarted in place, and all is up again.
+    Restarted,
+    /// Give the group up: a service could not be restarted in place.
+    Failed,
     /// Tell the engine that the group could not be started.
     StartFailed,
     /// Tell the engine that the group has stopped.
@@ -81,6 +85,8 @@ pub(super) struct Conduct {
     progress: Progress,
     services: usize,
     is_failing: bool,
+    /// Which service is restarted in place, with those after it.
+    restarted: Option<usize>,
     /// When each service is next asked whether it is well.
     pub(super) monitors: Vec<Option<Instant>>,
 }
@@ -89,7 +95,9 @@ impl Conduct {
     /// Makes the conduct of a group that is down.
     pub(super) fn new(services: &[Service]) -> Self {
         let monitors = vec![None; services.len()];
-        Self { progress: Progress::Down, services: services.len(), is_failing: false, monitors }
+        let services = services.len();
+        let (progress, is_failing, restarted) = (Progress::Down, false, None);
+        Self { progress, services, is_failing, restarted, monitors }
     }
 
     /// Returns how far the group is.
@@ -104,7 +112,11 @@ impl Conduct {
 
     /// Returns whether the addresses are answered for.
     pub(super) const fn has_addresses(&self) -> bool {
-        matches!(self.progress, Progress::Starting(_) | Progress::Up)
+        match self.progress {
+            Progress::Starting(_) | Progress::Up => true,
+            Progress::Stopping(_) => self.restarted.is_some(),
+            _ => false,
+        }
     }
 
     /// Begins to start. `is_cold`: nobody is known to have held it, so the wire is asked first.
@@ -147,13 +159,16 @@ impl Conduct {
         match (self.progress, action) {
             (Progress::Starting(at), Action::Start) if at == service => {
                 if is_good {
-                    self.start_service(at + 1)
-                } else {
-                    // What failed half-way is stopped like what is up.
-                    Some(Step::StartFailed)
+                    return self.start_service(at + 1);
                 }
+                // What failed half-way is stopped like what is up.
+                let was_up = self.restarted.take().is_some();
+                Some(if was_up { Step::Failed } else { Step::StartFailed })
             }
             (Progress::Cancelling(at), Action::Start) => self.stop_service(Some(at)),
+            (Progress::Stopping(at), Action::Stop) if at == service && self.restarted.is_some() => {
+                self.stopped_in_place(at, is_good)
+            }
             (Progress::Stopping(at), Action::Stop) if at == service => {
                 self.is_failing |= !is_good;
                 self.stop_service(at.checked_sub(1))
@@ -162,9 +177,21 @@ impl Conduct {
         }
     }
 
+    /// Begins to stop `service` and those after it, and to start them again; the addresses and the
+    /// services before it stay as they are.
+    pub(super) fn restart(&mut self, service: usize) -> Option<Step> {
+        if self.progress != Progress::Up || service >= self.services {
+            return None;
+        }
+        self.monitors.fill(None);
+        self.restarted = Some(service);
+        self.stop_service(self.services.checked_sub(1))
+    }
+
     /// Begins to stop, from wherever it is.
     pub(super) fn stop(&mut self) -> Option<Step> {
         self.is_failing = false;
+        self.restarted = None;
         self.monitors.fill(None);
         match self.progress {
             Progress::Down => Some(Step::Stopped),
@@ -201,13 +228,25 @@ impl Conduct {
         Some(if is_stopped { Step::Stopped } else { Step::StopFailed })
     }
 
+    /// A service has stopped that is to be started again, or has not.
+    fn stopped_in_place(&mut self, at: usize, is_good: bool) -> Option<Step> {
+        let first = self.restarted?;
+        if !is_good {
+            // It may still run, so it is not started again; the whole group is stopped from here.
+            self.restarted = None;
+            self.progress = Progress::Up;
+            return Some(Step::Failed);
+        }
+        if at > first { self.stop_service(at.checked_sub(1)) } else { self.start_service(first) }
+    }
+
     fn start_service(&mut self, at: usize) -> Option<Step> {
         if at < self.services {
             self.progress = Progress::Starting(at);
             return Some(Step::Run(at, Action::Start));
         }
         self.progress = Progress::Up;
-        Some(Step::Started)
+        Some(if self.restarted.take().is_some() { Step::Restarted } else { Step::Started })
     }
 
     fn stop_service(&mut self, at: Option<usize>) -> Option<Step> {
@@ -233,8 +272,21 @@ mod tests {
             progress: Progress::Down,
             services,
             is_failing: false,
+            restarted: None,
             monitors: vec![None; services],
         }
+    }
+
+    /// Returns a group whose services are all up.
+    fn up(services: usize) -> Conduct {
+        let mut group = conduct(services);
+        group.start(false);
+        group.acquired(true);
+        for at in 0..services {
+            group.done(at, Action::Start, true);
+        }
+        assert_eq!(group.progress(), Progress::Up);
+        group
     }
 
     #[test]
@@ -299,6 +351,67 @@ mod tests {
         group.start(true);
         assert_eq!(group.probed(false), Some(Step::StartFailed));
         assert_eq!(group.stop(), Some(Step::Stopped));
+    }
+
+    #[test]
+    fn a_restart_in_place_stops_and_starts_what_comes_after_too() {
+        let mut group = up(3);
+        assert_eq!(group.restart(1), Some(Step::Run(2, Action::Stop)));
+        assert!(group.has_addresses() && group.is_up(), "clients are still answered");
+        assert_eq!(group.restart(0), None, "one at a time");
+        assert_eq!(group.done(2, Action::Stop, true), Some(Step::Run(1, Action::Stop)));
+        assert_eq!(group.done(1, Action::Stop, true), Some(Step::Run(1, Action::Start)));
+        assert_eq!(group.done(1, Action::Start, true), Some(Step::Run(2, Action::Start)));
+        assert!(group.has_addresses());
+        assert_eq!(group.done(2, Action::Start, true), Some(Step::Restarted));
+        assert_eq!(group.progress(), Progress::Up);
+        assert_eq!(group.stop(), Some(Step::Run(2, Action::Stop)));
+        assert!(!group.has_addresses(), "now it is no restart");
+    }
+
+    #[test]
+    fn a_restart_that_does_not_start_gives_the_group_up() {
+        let mut group = up(2);
+        group.restart(0);
+        group.done(1, Action::Stop, true);
+        group.done(0, Action::Stop, true);
+        assert_eq!(group.done(0, Action::Start, false), Some(Step::Failed));
+        assert_eq!(group.stop(), Some(Step::Cancel));
+        assert_eq!(group.nothing_to_cancel(), Some(Step::Run(0, Action::Stop)));
+    }
+
+    #[test]
+    fn a_service_that_does_not_stop_is_not_started_again_in_place() {
+        let mut group = up(2);
+        group.restart(1);
+        assert_eq!(group.done(1, Action::Stop, false), Some(Step::Failed));
+        assert_eq!(group.stop(), Some(Step::Run(1, Action::Stop)), "tried again");
+        assert_eq!(group.done(1, Action::Stop, false), Some(Step::Run(0, Action::Stop)));
+        assert_eq!(group.done(0, Action::Stop, true), Some(Step::Release));
+        assert_eq!(group.released(true), Some(Step::StopFailed));
+    }
+
+    #[test]
+    fn a_restart_is_cut_short_wherever_it_is() {
+        let mut stopping = up(2);
+        stopping.restart(1);
+        assert_eq!(stopping.stop(), None, "the stop that runs is waited for");
+        assert_eq!(stopping.done(1, Action::Stop, true), Some(Step::Run(0, Action::Stop)));
+        let mut starting = up(2);
+        starting.restart(1);
+        starting.done(1, Action::Stop, true);
+        assert_eq!(starting.stop(), Some(Step::Cancel));
+        assert_eq!(starting.done(1, Action::Start, true), Some(Step::Run(1, Action::Stop)));
+    }
+
+    #[test]
+    fn only_what_is_up_is_restarted() {
+        let mut group = conduct(1);
+        assert_eq!(group.restart(0), None);
+        group.start(false);
+        group.acquired(true);
+        assert_eq!(group.restart(0), None);
+        assert_eq!(up(1).restart(1), None, "there is no such service");
     }
 
     #[test]

@@ -109,10 +109,17 @@ impl Daemon {
     ) {
         let is_good = outcome.is_success();
         let name = self.service_name(at, service);
+        if is_good && action != Action::Stop {
+            self.all_clear(&format!("{name}: "));
+        }
         if !is_good && *outcome != Outcome::Cancelled {
             let said = output.lines().last().unwrap_or("").trim();
             let said = if said.is_empty() { String::new() } else { format!(" (\"{said}\")") };
-            self.alert(format!("{name}: {} {outcome}{said}", action.word()));
+            let what = format!("{name}: {} {outcome}{said}", action.word());
+            if let Some(holding) = self.groups.get_mut(at) {
+                holding.failures.note(&what);
+            }
+            self.alert(what);
         }
         let Some(holding) = self.groups.get_mut(at) else { return };
         if let Some(state) = holding.services.get_mut(service) {
@@ -135,10 +142,7 @@ impl Daemon {
             return;
         }
         if !is_good {
-            if let Some(group) = GroupId::all().nth(at) {
-                self.engine.handle_failed(group, now);
-            }
-            return;
+            return self.handle_dead(at, service, now);
         }
         let interval = self.settings.groups.get(at).and_then(|group| group.services.get(service));
         let interval = interval.map(|service| service.monitor_interval).unwrap_or(IDLE_MONITOR);
@@ -148,6 +152,7 @@ impl Daemon {
     }
 
     pub(super) fn arm_monitors(&mut self, at: usize, now: Instant) {
+        self.forget_monitors(at);
         let (Some(holding), Some(group)) = (self.groups.get_mut(at), self.settings.groups.get(at))
         else {
             return;
@@ -209,7 +214,7 @@ impl Daemon {
         }
     }
 
-    fn service_name(&self, at: usize, service: usize) -> String {
+    pub(super) fn service_name(&self, at: usize, service: usize) -> String {
         let group = self.group_name(at);
         let name = self.settings.groups.get(at).and_then(|group| group.services.get(service));
         name.map_or_else(|| group.clone(), |service| format!("{group}/{}", service.name))

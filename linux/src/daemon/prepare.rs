@@ -20,6 +20,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::conduct::Conduct;
 use super::dongle::{self, Dongle};
+use super::failures::Failures;
 use super::fence::Fencing;
 use super::paths::{self, IpSide};
 use super::ping::Pinger;
@@ -323,6 +324,7 @@ impl Holding {
     fn new(group: &settings::Group) -> Self {
         Self {
             conduct: Conduct::new(&group.services),
+            failures: Failures::new(group),
             lease_end: Instant::ZERO,
             retry: None,
             impaired: Vec::new(),

@@ -82,6 +82,8 @@ impl Daemon {
             self.engine.note(|| Note::Unheard(witness, why));
         }
         for group in GroupId::all().take(self.groups.len()) {
+            let penalty = self.penalty_of(group);
+            self.engine.note(|| Note::Penalty(group, penalty));
             if let Some(Obstacle::Unfenced(node)) = self.engine.obstacle(group) {
                 let state = self.reset_state(group, node);
                 self.engine.note(|| Note::Reset(group, node, state));

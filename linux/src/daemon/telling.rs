@@ -10,7 +10,10 @@ use lifesign_core::time::{Duration, Instant};
 use super::Daemon;
 use super::wake::{Ready, Source};
 use crate::control::{Command, Request, Response};
-use crate::report::{Alert, Decision, EnforcerReport, LinkReport, NodeState, Report, VERSION};
+use crate::explain::Penalty;
+use crate::report::{
+    Alert, Decision, EnforcerReport, GroupReport, LinkReport, NodeState, Report, VERSION,
+};
 use crate::settings::{Link, LinkKind};
 use crate::view::{Surroundings, View};
 
@@ -82,6 +85,7 @@ impl Daemon {
             );
         }
         self.decided(self.view().takeover_text(group));
+        self.clear_failures(group, now);
         self.engine.handle_takeover(group, now);
         // A single group that is not even claimed now has something of its own in the way.
         if let Some(group) = group
@@ -130,7 +134,8 @@ impl Daemon {
                 .groups()
                 .filter_map(|(id, group)| {
                     let services = self.groups.get(id.index()).map(|held| held.services.as_slice());
-                    view.group_report(id, group, services.unwrap_or_default(), now)
+                    let told = view.group_report(id, group, services.unwrap_or_default(), now)?;
+                    Some(GroupReport { failures: self.failures_report(id.index(), now), ..told })
                 })
                 .collect(),
             peers: self
@@ -220,6 +225,10 @@ impl Daemon {
 impl Surroundings for Daemon {
     fn ip_side(&self, now: Instant) -> Option<String> {
         self.ip_side_text(now)
+    }
+
+    fn penalty(&self, group: GroupId) -> Option<Penalty> {
+        self.penalty_of(group)
     }
 
     fn unheard(&self, member: NodeId) -> Option<String> {

@@ -60,7 +60,15 @@ impl Daemon {
                     None
                 }
                 Step::StartFailed => {
-                    self.engine.handle_started(group, false, now);
+                    self.give_up_start(group, now);
+                    None
+                }
+                Step::Restarted => {
+                    self.arm_monitors(at, now);
+                    None
+                }
+                Step::Failed => {
+                    self.give_up(group, now);
                     None
                 }
                 Step::Stopped => {
@@ -135,11 +143,13 @@ impl Daemon {
         self.groups.get_mut(at)?.conduct.released(result.is_ok())
     }
 
-    /// Returns when a step is tried again or a service is asked.
+    /// Returns when a step is tried again, a service is asked, or a penalty ends.
     pub(super) fn next_errand_due(&self) -> Option<Instant> {
         let monitors =
             self.groups.iter().flat_map(|holding| holding.conduct.monitors.iter().flatten());
-        monitors.copied().chain(self.groups.iter().filter_map(|holding| holding.retry)).min()
+        let penalties = self.groups.iter().filter_map(|holding| holding.failures.poll_timeout());
+        let retries = self.groups.iter().filter_map(|holding| holding.retry);
+        monitors.copied().chain(retries).chain(penalties).min()
     }
 
     /// Tries again what could not be done before.
@@ -304,7 +314,7 @@ impl Daemon {
     }
 
     /// Returns whether each address of a group has an adapter, and each of those a carrier.
-    fn has_adapters(&self, at: usize) -> bool {
+    pub(super) fn has_adapters(&self, at: usize) -> bool {
         let has_carriers = self.groups.get(at).is_some_and(|holding| holding.impaired.is_empty());
         has_carriers && self.addresses.is_placed(at)
     }
@@ -329,7 +339,8 @@ impl Daemon {
     /// Tells the engine whether this machine can serve a group.
     pub(super) fn tell_able(&mut self, at: usize, now: Instant) {
         if let Some(group) = GroupId::all().nth(at) {
-            let is_able = self.has_adapters(at) && self.is_reachable(at);
+            let is_able =
+                self.has_adapters(at) && self.is_reachable(at) && !self.is_penalised(at, now);
             self.engine.handle_able(group, is_able, now);
         }
     }

@@ -245,6 +245,7 @@ impl Daemon {
         }
         self.retry_steps(now);
         self.ask_monitors(now);
+        self.end_penalties(now);
         self.pinger.handle_timeout(now);
         self.look_at_ip_side(now);
         self.ask_dongles(now);

@@ -9,6 +9,8 @@ use lifesign_core::seal::{KeyId, Keyring, TAG_LEN};
 use lifesign_core::time::Instant;
 use serde::{Deserialize, Serialize};
 
+use crate::explain::Penalty;
+
 /// One call of the engine, one result of it, or one thing that explanations refer to.
 ///
 /// A moment is given as the microseconds since that of the entry before.
@@ -111,6 +113,8 @@ pub enum Note {
     Unheard(NodeId, Option<String>),
     /// What is known of the reset of a node that a group waits for.
     Reset(GroupId, NodeId, String),
+    /// Why this node leaves a group alone because of what has failed here, if it does.
+    Penalty(GroupId, Option<Penalty>),
 }
 
 impl Note {
@@ -123,6 +127,7 @@ impl Note {
             (Self::Reset(group, node, _), Self::Reset(other, target, _)) => {
                 (group, node) == (other, target)
             }
+            (Self::Penalty(one, _), Self::Penalty(two, _)) => one == two,
             _ => false,
         }
     }

@@ -4,6 +4,7 @@ use lifesign_core::group::GroupId;
 use lifesign_core::node::NodeId;
 use lifesign_core::time::Instant;
 
+use crate::explain::Penalty;
 use crate::record::entry::Note;
 use crate::view::Surroundings;
 
@@ -30,6 +31,13 @@ impl Surroundings for Notes {
     fn ip_side(&self, _: Instant) -> Option<String> {
         self.list.iter().find_map(|note| match note {
             Note::IpSide(text) => text.clone(),
+            _ => None,
+        })
+    }
+
+    fn penalty(&self, group: GroupId) -> Option<Penalty> {
+        self.list.iter().find_map(|note| match note {
+            Note::Penalty(other, penalty) if *other == group => penalty.clone(),
             _ => None,
         })
     }

@@ -42,6 +42,8 @@ pub(super) fn read(
         let failback = read_failback(&mut table, mistakes);
         let promise = table.parsed("promise", mistakes, value::span);
         let probe = table.parsed("conflict_probe", mistakes, value::span);
+        let failure_window = table.parsed("failure_window", mistakes, value::span);
+        let moves = read_moves(&mut table, prefer.len(), mistakes);
         let services = read_services(&mut table, mistakes);
         check_content(&table, guard, has_address, has_service, mistakes);
         let promise = promise.unwrap_or_else(|| {
@@ -61,6 +63,8 @@ pub(super) fn read(
             failback,
             promise: promise.into_inner(),
             conflict_probe: probe.map_or_else(|| profile.conflict_probe(), Spanned::into_inner),
+            failure_window: failure_window.map_or(FAILURE_WINDOW, Spanned::into_inner),
+            moves,
             services,
         });
     }
@@ -173,6 +177,27 @@ fn read_failback(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Failback {
 
 const HOLD_OFF: Duration = Duration::from_millis(300_000);
 
+/// Reads how often a group that `nodes` may hold may move because of failures.
+fn read_moves(table: &mut Table<'_>, nodes: usize, mistakes: &mut Mistakes) -> u32 {
+    let least = u32::try_from(nodes).unwrap_or(u32::MAX).max(1);
+    let Some(moves) = table.integer("moves", 1..=1000, mistakes) else { return MOVES.max(least) };
+    let number = u32::try_from(*moves.get_ref()).unwrap_or(u32::MAX);
+    if number < least {
+        mistakes
+            .add(moves.span(), format!("`moves` is less than the {least} nodes of this group"))
+            .label("each node must be able to try once")
+            .hint(format!("write {least} or more, or let `prefer` name fewer nodes"));
+    }
+    number
+}
+
+/// How long failures count.
+const FAILURE_WINDOW: Duration = Duration::from_millis(600_000);
+/// How often a group may move because of failures.
+const MOVES: u32 = 4;
+/// How often a service is restarted in place.
+const RESTARTS: u32 = 2;
+
 fn read_services(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Vec<Service> {
     let mut names = Names::new("service of this group");
     let mut services = Vec::new();
@@ -187,6 +212,9 @@ fn read_services(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Vec<Service>
         let start = needed("start", &mut table);
         let stop = needed("stop", &mut table);
         let monitor = read_command(&mut table, "monitor", mistakes);
+        let restarts = table.integer("restarts", 0..=1000, mistakes);
+        let restarts = restarts
+            .map_or(RESTARTS, |number| u32::try_from(number.into_inner()).unwrap_or(RESTARTS));
         let mut limit = |key, default| {
             let span = table.parsed(key, mistakes, value::span);
             span.map_or_else(|| Duration::from_millis(default), Spanned::into_inner)
@@ -200,6 +228,7 @@ fn read_services(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Vec<Service>
             stop_limit: limit("stop_limit", 5000),
             monitor_limit: limit("monitor_limit", 5000),
             monitor_interval: limit("monitor_interval", 10_000),
+            restarts,
         });
         table.finish(mistakes);
     }

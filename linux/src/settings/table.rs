@@ -316,7 +316,7 @@ pub(super) fn text_of<'t>(
 }
 
 /// The keys whose texts are spans of time.
-const SPANS: [&str; 12] = [
+const SPANS: [&str; 14] = [
     "heartbeat",
     "dead",
     "promise",
@@ -329,6 +329,8 @@ const SPANS: [&str; 12] = [
     "start_limit",
     "stop_limit",
     "monitor_limit",
+    "monitor_interval",
+    "failure_window",
 ];
 
 /// Notes that the value of `key` is not what is `wanted`.

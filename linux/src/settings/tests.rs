@@ -181,6 +181,8 @@ fn defaults_are_the_documented_ones() {
     let group = &settings.groups[0];
     assert_eq!(group.conflict_probe, Duration::from_millis(50));
     assert_eq!(group.failback, Failback::Off);
+    assert_eq!((group.failure_window, group.moves), (Duration::from_millis(600_000), 4));
+    assert_eq!(group.services[0].restarts, 2);
     let plain = EXAMPLE
         .replace("profile = \"fast\"\n", "")
         .replace("prefer = [\"alpha\", \"beta\"]\n", "")
@@ -192,6 +194,24 @@ fn defaults_are_the_documented_ones() {
     let members: Vec<_> = settings.members().map(|(id, name)| (id.number(), name)).collect();
     assert_eq!(members, [(0, "alpha"), (1, "beta"), (16, "quorum")]);
     assert_eq!(settings.name_of(NodeId::witness(0).unwrap()), "quorum");
+}
+
+#[test]
+fn failures_count_as_the_settings_say() {
+    let source = EXAMPLE.replace(
+        "failback = \"off\"\n[[group.service]]\n",
+        "failback = \"off\"\nfailure_window = \"1h\"\nmoves = 7\n[[group.service]]\nrestarts = 0\n",
+    );
+    let group = Settings::parse("test.toml", &source).unwrap().groups.remove(0);
+    assert_eq!((group.failure_window.as_millis(), group.moves), (3_600_000, 7));
+    assert_eq!(group.services[0].restarts, 0);
+    let nodes: String = (0..6).map(|at| format!("[[node]]\nname = \"n{at}\"\n")).collect();
+    let members = (0..6).map(|at| format!(", n{at} = \"10.77.0.2{at}\"")).collect::<String>();
+    let many = EXAMPLE
+        .replace("prefer = [\"alpha\", \"beta\"]\n", "")
+        .replace(" }\n", &format!("{members} }}\n"));
+    let settings = Settings::parse("test.toml", &format!("{many}{nodes}")).unwrap();
+    assert_eq!(settings.groups[0].moves, 8, "each node may try once");
 }
 
 #[test]

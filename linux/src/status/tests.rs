@@ -4,8 +4,8 @@ use super::*;
 use crate::page::WIDTH;
 use crate::report::tests::{good, held, peer};
 use crate::report::{
-    Alert, Decision, DongleReport, FenceReport, IpSideReport, LineErrorsReport, LinkReport,
-    PingReport, PortReport,
+    Alert, Decision, DongleReport, FailuresReport, FenceReport, IpSideReport, LineErrorsReport,
+    LinkReport, PingReport, PortReport, RestartsReport,
 };
 
 #[test]
@@ -34,6 +34,35 @@ LATELY
   2 h 03 min ago  www: holding, because it has been started
 ";
     assert_eq!(render(&good(), Page::PLAIN), expected);
+}
+
+#[test]
+fn what_has_failed_is_told_with_the_way_out() {
+    let mut report = good();
+    let restarts = RestartsReport { service: "web".to_owned(), count: 1, most: 2 };
+    report.groups[0].failures = Some(FailuresReport {
+        window_ms: 600_000,
+        count: 0,
+        share: 2,
+        next_attempt_ms: None,
+        last: Some("www/web: monitor exit status 3".to_owned()),
+        restarts: vec![restarts],
+    });
+    let text = render(&report, Page::PLAIN);
+    let expected = "    failures  web was restarted 1 of 2 times within 10 min 00 s\n";
+    assert!(text.contains(expected), "{text}");
+    let group = &mut report.groups[0];
+    (group.holder, group.role) = (None, GroupRole::Idle);
+    group.obstacle = Some("it has failed here 2 times within 10 min 00 s".to_owned());
+    let failures = group.failures.as_mut().unwrap();
+    (failures.count, failures.next_attempt_ms, failures.restarts) = (2, Some(500_000), Vec::new());
+    let text = render(&report, Page::PLAIN);
+    let expected = "DOWN: nobody holds www: it has failed here 2 times within 10 min 00 s\n";
+    assert!(text.starts_with(expected), "{text}");
+    let expected =
+        "    failures  failed here 2 times within 10 min 00 s; tried again in 8 min 20 s,";
+    assert!(text.contains(expected), "{text}");
+    assert!(text.contains("or by `lifesign takeover www` here"), "{text}");
 }
 
 /// The other server and its cable are gone, the witness is heard and does not hear us.
