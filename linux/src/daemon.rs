@@ -34,13 +34,14 @@ use lifesign_core::time::{Duration, Instant};
 use nix::sys::epoll::Epoll;
 use nix::sys::signalfd::SignalFd;
 
-use self::conduct::{Action, Conduct};
+use self::conduct::Conduct;
 use self::dongle::Dongle;
 use self::failures::Failures;
 use self::fence::Fencing;
 use self::paths::IpSide;
 use self::ping::Pinger;
 use crate::address::Addresses;
+use crate::agent::Action;
 use crate::clock::Timer;
 use crate::control::server::Control;
 use crate::executor::Executor;
@@ -111,6 +112,8 @@ struct Holding {
     keep_until: Option<Instant>,
     /// How each service is, in a few words.
     services: Vec<String>,
+    /// When the change of a service that is under way began.
+    begun: Instant,
 }
 
 /// What the executor was asked to do.

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`cli`] | the command line: grammar, help, printing, exit status |
 //! | [`settings`] | one file, the same on every node, checked in full before anything is touched |
+//! | [`agent`] | programs by which others have taught a manager to handle a service |
 //! | [`check`] | what settings promise: the inequality and the worst times, term by term |
 //! | [`keygen`] | key files: made, and rotated |
 //! | [`daemon`] | one thread that decides, and never waits for anything but the next event |
@@ -34,6 +35,7 @@
 //! | `sys` | every call without a safe wrapper; the only unsafe code |
 
 pub mod address;
+pub mod agent;
 pub mod check;
 pub mod cli;
 pub mod clock;

@@ -16,11 +16,13 @@
 //! | `members` | nodes and witnesses |
 //! | `link` | links, and below it each kind of them |
 //! | `resources` | groups and services |
+//! | `agent` | the agents of services |
 //! | [`mod@line`] | what serial lines have to carry |
 //! | [`safety`] | the inequality, the cluster's id and the digest |
 //! | [`key`] | the key file |
 //! | [`witness`] | the file of the quorum server |
 
+mod agent;
 mod document;
 pub mod key;
 pub mod line;
@@ -49,6 +51,8 @@ use self::mistake::Mistakes;
 use self::profile::Profile;
 use crate::address::ServiceAddress;
 use crate::address::lease::EnforcerChoice;
+use crate::agent::Agent;
+use crate::agent::convention::Convention;
 
 pub use self::link::serial::SerialLinkSettings;
 pub use self::link::udp::UdpLinkSettings;
@@ -129,15 +133,21 @@ pub struct Group {
 pub struct Service {
     /// Its name.
     pub name: String,
-    /// The command that starts it: an absolute path and arguments.
+    /// The agent whose commands these are, if they do not stand in the settings themselves.
+    pub agent: Option<Agent>,
+    /// How exit codes and output of its commands are read.
+    pub convention: Convention,
+    /// What its commands find in their environment, besides what every command does.
+    pub environment: Vec<(String, String)>,
+    /// The command that starts it: a program and arguments.
     pub start: Vec<String>,
     /// The command that stops it.
     pub stop: Vec<String>,
     /// The command that says whether it is well, if there is one.
     pub monitor: Option<Vec<String>>,
-    /// How long starting may take.
+    /// How long starting may take, with the question whether it runs already.
     pub start_limit: Duration,
-    /// How long stopping may take.
+    /// How long stopping may take, with the question whether it has stopped.
     pub stop_limit: Duration,
     /// How long an answer of the monitor may take.
     pub monitor_limit: Duration,

@@ -10,7 +10,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use lifesign_core::group::GroupId;
+use lifesign_core::group::{GroupId, MAX_GROUPS, Token};
 use lifesign_core::node::NodeId;
 use lifesign_core::time::Duration;
 use nix::errno::Errno;
@@ -21,14 +21,15 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::address::TakeDown;
+use crate::agent::{self, Action, Call, GRACE, convention};
 use crate::clock;
-use crate::executor::message::{Command, Reply, Request};
+use crate::executor::message::{Command, Outcome, Reply, Request};
 use crate::executor::{self, Executor};
 use crate::link::failure::Failure;
 use crate::link::{Link, LinkSpec, State};
 use crate::log::{Level, Logger};
 use crate::realtime;
-use crate::settings::{Group, LinkKind, Settings, UdpLinkSettings};
+use crate::settings::{Group, LinkKind, Service, Settings, UdpLinkSettings};
 use crate::sys;
 
 /// What the daemon tells its supervisor.
@@ -36,8 +37,8 @@ use crate::sys;
 enum Word {
     /// The farewell to send over the link with this number.
     Farewell { link: u8, frame: Vec<u8> },
-    /// Which groups may be up, one bit each.
-    Up(u32),
+    /// Whether the group with this number may be up, and under which token.
+    Up { group: u8, token: Option<u32> },
     /// The daemon ends in good order: there is nothing left to do.
     GoodOrder,
 }
@@ -47,8 +48,11 @@ enum Word {
 pub struct Supervisor {
     socket: OwnedFd,
     process: Pid,
-    up: u32,
+    up: Held,
 }
+
+/// Under which token each group may be up, for every group that there can be.
+type Held = Vec<Option<u32>>;
 
 /// What the supervisor works with once the daemon is dead.
 #[derive(Debug)]
@@ -57,6 +61,8 @@ pub struct Tools {
     pub take_down: TakeDown,
     /// Runs the stop commands.
     pub executor: Executor,
+    /// The name of this node.
+    pub node: String,
     /// The groups, by number.
     pub groups: Vec<Group>,
     /// For each link, how a farewell goes over it.
@@ -104,7 +110,7 @@ impl Supervisor {
     pub fn part() -> io::Result<Parted> {
         let (socket, other) = executor::pair()?;
         Ok(match sys::fork()? {
-            Some(process) => Parted::Daemon(Self { socket, process, up: 0 }),
+            Some(process) => Parted::Daemon(Self { socket, process, up: vec![None; MAX_GROUPS] }),
             None => {
                 drop(socket);
                 Parted::Supervisor(Post { socket: other })
@@ -117,12 +123,12 @@ impl Supervisor {
         self.say(&Word::Farewell { link, frame: frame.to_vec() })
     }
 
-    /// Says whether `group` may be up; says nothing if it is known.
-    pub fn set_up(&mut self, group: GroupId, is_up: bool) -> bool {
-        let bit = 1 << group.number();
-        let up = if is_up { self.up | bit } else { self.up & !bit };
-        let is_news = std::mem::replace(&mut self.up, up) != up;
-        !is_news || self.say(&Word::Up(up))
+    /// Says whether `group` may be up, and under which token; says nothing if it is known.
+    pub fn set_up(&mut self, group: GroupId, token: Option<Token>) -> bool {
+        let token = token.map(|token| token.0);
+        let known = &mut self.up[group.index()];
+        let is_news = std::mem::replace(known, token) != token;
+        !is_news || self.say(&Word::Up { group: group.number(), token })
     }
 
     /// Says that the daemon ends in good order.
@@ -151,7 +157,7 @@ const WORD_LEN_MAX: usize = 2048;
 #[derive(Debug, Default)]
 struct Heard {
     farewells: Vec<(u8, Vec<u8>)>,
-    up: u32,
+    up: Held,
     is_good_order: bool,
 }
 
@@ -168,7 +174,7 @@ fn watch(socket: &OwnedFd, tools: &mut Tools, log: &Logger) {
     }
     let began = clock::now();
     let taken = tools.take_down.run();
-    let is_stopped = stop_services(tools, heard.up);
+    let is_stopped = stop_services(tools, &heard.up);
     if taken.is_ok() && is_stopped {
         bid_farewell(tools, &heard);
     }
@@ -194,7 +200,7 @@ fn watch(socket: &OwnedFd, tools: &mut Tools, log: &Logger) {
 }
 
 fn listen(socket: &OwnedFd) -> Heard {
-    let mut heard = Heard::default();
+    let mut heard = Heard { up: vec![None; MAX_GROUPS], ..Heard::default() };
     let mut buffer = [0; WORD_LEN_MAX];
     loop {
         match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
@@ -204,7 +210,11 @@ fn listen(socket: &OwnedFd) -> Heard {
                     heard.farewells.retain(|(other, _)| *other != link);
                     heard.farewells.push((link, frame));
                 }
-                Ok(Word::Up(up)) => heard.up = up,
+                Ok(Word::Up { group, token }) => {
+                    if let Some(known) = heard.up.get_mut(usize::from(group)) {
+                        *known = token;
+                    }
+                }
                 Ok(Word::GoodOrder) => heard.is_good_order = true,
                 Err(_) => {}
             },
@@ -221,58 +231,67 @@ fn listen(socket: &OwnedFd) -> Heard {
 
 /// Stops the services of the groups that were up, each group's in reverse order; returns whether
 /// all of them have stopped.
-fn stop_services(tools: &mut Tools, up: u32) -> bool {
+fn stop_services(tools: &mut Tools, up: &[Option<u32>]) -> bool {
     let mut is_stopped = true;
     let groups = std::mem::take(&mut tools.groups);
-    let running = groups.iter().enumerate().filter(|(at, _)| up >> at & 1 == 1);
-    let mut id = 0;
-    for (_, group) in running {
+    let running =
+        groups.iter().zip(up).filter_map(|(group, token)| Some((group, Token((*token)?))));
+    let mut stopping = Stopping { executor: &mut tools.executor, node: &tools.node, id: 0 };
+    for (group, token) in running {
         for service in group.services.iter().rev() {
-            id += 1;
-            if id == 1 {
-                // The daemon may have died while it was starting something.
-                let _cancelled = tools.executor.submit(&Request::CancelAll);
-            }
-            let environment = vec![
-                ("LIFESIGN_GROUP".to_owned(), group.name.clone()),
-                ("LIFESIGN_SERVICE".to_owned(), service.name.clone()),
-                ("LIFESIGN_ACTION".to_owned(), "stop".to_owned()),
-            ];
-            let command = Command {
-                arguments: service.stop.clone(),
-                environment,
-                limit_us: service.stop_limit.as_micros(),
-                grace_us: GRACE.as_micros(),
-                output_len_max: 0,
-            };
-            is_stopped &= run(&mut tools.executor, id, command);
+            is_stopped &= stopping.stop(group, service, token);
         }
     }
     is_stopped
 }
 
-/// How long a command may take to end once it is asked to.
-const GRACE: Duration = Duration::from_millis(500);
+/// What it takes to stop one service after the other.
+struct Stopping<'a> {
+    executor: &'a mut Executor,
+    node: &'a str,
+    id: u32,
+}
 
-fn run(executor: &mut Executor, id: u32, command: Command) -> bool {
-    use std::os::fd::AsFd;
-    let limit = Duration::from_micros(command.limit_us) + GRACE.times(4);
-    let deadline = clock::now() + limit;
-    if executor.submit(&Request::Run { id, command }).is_err() {
-        return false;
-    }
-    while clock::now() < deadline && !executor.is_gone() {
-        while let Some(reply) = executor.poll_reply() {
-            if let Reply::Done { id: done, outcome, .. } = reply
-                && done == id
-            {
-                return outcome.is_success();
-            }
+impl Stopping<'_> {
+    /// Stops `service` like the daemon would, and returns whether it has stopped.
+    fn stop(&mut self, group: &Group, service: &Service, token: Token) -> bool {
+        if self.id == 0 {
+            // The daemon may have died while it was starting something.
+            let _cancelled = self.executor.submit(&Request::CancelAll);
         }
-        let mut waiting = [PollFd::new(executor.as_fd(), PollFlags::POLLIN)];
-        let _events = poll(&mut waiting, PollTimeout::from(100u8));
+        let began = clock::now();
+        let mut is_done = |action| {
+            let limit = agent::limit(service, action, clock::now().since(began));
+            let call = Call { group: &group.name, node: self.node, token, limit };
+            let command = agent::command(service, action, &call);
+            let answer = command.and_then(|command| self.run(command));
+            answer.is_some_and(|(outcome, output)| {
+                convention::judge(service.convention, action, &outcome, &output).is_good
+            })
+        };
+        is_done(Action::Stop) && (!service.convention.is_verified() || is_done(Action::Verify))
     }
-    false
+
+    /// Runs a command and returns how it ended, if that comes to be known in time.
+    fn run(&mut self, command: Command) -> Option<(Outcome, String)> {
+        use std::os::fd::AsFd;
+        self.id += 1;
+        let limit = Duration::from_micros(command.limit_us) + GRACE.times(4);
+        let deadline = clock::now() + limit;
+        self.executor.submit(&Request::Run { id: self.id, command }).ok()?;
+        while clock::now() < deadline && !self.executor.is_gone() {
+            while let Some(reply) = self.executor.poll_reply() {
+                if let Reply::Done { id, outcome, output, .. } = reply
+                    && id == self.id
+                {
+                    return Some((outcome, output));
+                }
+            }
+            let mut waiting = [PollFd::new(self.executor.as_fd(), PollFlags::POLLIN)];
+            let _events = poll(&mut waiting, PollTimeout::from(100u8));
+        }
+        None
+    }
 }
 
 /// Sends each farewell three times: as unicast to every peer and witness, or out of every port.

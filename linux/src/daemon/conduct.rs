@@ -2,9 +2,13 @@
 //!
 //! A [`Conduct`] is told what the engine wants and what has happened, and answers with the next
 //! thing to do. It does nothing itself.
+//!
+//! An init script is asked before its start, and not started if it runs already. Every agent is
+//! asked after its stop, and has stopped only if it says so.
 
 use lifesign_core::time::Instant;
 
+use crate::agent::Action;
 use crate::settings::Service;
 
 /// Something to do for a group.
@@ -34,26 +38,13 @@ pub(super) enum Step {
     StopFailed,
 }
 
-/// Which of a service's commands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    /// Start it.
-    Start,
-    /// Stop it.
-    Stop,
-    /// Ask whether it is well.
-    Monitor,
-}
-
-impl Action {
-    /// Returns the word that commands find in their environment.
-    pub(super) const fn word(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Monitor => "monitor",
-        }
-    }
+/// What belongs to a change of a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Manner {
+    /// It is asked before it is started.
+    is_asked_first: bool,
+    /// It is asked after it was stopped.
+    is_verified: bool,
 }
 
 /// How far a group is.
@@ -65,13 +56,13 @@ pub(super) enum Progress {
     Probing,
     /// The addresses are being taken.
     Acquiring,
-    /// This service is being started; those before it are up.
+    /// This service is being started, or asked whether it runs; those before it are up.
     Starting(usize),
     /// All of it is up.
     Up,
     /// A start command is being ended before the services are stopped from this one on, downwards.
     Cancelling(usize),
-    /// This service is being stopped; those after it are down.
+    /// This service is being stopped, or asked whether it is; those after it are down.
     Stopping(usize),
     /// The addresses are being given up.
     Releasing,
@@ -83,7 +74,7 @@ pub(super) enum Progress {
 #[derive(Clone, Debug)]
 pub(super) struct Conduct {
     progress: Progress,
-    services: usize,
+    services: Vec<Manner>,
     is_failing: bool,
     /// Which service is restarted in place, with those after it.
     restarted: Option<usize>,
@@ -94,10 +85,17 @@ pub(super) struct Conduct {
 impl Conduct {
     /// Makes the conduct of a group that is down.
     pub(super) fn new(services: &[Service]) -> Self {
-        let monitors = vec![None; services.len()];
-        let services = services.len();
-        let (progress, is_failing, restarted) = (Progress::Down, false, None);
-        Self { progress, services, is_failing, restarted, monitors }
+        let manner = |service: &Service| Manner {
+            is_asked_first: service.convention.is_asked_first(),
+            is_verified: service.convention.is_verified(),
+        };
+        Self {
+            progress: Progress::Down,
+            services: services.iter().map(manner).collect(),
+            is_failing: false,
+            restarted: None,
+            monitors: vec![None; services.len()],
+        }
     }
 
     /// Returns how far the group is.
@@ -154,10 +152,13 @@ impl Conduct {
         self.start_service(0)
     }
 
-    /// A command of a service has ended.
+    /// A command of a service has ended, and all is as it should be, or not.
     pub(super) fn done(&mut self, service: usize, action: Action, is_good: bool) -> Option<Step> {
         match (self.progress, action) {
-            (Progress::Starting(at), Action::Start) if at == service => {
+            (Progress::Starting(at), Action::Look) if at == service && !is_good => {
+                Some(Step::Run(at, Action::Start))
+            }
+            (Progress::Starting(at), Action::Look | Action::Start) if at == service => {
                 if is_good {
                     return self.start_service(at + 1);
                 }
@@ -165,11 +166,20 @@ impl Conduct {
                 let was_up = self.restarted.take().is_some();
                 Some(if was_up { Step::Failed } else { Step::StartFailed })
             }
-            (Progress::Cancelling(at), Action::Start) => self.stop_service(Some(at)),
-            (Progress::Stopping(at), Action::Stop) if at == service && self.restarted.is_some() => {
+            (Progress::Cancelling(at), Action::Look | Action::Start) if at == service => {
+                self.stop_service(Some(at))
+            }
+            (Progress::Stopping(at), Action::Stop)
+                if at == service && is_good && self.manner(at).is_verified =>
+            {
+                Some(Step::Run(at, Action::Verify))
+            }
+            (Progress::Stopping(at), Action::Stop | Action::Verify)
+                if at == service && self.restarted.is_some() =>
+            {
                 self.stopped_in_place(at, is_good)
             }
-            (Progress::Stopping(at), Action::Stop) if at == service => {
+            (Progress::Stopping(at), Action::Stop | Action::Verify) if at == service => {
                 self.is_failing |= !is_good;
                 self.stop_service(at.checked_sub(1))
             }
@@ -180,12 +190,12 @@ impl Conduct {
     /// Begins to stop `service` and those after it, and to start them again; the addresses and the
     /// services before it stay as they are.
     pub(super) fn restart(&mut self, service: usize) -> Option<Step> {
-        if self.progress != Progress::Up || service >= self.services {
+        if self.progress != Progress::Up || service >= self.services.len() {
             return None;
         }
         self.monitors.fill(None);
         self.restarted = Some(service);
-        self.stop_service(self.services.checked_sub(1))
+        self.stop_service(self.services.len().checked_sub(1))
     }
 
     /// Begins to stop, from wherever it is.
@@ -204,8 +214,8 @@ impl Conduct {
                 self.progress = Progress::Cancelling(at);
                 Some(Step::Cancel)
             }
-            Progress::Up => self.stop_service(self.services.checked_sub(1)),
-            Progress::Stuck => self.stop_service(self.services.checked_sub(1)),
+            Progress::Up => self.stop_service(self.services.len().checked_sub(1)),
+            Progress::Stuck => self.stop_service(self.services.len().checked_sub(1)),
             Progress::Cancelling(_) | Progress::Stopping(_) | Progress::Releasing => None,
         }
     }
@@ -241,16 +251,17 @@ impl Conduct {
     }
 
     fn start_service(&mut self, at: usize) -> Option<Step> {
-        if at < self.services {
+        if at < self.services.len() {
             self.progress = Progress::Starting(at);
-            return Some(Step::Run(at, Action::Start));
+            let is_asked_first = self.manner(at).is_asked_first;
+            return Some(Step::Run(at, if is_asked_first { Action::Look } else { Action::Start }));
         }
         self.progress = Progress::Up;
         Some(if self.restarted.take().is_some() { Step::Restarted } else { Step::Started })
     }
 
     fn stop_service(&mut self, at: Option<usize>) -> Option<Step> {
-        match at.filter(|at| *at < self.services) {
+        match at.filter(|at| *at < self.services.len()) {
             Some(at) => {
                 self.progress = Progress::Stopping(at);
                 Some(Step::Run(at, Action::Stop))
@@ -261,21 +272,33 @@ impl Conduct {
             }
         }
     }
+
+    fn manner(&self, at: usize) -> Manner {
+        self.services.get(at).copied().unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Returns the conduct of a group with services of plain commands.
     fn conduct(services: usize) -> Conduct {
+        conduct_of(&vec![Manner::default(); services])
+    }
+
+    fn conduct_of(services: &[Manner]) -> Conduct {
         Conduct {
             progress: Progress::Down,
-            services,
+            services: services.to_vec(),
             is_failing: false,
             restarted: None,
-            monitors: vec![None; services],
+            monitors: vec![None; services.len()],
         }
     }
+
+    const VERIFIED: Manner = Manner { is_asked_first: false, is_verified: true };
+    const SCRIPT: Manner = Manner { is_asked_first: true, is_verified: true };
 
     /// Returns a group whose services are all up.
     fn up(services: usize) -> Conduct {
@@ -422,5 +445,145 @@ mod tests {
         assert_eq!(group.done(0, Action::Start, true), None);
         assert_eq!(group.released(true), None);
         assert_eq!(group.progress(), Progress::Down);
+    }
+
+    #[test]
+    fn a_script_is_asked_before_its_start_and_after_its_stop() {
+        let mut group = conduct_of(&[SCRIPT, VERIFIED]);
+        group.start(false);
+        assert_eq!(group.acquired(true), Some(Step::Run(0, Action::Look)));
+        assert_eq!(group.done(0, Action::Look, false), Some(Step::Run(0, Action::Start)));
+        assert_eq!(group.done(0, Action::Start, true), Some(Step::Run(1, Action::Start)));
+        assert_eq!(group.done(1, Action::Start, true), Some(Step::Started));
+        assert_eq!(group.stop(), Some(Step::Run(1, Action::Stop)));
+        assert_eq!(group.done(1, Action::Stop, true), Some(Step::Run(1, Action::Verify)));
+        assert_eq!(group.done(1, Action::Verify, true), Some(Step::Run(0, Action::Stop)));
+        assert_eq!(group.done(0, Action::Stop, true), Some(Step::Run(0, Action::Verify)));
+        assert_eq!(group.done(0, Action::Verify, true), Some(Step::Release));
+        assert_eq!(group.released(true), Some(Step::Stopped));
+    }
+
+    #[test]
+    fn a_script_that_runs_already_is_not_started() {
+        let mut group = conduct_of(&[SCRIPT, SCRIPT]);
+        group.start(false);
+        group.acquired(true);
+        assert_eq!(group.done(0, Action::Look, true), Some(Step::Run(1, Action::Look)));
+        assert_eq!(group.done(1, Action::Look, true), Some(Step::Started));
+    }
+
+    #[test]
+    fn a_stop_that_lies_is_a_failed_one() {
+        let mut group = conduct_of(&[VERIFIED, VERIFIED]);
+        group.start(false);
+        group.acquired(true);
+        group.done(0, Action::Start, true);
+        group.done(1, Action::Start, true);
+        group.stop();
+        group.done(1, Action::Stop, true);
+        assert_eq!(
+            group.done(1, Action::Verify, false),
+            Some(Step::Run(0, Action::Stop)),
+            "the others all the same"
+        );
+        group.done(0, Action::Stop, true);
+        assert_eq!(group.done(0, Action::Verify, true), Some(Step::Release));
+        assert_eq!(group.released(true), Some(Step::StopFailed));
+        assert!(group.is_up());
+        assert_eq!(group.stop(), Some(Step::Run(1, Action::Stop)), "tried again");
+    }
+
+    #[test]
+    fn a_stop_that_failed_is_not_asked_about() {
+        let mut group = conduct_of(&[VERIFIED]);
+        group.start(false);
+        group.acquired(true);
+        group.done(0, Action::Start, true);
+        group.stop();
+        assert_eq!(group.done(0, Action::Stop, false), Some(Step::Release));
+        assert_eq!(group.released(true), Some(Step::StopFailed));
+    }
+
+    #[test]
+    fn a_question_that_is_cut_short_is_waited_for() {
+        let mut group = conduct_of(&[SCRIPT]);
+        group.start(false);
+        group.acquired(true);
+        assert_eq!(group.stop(), Some(Step::Cancel));
+        assert_eq!(group.done(0, Action::Look, false), Some(Step::Run(0, Action::Stop)));
+    }
+
+    #[test]
+    fn a_restart_in_place_believes_no_stop_that_lies() {
+        let mut group = conduct_of(&[VERIFIED, SCRIPT]);
+        group.progress = Progress::Up;
+        assert_eq!(group.restart(0), Some(Step::Run(1, Action::Stop)));
+        assert_eq!(group.done(1, Action::Stop, true), Some(Step::Run(1, Action::Verify)));
+        assert_eq!(group.done(1, Action::Verify, true), Some(Step::Run(0, Action::Stop)));
+        group.done(0, Action::Stop, true);
+        let mut liar = group.clone();
+        assert_eq!(group.done(0, Action::Verify, true), Some(Step::Run(0, Action::Start)));
+        assert_eq!(group.done(0, Action::Start, true), Some(Step::Run(1, Action::Look)));
+        assert_eq!(group.done(1, Action::Look, true), Some(Step::Restarted));
+        assert_eq!(liar.done(0, Action::Verify, false), Some(Step::Failed));
+        assert_eq!(liar.progress(), Progress::Up);
+    }
+
+    /// Every place that a group can be in, told that any command has ended, answers as the table
+    /// says and stays where it is otherwise.
+    #[test]
+    fn a_command_counts_where_it_is_waited_for_and_nowhere_else() {
+        use Action::{Look, Monitor, Start, Stop, Verify};
+        let places = [
+            Progress::Down,
+            Progress::Probing,
+            Progress::Acquiring,
+            Progress::Starting(1),
+            Progress::Up,
+            Progress::Cancelling(1),
+            Progress::Stopping(1),
+            Progress::Releasing,
+            Progress::Stuck,
+        ];
+        let ends = [(0, true), (0, false), (1, true), (1, false), (2, true)];
+        for (progress, restarted) in
+            places.into_iter().flat_map(|place| [(place, None), (place, Some(1))])
+        {
+            for (action, (service, is_good)) in [Look, Start, Stop, Verify, Monitor]
+                .into_iter()
+                .flat_map(|action| ends.map(|end| (action, end)))
+            {
+                let mut group = conduct_of(&[SCRIPT, SCRIPT]);
+                (group.progress, group.restarted) = (progress, restarted);
+                let step = group.done(service, action, is_good);
+                let in_place = restarted.is_some();
+                let either = |plain, again| Some(if in_place { again } else { plain });
+                let expected = match (progress, action, is_good) {
+                    _ if service != 1 => None,
+                    (Progress::Starting(1), Look | Start, true) => {
+                        either(Step::Started, Step::Restarted)
+                    }
+                    (Progress::Starting(1), Look, false) => Some(Step::Run(1, Start)),
+                    (Progress::Starting(1), Start, false) => {
+                        either(Step::StartFailed, Step::Failed)
+                    }
+                    (Progress::Cancelling(1), Look | Start, _) => Some(Step::Run(1, Stop)),
+                    (Progress::Stopping(1), Stop, true) => Some(Step::Run(1, Verify)),
+                    (Progress::Stopping(1), Verify, true) => {
+                        either(Step::Run(0, Stop), Step::Run(1, Look))
+                    }
+                    (Progress::Stopping(1), Stop | Verify, false) => {
+                        either(Step::Run(0, Stop), Step::Failed)
+                    }
+                    _ => None,
+                };
+                let what =
+                    format!("{progress:?} {restarted:?}: {action:?} of {service}, {is_good}");
+                assert_eq!(step, expected, "{what}");
+                assert!(step.is_some() || group.progress() == progress, "{what}");
+                let has_not_stopped = step == Some(Step::Run(0, Stop)) && !is_good;
+                assert_eq!(group.is_failing, has_not_stopped, "{what}");
+            }
+        }
     }
 }

@@ -3,9 +3,11 @@
 use lifesign_core::group::{GroupId, Token};
 use lifesign_core::time::{Duration, Instant};
 
-use super::conduct::{Action, Progress, Step};
+use super::conduct::{Progress, Step};
 use super::{Daemon, Errand, RETRY};
-use crate::executor::message::{Command, Outcome, Reply, Request};
+use crate::agent::convention::{self, Judgement};
+use crate::agent::{self, Action, Call};
+use crate::executor::message::{Outcome, Reply, Request};
 
 impl Daemon {
     pub(super) fn run_service(
@@ -22,46 +24,42 @@ impl Daemon {
     }
 
     fn submit_service(&mut self, at: usize, service: usize, action: Action) -> bool {
+        let now = self.engine.now();
         let Some(group) = self.settings.groups.get(at) else { return false };
         let Some(settings) = group.services.get(service) else { return false };
-        let (arguments, limit) = match action {
-            Action::Start => (Some(&settings.start), settings.start_limit),
-            Action::Stop => (Some(&settings.stop), settings.stop_limit),
-            Action::Monitor => (settings.monitor.as_ref(), settings.monitor_limit),
-        };
-        let Some(arguments) = arguments else { return false };
+        let Some(holding) = self.groups.get_mut(at) else { return false };
+        if settings.convention.begins_with(action) {
+            holding.begun = now;
+        }
         let token =
             GroupId::all().nth(at).and_then(|group| self.engine.group(group)?.role().token());
-        let environment = [
-            ("LIFESIGN_GROUP", group.name.clone()),
-            ("LIFESIGN_SERVICE", settings.name.clone()),
-            ("LIFESIGN_ACTION", action.word().to_owned()),
-            ("LIFESIGN_TOKEN", token.unwrap_or_default().0.to_string()),
-            ("LIFESIGN_NODE", self.settings.name_of(self.me)),
-        ];
-        let command = Command {
-            arguments: arguments.clone(),
-            environment: environment.map(|(name, value)| (name.to_owned(), value)).to_vec(),
-            limit_us: limit.as_micros(),
-            grace_us: GRACE.as_micros(),
-            output_len_max: OUTPUT_LEN,
+        let node = self.settings.name_of(self.me);
+        let call = Call {
+            group: &group.name,
+            node: &node,
+            token: token.unwrap_or_default(),
+            limit: agent::limit(settings, action, now.since(holding.begun)),
         };
+        let Some(command) = agent::command(settings, action, &call) else { return false };
         let id = self.new_errand(Errand::Service { group: at, service, action });
         let is_taken = self.executor.submit(&Request::Run { id, command }).is_ok();
         if !is_taken {
             self.errands.retain(|(other, _)| *other != id);
         } else if let Some(state) =
             self.groups.get_mut(at).and_then(|holding| holding.services.get_mut(service))
-            && action != Action::Monitor
+            && action.is_change()
         {
-            *state = format!("{} is running", action.word());
+            *state = format!("{action} is running");
         }
         is_taken
     }
 
     pub(super) fn cancel(&mut self, at: usize) -> Option<Step> {
         let running = self.errands.iter().find(|(_, errand)| {
-            matches!(errand, Errand::Service { group, action: Action::Start, .. } if *group == at)
+            matches!(
+                errand,
+                Errand::Service { group, action: Action::Look | Action::Start, .. } if *group == at
+            )
         });
         match running {
             Some((id, _)) if self.executor.submit(&Request::Cancel { id: *id }).is_ok() => None,
@@ -107,27 +105,33 @@ impl Daemon {
         output: &str,
         now: Instant,
     ) {
-        let is_good = outcome.is_success();
+        let convention = self
+            .settings
+            .groups
+            .get(at)
+            .and_then(|group| group.services.get(service))
+            .map(|service| service.convention);
+        let judgement = convention::judge(convention.unwrap_or_default(), action, outcome, output);
+        let is_good = judgement.is_good;
         let name = self.service_name(at, service);
-        if is_good && action != Action::Stop {
+        if is_good && !matches!(action, Action::Stop | Action::Verify) {
             self.all_clear(&format!("{name}: "));
         }
-        if !is_good && *outcome != Outcome::Cancelled {
+        // That something does not run before it is started is no news.
+        if !is_good && *outcome != Outcome::Cancelled && action != Action::Look {
             let said = output.lines().last().unwrap_or("").trim();
             let said = if said.is_empty() { String::new() } else { format!(" (\"{said}\")") };
-            let what = format!("{name}: {} {outcome}{said}", action.word());
+            let what = format!("{name}: {action} {}{said}", judgement.said);
             if let Some(holding) = self.groups.get_mut(at) {
                 holding.failures.note(&what);
             }
             self.alert(what);
         }
         let Some(holding) = self.groups.get_mut(at) else { return };
-        if let Some(state) = holding.services.get_mut(service) {
-            *state = match (action, is_good) {
-                (Action::Start | Action::Monitor, true) => "started".to_owned(),
-                (Action::Stop, true) => "stopped".to_owned(),
-                (_, false) => format!("{} failed: {outcome}", action.word()),
-            };
+        if let Some(state) = holding.services.get_mut(service)
+            && let Some(text) = state_text(action, &judgement)
+        {
+            *state = text;
         }
         if action == Action::Monitor {
             return self.handle_monitor(at, service, is_good, now);
@@ -221,9 +225,20 @@ impl Daemon {
     }
 }
 
-/// How long a command may take to end once it is asked to.
-const GRACE: Duration = Duration::from_millis(500);
-/// How much of a command's output is kept for people, in bytes.
-const OUTPUT_LEN: u32 = 512;
+/// Returns how a service is after `action`, in a few words, if that is known then.
+fn state_text(action: Action, judgement: &Judgement) -> Option<String> {
+    let Judgement { is_good, said } = judgement;
+    match (action, is_good) {
+        (Action::Monitor, true) if !said.is_empty() => Some(format!("started, {said}")),
+        (Action::Start | Action::Monitor | Action::Look, true) => Some("started".to_owned()),
+        (Action::Stop | Action::Verify, true) => Some("stopped".to_owned()),
+        (Action::Look, false) => None,
+        (Action::Verify, false) => Some(format!("stop failed: {said}")),
+        (Action::Start | Action::Stop | Action::Monitor, false) => {
+            Some(format!("{action} failed: {said}"))
+        }
+    }
+}
+
 /// How often a service without an interval is asked; settings always have one.
 const IDLE_MONITOR: Duration = Duration::from_millis(10_000);

@@ -27,6 +27,7 @@ use super::ping::Pinger;
 use super::{Alerts, Daemon, Holding, machine, recording};
 use crate::address::lease::{Enforcer, EnforcerChoice};
 use crate::address::{Addresses, ServiceAddress};
+use crate::agent::Places;
 use crate::clock::{self, Timer};
 use crate::control::server::Control;
 use crate::executor;
@@ -96,6 +97,7 @@ pub fn run(options: &Options) -> Result<(), StartError> {
     let keyring = key::load(&settings.key_file, &settings.cluster).map_err(refused)?;
     machine::check_adapters(&settings, me).map_err(StartError::Refused)?;
     machine::check_rights().map_err(StartError::Refused)?;
+    Places::here().settle(&mut settings);
     let name = settings.name_of(me);
     let _lock = lock(&settings.state_dir, &name)?;
     let reservation = Reservation::new(&settings.state_dir, &name);
@@ -198,7 +200,7 @@ fn prepare(
             let groups = settings.groups.clone();
             let links = supervisor::ways(&settings, me);
             let executor = started.supervisor;
-            post.watch(Tools { take_down, executor, groups, links }, &logger)
+            post.watch(Tools { take_down, executor, node: name, groups, links }, &logger)
         }
     };
     drop((take_down, started.supervisor));
@@ -330,6 +332,7 @@ impl Holding {
             impaired: Vec::new(),
             keep_until: None,
             services: vec!["stopped".to_owned(); group.services.len()],
+            begun: Instant::ZERO,
         }
     }
 }

@@ -3,9 +3,10 @@
 use lifesign_core::group::GroupId;
 use lifesign_core::time::Instant;
 
-use super::conduct::{Action, Progress, Step};
+use super::conduct::{Progress, Step};
 use super::failures::{Remedy, times};
 use super::{Daemon, Errand};
+use crate::agent::Action;
 use crate::executor::message::Request;
 use crate::explain::Penalty;
 use crate::report::{FailuresReport, RestartsReport};

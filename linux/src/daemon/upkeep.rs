@@ -83,7 +83,8 @@ impl Daemon {
             };
         }
         let is_up = self.groups.get(at).is_some_and(|holding| holding.conduct.is_up());
-        if !self.supervisor.set_up(group, is_up) {
+        let token = self.engine.group(group).and_then(|state| state.role().token());
+        if !self.supervisor.set_up(group, is_up.then(|| token.unwrap_or_default())) {
             self.alert(
                 "the supervisor does not listen: a killed daemon would not be cleaned up".into(),
             );

@@ -17,7 +17,7 @@ pub struct Mistake {
 
 impl Mistake {
     /// Sets what is written under the place.
-    pub(super) fn label(&mut self, label: impl Into<String>) -> &mut Self {
+    pub(crate) fn label(&mut self, label: impl Into<String>) -> &mut Self {
         self.label = label.into();
         self
     }
@@ -29,13 +29,13 @@ impl Mistake {
     }
 
     /// Says how to cure it.
-    pub(super) fn hint(&mut self, hint: impl Into<String>) -> &mut Self {
+    pub(crate) fn hint(&mut self, hint: impl Into<String>) -> &mut Self {
         self.hint = Some(hint.into());
         self
     }
 
     /// Says how to cure it, if somebody knows.
-    pub(super) fn maybe_hint(&mut self, hint: Option<String>) -> &mut Self {
+    pub(crate) fn maybe_hint(&mut self, hint: Option<String>) -> &mut Self {
         self.hint = hint;
         self
     }
@@ -81,12 +81,12 @@ pub struct Mistakes {
 
 impl Mistakes {
     /// Starts an empty list for the file `source` that was read from `path`.
-    pub(super) fn new(path: &str, source: &str) -> Self {
+    pub(crate) fn new(path: &str, source: &str) -> Self {
         Self { path: path.to_owned(), source: source.to_owned(), list: Vec::new() }
     }
 
     /// Adds a mistake at `span`, in bytes, and returns it for what else there is to say.
-    pub(super) fn add(&mut self, span: Range<usize>, title: impl Into<String>) -> &mut Mistake {
+    pub(crate) fn add(&mut self, span: Range<usize>, title: impl Into<String>) -> &mut Mistake {
         self.list.push(Mistake {
             span,
             title: title.into(),
@@ -98,7 +98,7 @@ impl Mistakes {
     }
 
     /// Returns `value` if no mistake was found, else the mistakes in the order of the file.
-    pub(super) fn or<T>(mut self, value: Option<T>) -> Result<T, Self> {
+    pub(crate) fn or<T>(mut self, value: Option<T>) -> Result<T, Self> {
         match value {
             Some(value) if self.list.is_empty() => Ok(value),
             _ => {
@@ -143,7 +143,7 @@ impl fmt::Display for Mistakes {
 }
 
 /// Returns the one of `known` that was probably meant by `given`, as a question.
-pub(super) fn did_you_mean<'a>(
+pub(crate) fn did_you_mean<'a>(
     given: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {

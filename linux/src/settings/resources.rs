@@ -13,9 +13,10 @@ use super::members::{Members, Names};
 use super::mistake::Mistakes;
 use super::profile::Profile;
 use super::table::{Misfit, Table, parsed_of};
-use super::value;
-use super::{Group, Service, safety};
+use super::{Group, Service, agent, safety, value};
 use crate::address::ServiceAddress;
+use crate::agent::convention::Convention;
+use crate::agent::{Places, instance};
 
 /// The most addresses, and the most services, of one group.
 const MOST_RESOURCES: usize = 64;
@@ -30,6 +31,7 @@ pub(super) fn read(
 ) -> Vec<Group> {
     let mut names = Names::new("group");
     let mut taken = Vec::new();
+    let mut instances = Vec::new();
     let mut groups = Vec::new();
     for mut table in top.tables("group", MAX_GROUPS, mistakes) {
         let name = names.read(&mut table, mistakes);
@@ -44,7 +46,7 @@ pub(super) fn read(
         let probe = table.parsed("conflict_probe", mistakes, value::span);
         let failure_window = table.parsed("failure_window", mistakes, value::span);
         let moves = read_moves(&mut table, prefer.len(), mistakes);
-        let services = read_services(&mut table, mistakes);
+        let services = read_services(&mut table, &name, &mut instances, mistakes);
         check_content(&table, guard, has_address, has_service, mistakes);
         let promise = promise.unwrap_or_else(|| {
             let default = safety::default_promise(guard, &services, timing);
@@ -198,20 +200,18 @@ const MOVES: u32 = 4;
 /// How often a service is restarted in place.
 const RESTARTS: u32 = 2;
 
-fn read_services(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Vec<Service> {
+fn read_services(
+    table: &mut Table<'_>,
+    group: &str,
+    instances: &mut Vec<Spanned<String>>,
+    mistakes: &mut Mistakes,
+) -> Vec<Service> {
     let mut names = Names::new("service of this group");
     let mut services = Vec::new();
     for mut table in table.tables("service", MOST_RESOURCES, mistakes) {
         let name = names.read(&mut table, mistakes);
-        let mut needed = |key, table: &mut Table<'_>| {
-            if table.value(key).is_none() {
-                table.missing(key, "[\"/usr/sbin/service\", \"..\"]", mistakes);
-            }
-            read_command(table, key, mistakes)
-        };
-        let start = needed("start", &mut table);
-        let stop = needed("stop", &mut table);
-        let monitor = read_command(&mut table, "monitor", mistakes);
+        let agent = agent::read(&mut table, mistakes);
+        let [start, stop, monitor] = read_commands(&mut table, mistakes);
         let restarts = table.integer("restarts", 0..=1000, mistakes);
         let restarts = restarts
             .map_or(RESTARTS, |number| u32::try_from(number.into_inner()).unwrap_or(RESTARTS));
@@ -219,8 +219,11 @@ fn read_services(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Vec<Service>
             let span = table.parsed(key, mistakes, value::span);
             span.map_or_else(|| Duration::from_millis(default), Spanned::into_inner)
         };
-        services.push(Service {
+        let mut service = Service {
             name,
+            agent: None,
+            convention: Convention::Command,
+            environment: Vec::new(),
             start: start.unwrap_or_default(),
             stop: stop.unwrap_or_default(),
             monitor,
@@ -229,10 +232,39 @@ fn read_services(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Vec<Service>
             monitor_limit: limit("monitor_limit", 5000),
             monitor_interval: limit("monitor_interval", 10_000),
             restarts,
-        });
+        };
+        if let Some(agent) = agent {
+            let instance = instance(group, &service.name);
+            agent::check_instance(&agent, instance, instances, mistakes);
+            let places = Places::default();
+            if let Some(program) = agent.kind.programs(&places).first() {
+                agent.equip(&mut service, group, program, &places);
+            }
+            service.agent = Some(agent);
+        }
+        services.push(service);
         table.finish(mistakes);
     }
     services
+}
+
+/// Reads the commands of a service: to start, to stop and to ask it. One without an agent must have
+/// the first two.
+fn read_commands(table: &mut Table<'_>, mistakes: &mut Mistakes) -> [Option<Vec<String>>; 3] {
+    if table.has("agent") {
+        return [None, None, None];
+    }
+    let [has_start, has_stop] = ["start", "stop"].map(|key| table.has(key));
+    if !has_start && !has_stop {
+        mistakes
+            .add(table.span(), "this service has neither commands nor an agent")
+            .hint("add `start` and `stop`, or `agent = \"systemd:nginx.service\"`");
+    } else if let Some((key, _)) =
+        [("start", has_start), ("stop", has_stop)].iter().find(|(_, is_there)| !is_there)
+    {
+        table.missing(key, "[\"/usr/sbin/service\", \"..\"]", mistakes);
+    }
+    ["start", "stop", "monitor"].map(|key| read_command(table, key, mistakes))
 }
 
 fn read_command(
