@@ -12,6 +12,7 @@
 
 mod dongle;
 mod grammar;
+mod heartbeat;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -54,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Standby(args) => relocate(&args, Move::Away),
         Command::Takeover(args) => relocate(&args, Move::Here),
         Command::Keygen(args) => keygen(&args),
+        Command::Import(args) => heartbeat::import(args),
         Command::Demo(args) => show(args),
         Command::Dongle(command) => dongle::main(command),
         Command::Completions { shell } => {
@@ -74,8 +76,18 @@ pub fn main() -> ExitCode {
 const BAD_SETTINGS: u8 = 2;
 
 fn run(args: RunArgs) -> ExitCode {
-    let RunArgs { file, node, state_dir, control, record } = args;
-    match daemon::run(&daemon::Options { file, node, state_dir, control, record }) {
+    let RunArgs { file, ha_d, choices, mut node, state_dir, control, record } = args;
+    let mut text = None;
+    let mut file = file.unwrap_or_default();
+    if let Some(directory) = ha_d {
+        match heartbeat::for_daemon(&directory, node, choices) {
+            Ok(made) => (file, text, node) = (made.file, Some(made.text), Some(made.node)),
+            Err(status) => return status,
+        }
+    } else if choices.is_some() {
+        return bad("--address, --witness, --accept-split-brain and --key-file go with --ha-d");
+    }
+    match daemon::run(&daemon::Options { file, text, node, state_dir, control, record }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(StartError::Settings(error)) => refuse(&error),
         Err(StartError::Refused(why)) => fail(&why),

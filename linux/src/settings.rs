@@ -54,6 +54,7 @@ use crate::address::lease::EnforcerChoice;
 use crate::agent::Agent;
 use crate::agent::convention::Convention;
 
+pub(crate) use self::document::written as written_span;
 pub use self::link::serial::SerialLinkSettings;
 pub use self::link::udp::UdpLinkSettings;
 pub use self::link::{Link, LinkKind};

@@ -1,6 +1,7 @@
 //! The grammar of the command line, with all help texts.
 
 pub(super) mod dongle;
+pub(super) mod heartbeat;
 
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use self::dongle::DongleCommand;
+use self::heartbeat::{ChoiceArgs, IMPORT_EXAMPLES, ImportArgs};
 use crate::replay::moment::Moment;
 use crate::settings::value::record_bound_said;
 
@@ -103,6 +105,13 @@ pub(super) enum Command {
     /// --remove the old one. Whatever step each machine is at, all understand each other.
     #[command(after_help = KEYGEN_EXAMPLES)]
     Keygen(KeygenArgs),
+    /// Make settings of the files of Linux-HA heartbeat: ha.cf, authkeys and haresources
+    ///
+    /// Prints complete settings, with a remark wherever something needed thought, after our own
+    /// parser has accepted them. What cannot be translated is refused, every line of it with what
+    /// to do; then exit status 2, and nothing is printed or written.
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(ImportArgs),
     /// Look at, set up and try a dongle, or be one
     ///
     /// A dongle is a microcontroller on serial ports of the servers: it passes heartbeats on
@@ -134,7 +143,8 @@ pub(super) enum Command {
 const RUN_EXAMPLES: &str = "\
 Examples:
   lifesign run /etc/lifesign.toml
-  lifesign run --node alpha /etc/lifesign.toml";
+  lifesign run --node alpha /etc/lifesign.toml
+  lifesign run --ha-d /etc/ha.d --witness quorum=10.0.0.9";
 
 const WITNESS_EXAMPLE: &str = "\
 Example:
@@ -197,7 +207,15 @@ Example:
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// The settings
-    pub(super) file: PathBuf,
+    #[arg(required_unless_present = "ha_d", conflicts_with = "ha_d")]
+    pub(super) file: Option<PathBuf>,
+    /// In place of settings: a directory of Linux-HA heartbeat, with ha.cf, authkeys, haresources
+    ///
+    /// It is read as `lifesign import` does, and its authkeys is the key file.
+    #[arg(long, value_name = "DIR")]
+    pub(super) ha_d: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "With --ha-d")]
+    pub(super) choices: ChoiceArgs,
     /// Which node this is; by default the one with this machine's host name
     #[arg(long, value_name = "NAME")]
     pub(super) node: Option<String>,

@@ -43,8 +43,10 @@ use crate::supervisor::{self, Parted, Supervisor, Tools};
 /// What the command line says to a daemon.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The file of settings.
+    /// The file of settings, or where `text` comes from.
     pub file: PathBuf,
+    /// The settings themselves, if they are not what stands in the file.
+    pub text: Option<String>,
     /// Which node this is; by default the one with this machine's host name.
     pub node: Option<String>,
     /// In place of the settings' directory for what must outlive the daemon.
@@ -84,8 +86,13 @@ fn refused(what: impl fmt::Display) -> StartError {
 /// # Errors
 /// Why it does not start; nothing was touched then.
 pub fn run(options: &Options) -> Result<(), StartError> {
-    let (mut settings, source) =
-        Settings::load_with_source(&options.file).map_err(StartError::Settings)?;
+    let loaded = match &options.text {
+        Some(text) => Settings::parse(&options.file.to_string_lossy(), text)
+            .map(|settings| (settings, text.clone()))
+            .map_err(LoadError::Wrong),
+        None => Settings::load_with_source(&options.file),
+    };
+    let (mut settings, source) = loaded.map_err(StartError::Settings)?;
     if let Some(state_dir) = &options.state_dir {
         settings.state_dir.clone_from(state_dir);
     }

@@ -341,7 +341,7 @@ pub(super) fn check_promise(promise: &Spanned<Duration>, mistakes: &mut Mistakes
 }
 
 /// Returns a span as it would stand in the file.
-pub(super) fn written(span: Duration) -> String {
+pub(crate) fn written(span: Duration) -> String {
     match span.as_micros() {
         micros if micros % 1_000_000 == 0 => format!("{}s", micros / 1_000_000),
         micros if micros % 1000 == 0 => format!("{}ms", micros / 1000),

@@ -9,6 +9,8 @@
 //! ```
 //!
 //! What is wrong with it is said in one line, and never shown: the file is a secret.
+//!
+//! A file that is called `authkeys` is one of Linux-HA, whose words are made into keys.
 
 use core::fmt;
 use std::fs::File;
@@ -21,6 +23,7 @@ use nix::unistd::geteuid;
 use toml::de::{DeTable, DeValue};
 
 use super::said;
+use crate::heartbeat::authkeys::Authkeys;
 
 /// What a key file says. Its keys are never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,6 +38,14 @@ impl KeyFile {
     #[must_use]
     pub fn new(secret: [u8; KEY_LEN]) -> Self {
         Self { sign: 1, keys: vec![(1, secret)] }
+    }
+
+    /// Returns a file with these keys, one of which signs, or `None` if they make no keyring.
+    #[must_use]
+    pub fn of(sign: u8, mut keys: Vec<(u8, [u8; KEY_LEN])>) -> Option<Self> {
+        keys.sort_unstable_by_key(|(id, _)| *id);
+        let file = Self { sign, keys };
+        file.keyring("").is_ok().then_some(file)
     }
 
     /// Reads the file at `path`, which nobody but root and the caller may be able to read.
@@ -73,7 +84,9 @@ impl KeyFile {
     /// # Errors
     /// Says which line is wrong, and shows nothing of it.
     pub fn parse(path: &Path, text: &str) -> Result<Self, KeyError> {
-        Self::read(text).map_err(|(line, why)| {
+        let is_authkeys = path.file_name().is_some_and(|name| name == AUTHKEYS);
+        let read = if is_authkeys { Authkeys::key_file(text) } else { Self::read(text) };
+        read.map_err(|(line, why)| {
             let kind = KeyErrorKind::Wrong(line, why);
             KeyError { path: path.to_owned(), kind }
         })
@@ -245,6 +258,9 @@ pub fn load(path: &Path, cluster: &str) -> Result<Keyring, KeyError> {
     let wrong = |error| KeyError { path: path.to_owned(), kind: KeyErrorKind::Keys(error) };
     keyring.map_err(wrong)
 }
+
+/// What Linux-HA calls its keys.
+const AUTHKEYS: &str = "authkeys";
 
 /// The longest key file that is read, in bytes.
 const LONGEST: u64 = 4096;
@@ -429,6 +445,19 @@ mod tests {
         assert_eq!(read.ids().collect::<Vec<_>>(), [2]);
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
         assert_eq!(std::fs::read_dir(&folder.path).unwrap().count(), 1, "no draft is left behind");
+    }
+
+    #[test]
+    fn the_keys_of_linux_ha_are_read_by_the_name_of_their_file() {
+        let folder = Folder::new("authkeys");
+        let path = folder.path.join("authkeys");
+        std::fs::write(&path, "auth 1\n1 sha1 a-word-of-some-length\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let file = KeyFile::load(&path).unwrap();
+        assert_eq!(file.ids().collect::<Vec<_>>(), [1]);
+        std::fs::write(&path, "auth 1\n1 crc\n").unwrap();
+        let error = KeyFile::load(&path).unwrap_err().to_string();
+        assert!(error.contains("authkeys: line 2: key 1 is crc"), "{error}");
     }
 
     #[test]

@@ -246,6 +246,41 @@ pub(super) fn service_address(text: &str) -> Result<ServiceAddress, Misfit> {
     Ok(ServiceAddress { ip, prefix, adapter })
 }
 
+/// Returns the name that `text` is, or what is wrong with it.
+pub(crate) fn name_said(text: &str) -> Result<String, String> {
+    name(text).map_err(Misfit::into_said)
+}
+
+/// Returns the name of an adapter that `text` is, or what is wrong with it.
+pub(crate) fn adapter_said(text: &str) -> Result<String, String> {
+    adapter(text).map_err(Misfit::into_said)
+}
+
+/// Returns the serial device that `text` is, or what is wrong with it.
+pub(crate) fn device_said(text: &str) -> Result<PathBuf, String> {
+    device(text).map_err(Misfit::into_said)
+}
+
+/// Returns the address of a machine that `text` is, or what is wrong with it.
+pub(crate) fn host_said(text: &str) -> Result<IpAddr, String> {
+    host(text).map_err(Misfit::into_said)
+}
+
+/// Returns the multicast address that `text` is, or what is wrong with it.
+pub(crate) fn multicast_said(text: &str) -> Result<IpAddr, String> {
+    multicast(text).map_err(Misfit::into_said)
+}
+
+/// Returns the address to ping that `text` is, or what is wrong with it.
+pub(crate) fn ping_said(text: &str) -> Result<IpAddr, String> {
+    ping_target(text).map_err(Misfit::into_said)
+}
+
+/// Returns the service address that `text` is, or what is wrong with it.
+pub(crate) fn service_address_said(text: &str) -> Result<ServiceAddress, String> {
+    service_address(text).map_err(Misfit::into_said)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
