@@ -16,21 +16,30 @@
 //! |---|---|
 //! | [`convention`] | what exit codes and output mean |
 //! | [`ocf`] | the environment and the exit codes of OCF |
+//! | [`inspect`] | whether a machine has its agents, and whether they know their parameters |
+//! | [`metadata`] | what an OCF agent says of itself |
+//! | `child` | a program that is asked something, bounded in time and output |
 
+mod child;
 pub mod convention;
+pub mod inspect;
+pub mod metadata;
 pub mod ocf;
 
 use core::fmt;
 use core::ops::Range;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use lifesign_core::group::Token;
+use lifesign_core::node::NodeId;
 use lifesign_core::time::Duration;
 
 use self::convention::Convention;
 use crate::executor::OUTPUT_LEN_MAX;
 use crate::executor::message::Command;
-use crate::settings::{Service, Settings};
+use crate::settings::{Service, Settings, said};
 
 /// An agent as the settings name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -224,6 +233,30 @@ impl Places {
                 service.agent = Some(agent);
             }
         }
+    }
+
+    /// Makes the folder in which agents keep what they remember, if node `me` may run one that
+    /// wants it.
+    ///
+    /// # Errors
+    /// Why it cannot be made, in one line.
+    pub fn prepare(&self, settings: &Settings, me: NodeId) -> Result<(), String> {
+        let wants_folder = |service: &Service| {
+            matches!(service.convention, Convention::Ocf | Convention::Heartbeat)
+        };
+        let mut own = settings.groups.iter().filter(|group| group.prefer.contains(&me));
+        if self.temporary.is_dir() || !own.any(|group| group.services.iter().any(wants_folder)) {
+            return Ok(());
+        }
+        // As its package makes it: everybody may write there, and remove nothing of others.
+        let made = DirBuilder::new().recursive(true).mode(0o1755).create(&self.temporary);
+        made.map_err(|error| {
+            let folder = self.temporary.display();
+            format!(
+                "make {folder}: {}; agents keep their state there, or where HA_RSCTMP says",
+                said(&error)
+            )
+        })
     }
 }
 

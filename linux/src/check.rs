@@ -19,6 +19,9 @@ use serde::Serialize;
 
 use self::line::LineCheck;
 use crate::address::lease::{Enforcer, EnforcerChoice};
+use crate::agent::Places;
+use crate::agent::inspect::{Lack, inspect};
+use crate::settings::mistake::Mistakes;
 use crate::settings::{Group, Link, Settings, key};
 
 /// Everything that can be said of settings before anything starts.
@@ -180,6 +183,22 @@ impl Check {
             self.warnings.push(error.to_string());
         }
         self
+    }
+
+    /// Adds warnings about the agents that node `me` may run, which is this machine. The `settings`
+    /// are those of a file: its path and its text.
+    ///
+    /// # Errors
+    /// Every parameter that an agent does not know, or lacks.
+    pub fn with_agents(
+        mut self,
+        mut settings: Settings,
+        me: NodeId,
+        file: (&str, &str),
+    ) -> Result<Self, Mistakes> {
+        Places::here().settle(&mut settings);
+        self.warnings.extend(inspect(&settings, me, file, Lack::Noted)?);
+        Ok(self)
     }
 }
 

@@ -106,8 +106,8 @@ fn check(args: &CheckArgs) -> ExitCode {
     if WitnessSettings::is_meant(&args.file) {
         return check_witness(args);
     }
-    let settings = match Settings::load(&args.file) {
-        Ok(settings) => settings,
+    let (settings, source) = match Settings::load_with_source(&args.file) {
+        Ok(loaded) => loaded,
         Err(error) => return refuse(&error),
     };
     let me = match this_node(&settings, args.node.as_deref()) {
@@ -116,7 +116,12 @@ fn check(args: &CheckArgs) -> ExitCode {
     };
     let mut check = Check::new(&settings, expected(settings.enforcer));
     if let Some(me) = me {
+        let path = args.file.to_string_lossy();
         check = check.on_this_machine(&settings, me);
+        check = match check.with_agents(settings, me, (&path, &source)) {
+            Ok(check) => check,
+            Err(mistakes) => return refuse(&LoadError::Wrong(mistakes)),
+        };
     }
     if args.json {
         say_json(&check);

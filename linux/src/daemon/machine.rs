@@ -4,7 +4,10 @@ use std::fs;
 
 use lifesign_core::node::NodeId;
 
-use crate::settings::Settings;
+use super::StartError;
+use crate::agent::Places;
+use crate::agent::inspect::{Lack, inspect};
+use crate::settings::{LoadError, Settings};
 
 /// Every adapter that a link or an address names must be there at the start.
 pub(super) fn check_adapters(settings: &Settings, me: NodeId) -> Result<(), String> {
@@ -32,6 +35,24 @@ pub(super) fn check_adapters(settings: &Settings, me: NodeId) -> Result<(), Stri
         }
     }
     Ok(())
+}
+
+/// Leads every agent to its program on this machine, which is node `me`, and returns what is not
+/// wise about them. The `settings` are those of a file: its path and its text.
+///
+/// # Errors
+/// An agent is not here or does not know its parameters, or agents could not keep their state.
+pub(super) fn prepare_agents(
+    settings: &mut Settings,
+    me: NodeId,
+    file: (&str, &str),
+) -> Result<Vec<String>, StartError> {
+    let places = Places::here();
+    places.settle(settings);
+    let advice = inspect(settings, me, file, Lack::Refused)
+        .map_err(|mistakes| StartError::Settings(LoadError::Wrong(mistakes)))?;
+    places.prepare(settings, me).map_err(StartError::Refused)?;
+    Ok(advice)
 }
 
 /// Whoever runs this must be allowed to change addresses and to speak for them.

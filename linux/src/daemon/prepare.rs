@@ -27,7 +27,6 @@ use super::ping::Pinger;
 use super::{Alerts, Daemon, Holding, machine, recording};
 use crate::address::lease::{Enforcer, EnforcerChoice};
 use crate::address::{Addresses, ServiceAddress};
-use crate::agent::Places;
 use crate::clock::{self, Timer};
 use crate::control::server::Control;
 use crate::executor;
@@ -104,13 +103,17 @@ pub fn run(options: &Options) -> Result<(), StartError> {
     let keyring = key::load(&settings.key_file, &settings.cluster).map_err(refused)?;
     machine::check_adapters(&settings, me).map_err(StartError::Refused)?;
     machine::check_rights().map_err(StartError::Refused)?;
-    Places::here().settle(&mut settings);
+    let place = (options.file.to_string_lossy(), source.as_str());
+    let advice = machine::prepare_agents(&mut settings, me, (&place.0, place.1))?;
     let name = settings.name_of(me);
     let _lock = lock(&settings.state_dir, &name)?;
     let reservation = Reservation::new(&settings.state_dir, &name);
     let (recorder, writer) =
         recording::open(&settings, &name, &options.file, source).map_err(refused)?;
     let mut daemon = prepare(settings, me, keyring, reservation, (recorder, writer))?;
+    for text in advice {
+        daemon.logger.write(crate::log::Level::Warning, format_args!("{text}"));
+    }
     daemon.run();
     Ok(())
 }
