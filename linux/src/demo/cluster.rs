@@ -25,6 +25,7 @@ pub struct Cluster {
     lab: Lab,
     program: PathBuf,
     directory: PathBuf,
+    environment: Vec<(String, PathBuf)>,
     daemons: BTreeMap<String, Process>,
 }
 
@@ -34,7 +35,7 @@ impl Cluster {
     /// `program` is the lifesign program. In `directory`, which exists, everything is written.
     #[must_use]
     pub const fn new(lab: Lab, program: PathBuf, directory: PathBuf) -> Self {
-        Self { lab, program, directory, daemons: BTreeMap::new() }
+        Self { lab, program, directory, environment: Vec::new(), daemons: BTreeMap::new() }
     }
 
     /// Writes `text` to the file `name`, which its owner alone can read, and returns its path.
@@ -49,6 +50,11 @@ impl Cluster {
         Ok(path)
     }
 
+    /// Gives the path `value` to every daemon that is started from here on, in its environment.
+    pub fn set_environment(&mut self, name: &str, value: &Path) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts the daemon of the node `name` on its machine, which is on.
     ///
     /// # Errors
@@ -60,6 +66,7 @@ impl Cluster {
         command.arg("run").arg(settings).args(["--node", name]);
         command.arg("--state-dir").arg(state);
         command.arg("--control").arg(self.control(name));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.start(name, command)
     }
 
