@@ -345,6 +345,7 @@ pub fn command(service: &Service, action: Action, call: &Call<'_>) -> Option<Com
         limit_us: call.limit.as_micros(),
         grace_us: GRACE.as_micros(),
         output_len_max: OUTPUT_LEN,
+        input: Vec::new(),
     })
 }
 

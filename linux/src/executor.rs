@@ -218,6 +218,8 @@ impl std::error::Error for SubmitError {}
 pub const MESSAGE_LEN_MAX: usize = 32 * 1024;
 /// The most that is kept of a command's output.
 pub const OUTPUT_LEN_MAX: usize = 8 * 1024;
+/// The most that a command finds on its standard input: what every pipe takes at once.
+pub const INPUT_LEN_MAX: usize = 4096;
 /// Where programs are looked up.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lifesign::executor::message::{Command, Outcome, Reply, Request};
 use lifesign::executor::server::serve;
-use lifesign::executor::{Executor, OUTPUT_LEN_MAX, SubmitError, pair, start};
+use lifesign::executor::{Executor, INPUT_LEN_MAX, OUTPUT_LEN_MAX, SubmitError, pair, start};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -265,6 +265,25 @@ fn end(executor: Executor, server: JoinHandle<std::io::Result<()>>) {
     server.join().unwrap().unwrap();
 }
 
+#[test]
+fn input_is_there_from_the_start_and_ends() {
+    let (mut executor, server) = one_client();
+    let longest = vec![b'x'; INPUT_LEN_MAX];
+    let count = Command { input: longest.clone(), ..shell("wc -c; echo end") };
+    let (outcome, output) = run(&mut executor, count);
+    assert!(outcome.is_success(), "{outcome}");
+    assert_eq!(output, format!("{INPUT_LEN_MAX}\nend\n"));
+    // Nobody has to read it.
+    assert!(run(&mut executor, Command { input: longest, ..shell("exit 0") }).0.is_success());
+    let (outcome, output) = run(&mut executor, shell("cat; echo end"));
+    assert!(outcome.is_success() && output == "end\n", "{outcome} {output}");
+    let input = vec![b'x'; INPUT_LEN_MAX + 1];
+    let (outcome, _) = run(&mut executor, Command { input, ..shell("exit 0") });
+    let expected = format!("more than {INPUT_LEN_MAX} bytes of input");
+    assert_eq!(outcome, Outcome::NotStarted(expected));
+    end(executor, server);
+}
+
 fn shell(script: &str) -> Command {
     Command {
         arguments: vec!["sh".into(), "-c".into(), script.into()],
@@ -272,6 +291,7 @@ fn shell(script: &str) -> Command {
         limit_us: 60_000_000,
         grace_us: 1_000_000,
         output_len_max: 4096,
+        input: Vec::new(),
     }
 }
 

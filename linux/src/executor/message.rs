@@ -48,6 +48,8 @@ pub struct Command {
     /// How many bytes of the end of its output to give back; at most
     /// [`OUTPUT_LEN_MAX`](super::OUTPUT_LEN_MAX).
     pub output_len_max: u32,
+    /// What it finds on its standard input, at most [`INPUT_LEN_MAX`](super::INPUT_LEN_MAX) bytes.
+    pub input: Vec<u8>,
 }
 
 /// What the executor answers.

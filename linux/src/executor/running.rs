@@ -1,7 +1,7 @@
 //! One command from its start to the last signal it may need.
 
 use std::collections::VecDeque;
-use std::io::{self, PipeReader, Read};
+use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ExitStatus, Stdio};
@@ -13,7 +13,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use super::message::{Command, Outcome};
-use super::{OUTPUT_LEN_MAX, PATH};
+use super::{INPUT_LEN_MAX, OUTPUT_LEN_MAX, PATH};
 use crate::sys;
 
 /// A command that has been started and has not been reported yet.
@@ -29,6 +29,21 @@ pub(super) struct Running {
     grace: Duration,
     started: Instant,
     stage: Stage,
+}
+
+/// Returns the standard input that has these bytes. A pipe takes them all before anybody reads.
+fn input(bytes: &[u8]) -> io::Result<Stdio> {
+    if bytes.is_empty() {
+        return Ok(Stdio::null());
+    }
+    if bytes.len() > INPUT_LEN_MAX {
+        let why = format!("more than {INPUT_LEN_MAX} bytes of input");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    let (reader, mut writer) = io::pipe()?;
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    writer.write_all(bytes)?;
+    Ok(reader.into())
 }
 
 /// How far the ending of a command has come.
@@ -62,7 +77,7 @@ impl Running {
             .env("LC_ALL", "C")
             .envs(command.environment.iter().map(|(name, value)| (name, value)))
             .current_dir("/")
-            .stdin(Stdio::null())
+            .stdin(input(&command.input)?)
             .stdout(writer.try_clone()?)
             .stderr(writer)
             .process_group(0)
