@@ -14,7 +14,7 @@ mod dongle;
 mod grammar;
 mod heartbeat;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -31,12 +31,14 @@ use crate::check::{Check, expected};
 use crate::daemon::{self, StartError};
 use crate::demo::stage::Arbiter;
 use crate::demo::{self, DemoError};
+use crate::executor::INPUT_LEN_MAX;
 use crate::keygen::{self, Task};
 use crate::operate::{self, Answer, Move};
 use crate::page::Page;
 use crate::replay::{self, Question};
 use crate::settings::witness::WitnessSettings;
 use crate::settings::{LoadError, Settings, said};
+use crate::webhook::{self, Address};
 use crate::witness::{self, WitnessError};
 use crate::{status, why};
 
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Import(args) => heartbeat::import(args),
         Command::Demo(args) => show(args),
         Command::Dongle(command) => dongle::main(command),
+        Command::Post { address } => post(&address),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "lifesign", &mut script);
@@ -91,6 +94,18 @@ fn run(args: RunArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(StartError::Settings(error)) => refuse(&error),
         Err(StartError::Refused(why)) => fail(&why),
+    }
+}
+
+/// Posts what stands on standard input.
+fn post(address: &Address) -> ExitCode {
+    let mut body = String::new();
+    match io::stdin().take(INPUT_LEN_MAX as u64).read_to_string(&mut body) {
+        Ok(_) => match webhook::post(address, &body) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => fail(&format!("post to {address}: {why}")),
+        },
+        Err(error) => fail(&format!("read what to post: {}", said(&error))),
     }
 }
 

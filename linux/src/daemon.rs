@@ -15,6 +15,8 @@ mod failures;
 mod fence;
 mod lines;
 mod machine;
+mod notifying;
+mod outbox;
 mod remedy;
 mod upkeep;
 
@@ -38,6 +40,7 @@ use self::conduct::Conduct;
 use self::dongle::Dongle;
 use self::failures::Failures;
 use self::fence::Fencing;
+use self::notifying::Notifying;
 use self::paths::IpSide;
 use self::ping::Pinger;
 use crate::address::Addresses;
@@ -87,6 +90,7 @@ struct Daemon {
     /// Whether clients can reach this node, where that can be told.
     ip_side: Option<IpSide>,
     pinger: Pinger,
+    notifying: Notifying,
     dongles: Vec<Dongle>,
     /// Under which a dongle is spoken to.
     control_keys: Keyring,
@@ -123,6 +127,8 @@ enum Errand {
     Reserve(Token),
     /// Run a service's command.
     Service { group: usize, service: usize, action: Action },
+    /// Tell a target what has happened.
+    Notify { target: usize },
 }
 
 /// What somebody should look at: each with when it began, the latest first.
@@ -162,6 +168,7 @@ impl Daemon {
             return;
         }
         self.logger.write(Level::Warning, format_args!("{text}"));
+        self.notify_of_alert(&text, false);
         self.alerts.list.push_front((self.engine.now(), text));
         self.alerts.list.truncate(MOST_ALERTS);
     }
@@ -182,6 +189,7 @@ impl Daemon {
         self.alerts.list.retain(|(_, text)| !is_over(text));
         for text in over {
             self.logger.write(Level::Info, format_args!("over: {text}"));
+            self.notify_of_alert(&text, true);
         }
         for text in present {
             self.alert(text);
@@ -190,6 +198,12 @@ impl Daemon {
 
     /// Forgets the alerts that begin with `start`, because they are over.
     fn all_clear(&mut self, start: &str) {
-        self.alerts.list.retain(|(_, text)| !text.starts_with(start));
+        let is_over = |text: &str| text.starts_with(start);
+        let over = self.alerts.list.iter().filter(|(_, text)| is_over(text));
+        let over: Vec<String> = over.map(|(_, text)| text.clone()).collect();
+        self.alerts.list.retain(|(_, text)| !is_over(text));
+        for text in over {
+            self.notify_of_alert(&text, true);
+        }
     }
 }

@@ -21,6 +21,7 @@
 //! | [`realtime`] | to run before ordinary threads, in locked memory |
 //! | [`log`] | lines that never make the daemon wait |
 //! | [`notify`] | the service manager |
+//! | [`notice`], [`webhook`] | what others are told of what happens, and how it is posted |
 //! | [`control`] | the socket at which a running daemon is asked |
 //! | [`report`] | what it tells of itself, of what it sees, and of why |
 //! | [`explain`] | the engine's reasons as sentences |
@@ -51,6 +52,7 @@ pub mod keygen;
 pub mod link;
 pub mod log;
 pub mod namespace;
+pub mod notice;
 pub mod notify;
 pub mod operate;
 pub mod page;
@@ -66,5 +68,6 @@ mod sys;
 pub mod view;
 pub mod why;
 
+pub mod webhook;
 pub mod wire;
 pub mod witness;

@@ -17,6 +17,7 @@
 //! | `link` | links, and below it each kind of them |
 //! | `resources` | groups and services |
 //! | `agent` | the agents of services |
+//! | `notify` | who is told of what happens |
 //! | [`mod@line`] | what serial lines have to carry |
 //! | [`safety`] | the inequality, the cluster's id and the digest |
 //! | [`key`] | the key file |
@@ -29,6 +30,7 @@ pub mod line;
 mod link;
 mod members;
 pub mod mistake;
+mod notify;
 pub mod profile;
 mod resources;
 pub mod safety;
@@ -58,6 +60,7 @@ pub(crate) use self::document::written as written_span;
 pub use self::link::serial::SerialLinkSettings;
 pub use self::link::udp::UdpLinkSettings;
 pub use self::link::{Link, LinkKind};
+pub use self::notify::{Target, Way};
 
 /// The settings of a cluster, without a contradiction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +95,8 @@ pub struct Settings {
     pub ping: Vec<IpAddr>,
     /// The groups, by id: 0 to 32.
     pub groups: Vec<Group>,
+    /// Who is told of what happens.
+    pub notify: Vec<Target>,
 }
 
 /// A server.

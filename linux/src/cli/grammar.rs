@@ -12,6 +12,7 @@ use self::dongle::DongleCommand;
 use self::heartbeat::{ChoiceArgs, IMPORT_EXAMPLES, ImportArgs};
 use crate::replay::moment::Moment;
 use crate::settings::value::record_bound_said;
+use crate::webhook::Address;
 
 /// Keeps a service address alive on one of several servers, and never on two.
 #[derive(Debug, Parser)]
@@ -126,6 +127,14 @@ pub(super) enum Command {
     /// promise was kept.
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),
+    /// Post an event, which stands on standard input, to a web server
+    ///
+    /// The daemon runs this for a `webhook` of its settings.
+    #[command(hide = true)]
+    Post {
+        /// The web server's address, as in the settings
+        address: Address,
+    },
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLE)]
     Completions {

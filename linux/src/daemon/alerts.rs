@@ -18,6 +18,7 @@ impl Daemon {
     /// Tells people what the engine has decided.
     pub(super) fn tell(&mut self, event: &Event) {
         if let Some(text) = self.view().event_text(event) {
+            self.notify_of(event, &text);
             self.decided(text);
         }
         match event {

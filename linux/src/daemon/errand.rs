@@ -91,6 +91,9 @@ impl Daemon {
                 ) => {
                     self.handle_service(group, service, action, &outcome, &output, now);
                 }
+                (Errand::Notify { target }, Reply::Done { outcome, output, .. }) => {
+                    self.handle_told(target, &outcome, &output, now);
+                }
                 _ => {}
             }
         }

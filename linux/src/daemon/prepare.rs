@@ -22,6 +22,7 @@ use super::conduct::Conduct;
 use super::dongle::{self, Dongle};
 use super::failures::Failures;
 use super::fence::Fencing;
+use super::notifying::Notifying;
 use super::paths::{self, IpSide};
 use super::ping::Pinger;
 use super::{Alerts, Daemon, Holding, machine, recording};
@@ -255,6 +256,7 @@ fn prepare(
         alerts: Alerts::default(),
         ip_side,
         pinger,
+        notifying: Notifying::new(&settings),
         dongles: Dongle::all(&settings, now),
         control_keys,
         fencing: Fencing::new(boot),

@@ -81,6 +81,7 @@ impl Daemon {
             self.renew_leases();
             self.send();
             self.look_for_alerts(now);
+            self.deliver(now);
             self.tell_manager(now);
             if self.engine.has_said_farewell() {
                 return self.end();
@@ -275,6 +276,7 @@ impl Daemon {
             self.fencing.poll_timeout(),
             self.next_dongle_due(),
             self.next_watch(),
+            self.notifying.poll_timeout(self.engine.now()),
         ];
         let notify = self.notifier.as_ref().map(|_| self.notify_at);
         let dues = own.into_iter().flatten().chain(notify).chain(links);
@@ -306,6 +308,7 @@ impl Daemon {
             self.logger.write(Level::Error, format_args!("{error}: the supervisor tries again"));
             return;
         }
+        self.wait_for_deliveries();
         self.supervisor.dismiss();
         if let Some(notifier) = &mut self.notifier {
             notifier.stopping();

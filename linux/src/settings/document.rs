@@ -14,7 +14,7 @@ use super::members::Members;
 use super::mistake::{Mistakes, did_you_mean};
 use super::profile::Profile;
 use super::table::{Misfit, Table};
-use super::{Group, Settings, members, resources, value};
+use super::{Group, Settings, members, notify, resources, value};
 use crate::address::lease::{Enforcer, EnforcerChoice};
 
 /// Reads a whole file.
@@ -52,6 +52,7 @@ fn read_top(mut top: Table<'_>, mistakes: &mut Mistakes) -> Option<Settings> {
     let longest = groups.iter().map(|group| group.promise).max().unwrap_or(timing.promise);
     let complete = timing.complete(longest, mistakes);
     let ping = read_ping(&mut top, &members, &groups, mistakes);
+    let notify = notify::read(&mut top, mistakes);
     top.finish(mistakes);
     Some(Settings {
         cluster: cluster?.into_inner(),
@@ -69,6 +70,7 @@ fn read_top(mut top: Table<'_>, mistakes: &mut Mistakes) -> Option<Settings> {
         nodes: members.nodes,
         witnesses: members.witnesses,
         groups,
+        notify,
     })
 }
 

@@ -267,7 +267,8 @@ fn read_commands(table: &mut Table<'_>, mistakes: &mut Mistakes) -> [Option<Vec<
     ["start", "stop", "monitor"].map(|key| read_command(table, key, mistakes))
 }
 
-fn read_command(
+/// Reads a command: an absolute path and arguments.
+pub(super) fn read_command(
     table: &mut Table<'_>,
     key: &'static str,
     mistakes: &mut Mistakes,
