@@ -45,6 +45,7 @@ use self::paths::IpSide;
 use self::ping::Pinger;
 use crate::address::Addresses;
 use crate::agent::Action;
+use crate::agent::convention::Patience;
 use crate::clock::Timer;
 use crate::control::server::Control;
 use crate::executor::Executor;
@@ -118,6 +119,8 @@ struct Holding {
     services: Vec<String>,
     /// When the change of a service that is under way began.
     begun: Instant,
+    /// How long each service has been on its way.
+    patience: Vec<Patience>,
 }
 
 /// What the executor was asked to do.

@@ -8,9 +8,11 @@
 //! | LSB | 0 | | 3 | failed |
 //! | Linux-HA | text with `running` or `OK` | | text with `not running`, or none of these | |
 //!
-//! A change is good with exit status 0. A script of Linux-HA may end a stop with any status, since
+//! A unit that is on its way is well for as long as its start may take, and no longer. A change is
+//! good with exit status 0. A script of Linux-HA may end a stop with any status, since
 //! its text decides whether it has stopped.
 
+use lifesign_core::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::{Action, ocf};
@@ -64,6 +66,37 @@ pub struct Judgement {
     pub is_good: bool,
     /// Why it is not; of a service that is well, what else there is to say, mostly nothing.
     pub said: String,
+    /// Whether the service is on its way from one state to the other, which is good for a while.
+    pub is_changing: bool,
+}
+
+impl Judgement {
+    fn new(is_good: bool, said: String) -> Self {
+        Self { is_good, said, is_changing: false }
+    }
+}
+
+/// How long a service has been on its way, by its regular answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Patience {
+    since: Option<Instant>,
+}
+
+impl Patience {
+    /// Returns `judgement` of a regular answer, or a bad one if the service has been on its way for
+    /// `limit`: one that dies again and again as it starts is not well.
+    #[must_use]
+    pub fn judge(&mut self, judgement: Judgement, limit: Duration, now: Instant) -> Judgement {
+        if !judgement.is_changing {
+            self.since = None;
+            return judgement;
+        }
+        if now.since(*self.since.get_or_insert(now)) < limit {
+            return judgement;
+        }
+        self.since = None;
+        Judgement::new(false, format!("still {} after {limit}", judgement.said))
+    }
 }
 
 /// How a service is, by its own account.
@@ -82,7 +115,7 @@ enum State {
 #[must_use]
 pub fn judge(convention: Convention, action: Action, outcome: &Outcome, output: &str) -> Judgement {
     let Outcome::Exited(code) = *outcome else {
-        return Judgement { is_good: false, said: outcome.to_string() };
+        return Judgement::new(false, outcome.to_string());
     };
     if action.is_change() {
         return changed(convention, action, code);
@@ -90,17 +123,16 @@ pub fn judge(convention: Convention, action: Action, outcome: &Outcome, output: 
     let (state, said) = state(convention, code, output);
     match action {
         Action::Verify => match state {
-            State::Down => Judgement { is_good: true, said: String::new() },
-            State::Running => Judgement { is_good: false, said: format!("still {said}") },
-            State::Degraded | State::Changing | State::Failed => Judgement { is_good: false, said },
+            State::Down => Judgement::new(true, String::new()),
+            State::Running => Judgement::new(false, format!("still {said}")),
+            State::Degraded | State::Changing | State::Failed => Judgement::new(false, said),
         },
-        Action::Look => {
-            Judgement { is_good: matches!(state, State::Running | State::Degraded), said }
-        }
+        Action::Look => Judgement::new(matches!(state, State::Running | State::Degraded), said),
         Action::Monitor | Action::Start | Action::Stop => match state {
-            State::Running => Judgement { is_good: true, said: String::new() },
-            State::Degraded | State::Changing => Judgement { is_good: true, said },
-            State::Down | State::Failed => Judgement { is_good: false, said },
+            State::Running => Judgement::new(true, String::new()),
+            State::Degraded => Judgement::new(true, said),
+            State::Changing => Judgement { is_good: true, said, is_changing: true },
+            State::Down | State::Failed => Judgement::new(false, said),
         },
     }
 }
@@ -108,14 +140,14 @@ pub fn judge(convention: Convention, action: Action, outcome: &Outcome, output: 
 fn changed(convention: Convention, action: Action, code: i32) -> Judgement {
     let is_told_by_status = convention == Convention::Heartbeat && action == Action::Stop;
     if code == 0 || is_told_by_status {
-        return Judgement { is_good: true, said: String::new() };
+        return Judgement::new(true, String::new());
     }
     let said = if convention == Convention::Ocf {
         ocf::name(code)
     } else {
         Outcome::Exited(code).to_string()
     };
-    Judgement { is_good: false, said }
+    Judgement::new(false, said)
 }
 
 fn state(convention: Convention, code: i32, output: &str) -> (State, String) {
@@ -312,5 +344,30 @@ mod tests {
         assert_eq!(said(Convention::Heartbeat, Verify, 0, "running"), "still running");
         assert_eq!(said(Convention::Command, Monitor, 3, ""), "exit status 3");
         assert_eq!(said(Convention::Ocf, Monitor, 0, ""), "");
+    }
+
+    #[test]
+    fn a_service_that_never_arrives_is_not_well() {
+        let at = |ms: u64| Instant::from_micros(1_000_000 + ms * 1000);
+        let limit = Duration::from_millis(100);
+        let answer = |word: &str| {
+            let code = if word == "active" { 0 } else { 3 };
+            judge(Convention::Systemd, Action::Monitor, &Outcome::Exited(code), word)
+        };
+        let mut patience = Patience::default();
+        for (word, ms, is_good) in [
+            ("activating", 0, true),
+            ("activating", 99, true),
+            ("active", 100, true),
+            ("activating", 150, true),
+            ("activating", 249, true),
+            ("activating", 250, false),
+            ("activating", 251, true),
+        ] {
+            let judgement = patience.judge(answer(word), limit, at(ms));
+            assert_eq!(judgement.is_good, is_good, "{word} at {ms}");
+            let expected = if is_good { word } else { "still activating after 100 ms" };
+            assert!(judgement.said == expected || word == "active", "{judgement:?}");
+        }
     }
 }

@@ -151,33 +151,43 @@ impl Inspector {
         let text = match answer {
             Ok(answer) if answer.status.success() => answer.text,
             Ok(answer) => {
-                return self.lacks(agent, &format!("systemctl ended with {}", answer.status), None);
+                let why = format!("systemd does not answer (systemctl: {})", answer.status);
+                return self.lacks(agent, &why, None);
             }
-            Err(why) => return self.lacks(agent, &format!("systemctl: {why}"), None),
+            Err(why) => {
+                let why = format!("systemd does not answer (systemctl: {why})");
+                return self.lacks(agent, &why, None);
+            }
         };
-        let value = |key: &str| {
-            let lines = text.lines().filter_map(|line| line.split_once('='));
-            lines.filter(|(other, _)| *other == key).map(|(_, value)| value).next_back()
-        };
-        match value("LoadState") {
-            Some("loaded") => {}
-            Some("not-found") => self.lacks(agent, &format!("there is no unit {unit}"), None),
-            Some("masked") => {
-                let hint = Some(format!("systemctl unmask {unit}"));
-                self.lacks(agent, "the unit is masked", hint);
-            }
-            state => {
-                let why = format!("the unit is {}", state.unwrap_or("unknown"));
-                self.lacks(agent, &why, None);
-            }
+        let (lack, is_enabled) = unit_state(unit, &text);
+        if let Some((why, hint)) = lack {
+            self.lacks(agent, &why, hint);
         }
-        if value("UnitFileState") == Some("enabled") {
+        if is_enabled {
             self.advice.push(format!(
                 "{name}: {unit} starts by itself with the machine, wherever its group is: systemctl \
                  disable {unit}"
             ));
         }
     }
+}
+
+/// Returns what is wrong with a unit of which systemd says `text`, with a cure, and whether it
+/// starts with the machine.
+fn unit_state(unit: &str, text: &str) -> (Option<(String, Option<String>)>, bool) {
+    let value = |key: &str| {
+        let lines = text.lines().filter_map(|line| line.split_once('='));
+        lines.filter(|(other, _)| *other == key).map(|(_, value)| value).next_back()
+    };
+    let lack = match value("LoadState") {
+        Some("loaded") => None,
+        Some("not-found") => Some((format!("there is no unit {unit}"), None)),
+        Some("masked") => {
+            Some(("the unit is masked".to_owned(), Some(format!("systemctl unmask {unit}"))))
+        }
+        state => Some((format!("the unit is {}", state.unwrap_or("unknown")), None)),
+    };
+    (lack, value("UnitFileState") == Some("enabled"))
 }
 
 /// How long systemd may take to answer.
@@ -322,6 +332,22 @@ mod tests {
             ["www/nginx: the parameters are not checked, for ocf:own:thing meta-data: not \
               implemented (3)"]
         );
+    }
+
+    #[test]
+    fn units_must_be_loaded_and_should_not_start_by_themselves() {
+        for (text, lack, is_enabled) in [
+            ("LoadState=loaded\nUnitFileState=disabled\n", None, false),
+            ("LoadState=loaded\nUnitFileState=enabled\n", None, true),
+            ("LoadState=not-found\nUnitFileState=\n", Some("there is no unit x"), false),
+            ("LoadState=masked\nUnitFileState=masked\n", Some("the unit is masked"), false),
+            ("LoadState=bad-setting\n", Some("the unit is bad-setting"), false),
+            ("", Some("the unit is unknown"), false),
+        ] {
+            let (said, starts) = unit_state("x", text);
+            let said = said.map(|(why, _)| why);
+            assert_eq!((said.as_deref(), starts), (lack, is_enabled), "{text}");
+        }
     }
 
     #[test]

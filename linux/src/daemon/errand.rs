@@ -5,7 +5,7 @@ use lifesign_core::time::{Duration, Instant};
 
 use super::conduct::{Progress, Step};
 use super::{Daemon, Errand, RETRY};
-use crate::agent::convention::{self, Judgement};
+use crate::agent::convention::{self, Judgement, Patience};
 use crate::agent::{self, Action, Call};
 use crate::executor::message::{Outcome, Reply, Request};
 
@@ -108,13 +108,7 @@ impl Daemon {
         output: &str,
         now: Instant,
     ) {
-        let convention = self
-            .settings
-            .groups
-            .get(at)
-            .and_then(|group| group.services.get(service))
-            .map(|service| service.convention);
-        let judgement = convention::judge(convention.unwrap_or_default(), action, outcome, output);
+        let judgement = self.judge(at, service, action, outcome, output, now);
         let is_good = judgement.is_good;
         let name = self.service_name(at, service);
         if is_good && !matches!(action, Action::Stop | Action::Verify) {
@@ -141,6 +135,30 @@ impl Daemon {
         }
         let step = holding.conduct.done(service, action, is_good);
         self.take_steps(at, step, now);
+    }
+
+    fn judge(
+        &mut self,
+        at: usize,
+        service: usize,
+        action: Action,
+        outcome: &Outcome,
+        output: &str,
+        now: Instant,
+    ) -> Judgement {
+        let settings = self.settings.groups.get(at).and_then(|group| group.services.get(service));
+        let convention = settings.map(|settings| settings.convention).unwrap_or_default();
+        let judgement = convention::judge(convention, action, outcome, output);
+        let limit = settings.map(|settings| settings.start_limit).unwrap_or_default();
+        let patience = self.groups.get_mut(at).and_then(|held| held.patience.get_mut(service));
+        match patience {
+            Some(patience) if action == Action::Monitor => patience.judge(judgement, limit, now),
+            Some(patience) => {
+                *patience = Patience::default();
+                judgement
+            }
+            None => judgement,
+        }
     }
 
     fn handle_monitor(&mut self, at: usize, service: usize, is_good: bool, now: Instant) {
@@ -230,7 +248,7 @@ impl Daemon {
 
 /// Returns how a service is after `action`, in a few words, if that is known then.
 fn state_text(action: Action, judgement: &Judgement) -> Option<String> {
-    let Judgement { is_good, said } = judgement;
+    let Judgement { is_good, said, .. } = judgement;
     match (action, is_good) {
         (Action::Monitor, true) if !said.is_empty() => Some(format!("started, {said}")),
         (Action::Start | Action::Monitor | Action::Look, true) => Some("started".to_owned()),

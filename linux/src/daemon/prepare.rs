@@ -28,6 +28,7 @@ use super::ping::Pinger;
 use super::{Alerts, Daemon, Holding, machine, recording};
 use crate::address::lease::{Enforcer, EnforcerChoice};
 use crate::address::{Addresses, ServiceAddress};
+use crate::agent::convention::Patience;
 use crate::clock::{self, Timer};
 use crate::control::server::Control;
 use crate::executor;
@@ -345,6 +346,7 @@ impl Holding {
             keep_until: None,
             services: vec!["stopped".to_owned(); group.services.len()],
             begun: Instant::ZERO,
+            patience: vec![Patience::default(); group.services.len()],
         }
     }
 }
