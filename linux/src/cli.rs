@@ -45,7 +45,7 @@ use crate::{status, why};
 /// Does what the command line says, and returns the exit status.
 #[must_use]
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
+    match Cli::parse_from(heartbeat::words()).command {
         Command::Run(args) => run(args),
         Command::Witness { file, state_dir, control } => {
             witness(witness::Options { file, state_dir, control })
@@ -58,6 +58,9 @@ pub fn main() -> ExitCode {
         Command::Takeover(args) => relocate(&args, Move::Here),
         Command::Keygen(args) => keygen(&args),
         Command::Import(args) => heartbeat::import(args),
+        Command::ClStatus(args) => heartbeat::cl_status(&args),
+        Command::HbStandby(args) => heartbeat::relocate(&args, Move::Away),
+        Command::HbTakeover(args) => heartbeat::relocate(&args, Move::Here),
         Command::Demo(args) => show(args),
         Command::Dongle(command) => dongle::main(command),
         Command::Post { address } => post(&address),

@@ -18,6 +18,7 @@
 //! | [`surroundings`] | what the machine knows that the files leave out |
 //! | `links`, `groups` | what the settings will have |
 //! | `text`, `translate` | the settings, with remarks |
+//! | [`tool`] | `cl_status`, `hb_standby`, `hb_takeover` |
 
 pub mod authkeys;
 pub mod directive;
@@ -31,6 +32,7 @@ pub mod medium;
 pub mod span;
 pub mod surroundings;
 mod text;
+pub mod tool;
 mod translate;
 
 use core::net::IpAddr;

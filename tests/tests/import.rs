@@ -181,3 +181,23 @@ fn run_takes_settings_or_a_directory_and_not_both() {
         assert!(said.err.contains(expected), "{words:?}: {}", said.err);
     }
 }
+
+#[test]
+fn a_link_called_like_an_old_tool_is_that_tool() {
+    let place = Place::new(HA_CF, SHA1, HARESOURCES);
+    let control = place.path("control");
+    let control = control.to_str().unwrap();
+    let stopped = "Heartbeat is stopped on this machine.\n";
+    let tool = |name: &str, words: &[&str]| {
+        let link = place.path(name);
+        std::os::unix::fs::symlink(PROGRAM, &link).unwrap();
+        let output = Command::new(link).args(["--control", control]).args(words).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(tool("cl_status", &["hbstatus"]), (Some(1), stopped.to_owned()));
+    assert_eq!(tool("hb_standby", &["foreign"]), (Some(1), String::new()));
+    assert_eq!(tool("hb_takeover", &[]), (Some(1), String::new()));
+    let said = lifesign(&["cl_status", "--control", control, "hbstatus", "-v"]);
+    assert_eq!((said.code, said.out.as_str()), (Some(1), stopped));
+    assert_eq!(lifesign(&["cl_status", "--control", control]).code, Some(11));
+}

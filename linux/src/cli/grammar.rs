@@ -9,7 +9,10 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use self::dongle::DongleCommand;
-use self::heartbeat::{ChoiceArgs, IMPORT_EXAMPLES, ImportArgs};
+use self::heartbeat::{
+    CL_STATUS_EXAMPLES, ChoiceArgs, ClStatusArgs, HB_STANDBY_EXAMPLES, HB_TAKEOVER_EXAMPLES,
+    IMPORT_EXAMPLES, ImportArgs, SetArgs,
+};
 use crate::replay::moment::Moment;
 use crate::settings::value::record_bound_said;
 use crate::webhook::Address;
@@ -113,6 +116,17 @@ pub(super) enum Command {
     /// to do; then exit status 2, and nothing is printed or written.
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(ImportArgs),
+    /// Answer as Linux-HA heartbeat's tool of this name did
+    ///
+    /// Exit status 0 good, 1 failed, 11 wrong question or name.
+    #[command(name = "cl_status", after_help = CL_STATUS_EXAMPLES)]
+    ClStatus(ClStatusArgs),
+    /// Give groups away, as Linux-HA heartbeat's tool of this name did
+    #[command(name = "hb_standby", after_help = HB_STANDBY_EXAMPLES)]
+    HbStandby(SetArgs),
+    /// Take groups here, as Linux-HA heartbeat's tool of this name did
+    #[command(name = "hb_takeover", after_help = HB_TAKEOVER_EXAMPLES)]
+    HbTakeover(SetArgs),
     /// Look at, set up and try a dongle, or be one
     ///
     /// A dongle is a microcontroller on serial ports of the servers: it passes heartbeats on

@@ -1,14 +1,16 @@
 //! Commands about Linux-HA heartbeat's own files.
 
+use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::grammar::heartbeat::{ChoiceArgs, ImportArgs};
+use super::grammar::heartbeat::{ChoiceArgs, ClStatusArgs, ImportArgs, SetArgs};
 use super::{BAD_SETTINGS, fail, say};
 use crate::heartbeat::fault::File;
 use crate::heartbeat::surroundings::Machine;
-use crate::heartbeat::{self, Choices, Imported, directive};
+use crate::heartbeat::{self, Choices, Imported, directive, tool};
+use crate::operate::{self, Move};
 use crate::page::Page;
 use crate::settings::said;
 
@@ -67,4 +69,53 @@ fn imported(directory: &Path, choices: &Choices) -> Result<Imported, ()> {
         eprintln!("warning: {}: {warning}", directory.display());
     }
     Ok(imported)
+}
+
+/// Returns the words of the command line; a link to this program that is called like a tool of
+/// Linux-HA is that tool.
+pub(super) fn words() -> Vec<OsString> {
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    let name = words.first().and_then(|first| Path::new(first).file_name());
+    if let Some(tool) = name.filter(|name| TOOLS.iter().any(|tool| *name == *tool)) {
+        words.insert(1, tool.to_owned());
+    }
+    words
+}
+
+const TOOLS: [&str; 3] = ["cl_status", "hb_standby", "hb_takeover"];
+
+/// Answers a question of `cl_status`.
+pub(super) fn cl_status(args: &ClStatusArgs) -> ExitCode {
+    let report = operate::report(&args.control);
+    let told = tool::cl_status(&args.words, report.as_ref().map_err(String::as_str));
+    if told.code == 0 || args.words.iter().any(|word| word == "hbstatus") {
+        say(&told.text);
+    } else {
+        eprintln!("{}", told.text);
+    }
+    ExitCode::from(told.code)
+}
+
+/// Moves a set of groups, one after the other.
+pub(super) fn relocate(args: &SetArgs, to: Move) -> ExitCode {
+    let gives = to == Move::Away;
+    let report = operate::report(&args.control);
+    let groups = match report.and_then(|report| tool::meant(&report, &args.set, gives)) {
+        Ok(groups) => groups,
+        Err(error) => return fail(&error),
+    };
+    if gives {
+        say(&format!("Going standby [{}].", args.set));
+    }
+    let mut all = true;
+    for group in &groups {
+        match operate::relocate(&args.control, Some(group), to) {
+            Ok(outcome) => {
+                say(&outcome.text);
+                all &= outcome.has_moved;
+            }
+            Err(error) => return fail(&error),
+        }
+    }
+    if all { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -71,6 +71,44 @@ impl ChoiceArgs {
     }
 }
 
+pub(super) const CL_STATUS_EXAMPLES: &str = "\
+Examples:
+  lifesign cl_status hbstatus
+  lifesign cl_status nodestatus beta
+  lifesign cl_status hblinkstatus beta eth0
+  ln -s lifesign /usr/bin/cl_status         a link of this name does the same";
+
+pub(super) const HB_STANDBY_EXAMPLES: &str = "\
+Examples:
+  lifesign hb_standby
+  lifesign hb_standby foreign";
+
+pub(super) const HB_TAKEOVER_EXAMPLES: &str = "\
+Examples:
+  lifesign hb_takeover
+  lifesign hb_takeover local";
+
+#[derive(Debug, Args)]
+pub(in super::super) struct ClStatusArgs {
+    /// The daemon's control socket
+    #[arg(long, value_name = "PATH", default_value = "/run/lifesign/control")]
+    pub(in super::super) control: PathBuf,
+    /// hbstatus, listnodes, nodestatus, nodetype, listhblinks, hblinkstatus or rscstatus, with what
+    /// it is asked of
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "QUESTION")]
+    pub(in super::super) words: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(in super::super) struct SetArgs {
+    /// The daemon's control socket
+    #[arg(long, value_name = "PATH", default_value = "/run/lifesign/control")]
+    pub(in super::super) control: PathBuf,
+    /// all, local (at home here), foreign (at home elsewhere) or failback (back to their homes)
+    #[arg(value_name = "SET", default_value = "all")]
+    pub(in super::super) set: String,
+}
+
 /// Returns the address of a node that `text` says.
 fn address(text: &str) -> Result<NodeAddress, String> {
     let (place, ip) = text.split_once('=').ok_or("write NODE=IP or NODE@ADAPTER=IP")?;
