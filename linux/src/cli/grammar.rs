@@ -144,7 +144,7 @@ pub(super) enum Command {
     /// Post an event, which stands on standard input, to a web server
     ///
     /// The daemon runs this for a `webhook` of its settings.
-    #[command(hide = true)]
+    #[command(hide = true, after_help = POST_EXAMPLE)]
     Post {
         /// The web server's address, as in the settings
         address: Address,
@@ -222,6 +222,10 @@ Examples:
 const MANUAL_EXAMPLE: &str = "\
 Example:
   lifesign manual /usr/local/share/man/man1";
+
+const POST_EXAMPLE: &str = "\
+Example:
+  echo '{\"event\": \"test\"}' | lifesign post http://10.77.0.9:8080/hook";
 
 const COMPLETIONS_EXAMPLE: &str = "\
 Example:
