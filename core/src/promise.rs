@@ -245,8 +245,11 @@ impl<const GROUPS: usize> Voter<GROUPS> {
     }
 
     fn free(&mut self, matches: impl Fn(&Supported) -> bool) -> bool {
-        let freed = self.groups.iter_mut().filter_map(|slot| slot.free(&matches).then_some(()));
-        freed.count() > 0
+        let mut has_freed = false;
+        for slot in &mut self.groups {
+            has_freed |= slot.free(&matches);
+        }
+        has_freed
     }
 }
 

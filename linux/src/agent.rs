@@ -37,8 +37,8 @@ use lifesign_core::node::NodeId;
 use lifesign_core::time::Duration;
 
 use self::convention::Convention;
-use crate::executor::OUTPUT_LEN_MAX;
 use crate::executor::message::Command;
+use crate::executor::{GRACE, OUTPUT_LEN_MAX};
 use crate::settings::{Service, Settings, said};
 
 /// An agent as the settings name it.
@@ -362,8 +362,6 @@ pub fn limit(service: &Service, action: Action, elapsed: Duration) -> Duration {
     }
 }
 
-/// How long a command may take to end once it is asked to.
-pub const GRACE: Duration = Duration::from_millis(500);
 /// How much of a command's output is kept, in bytes: what a script of Linux-HA says of its state is
 /// in it.
 const OUTPUT_LEN: u32 = 4096;

@@ -37,7 +37,7 @@ use crate::operate::{self, Answer, Move};
 use crate::page::Page;
 use crate::replay::{self, Question};
 use crate::settings::witness::WitnessSettings;
-use crate::settings::{LoadError, Settings, said};
+use crate::settings::{LoadError, Settings, host_name, said};
 use crate::webhook::{self, Address};
 use crate::witness::{self, WitnessError};
 use crate::{status, why};
@@ -175,10 +175,7 @@ fn this_node(settings: &Settings, name: Option<&str>) -> Result<Option<NodeId>, 
             let known: Vec<&str> = settings.nodes.iter().map(|node| node.name.as_str()).collect();
             format!("there is no node {name:?}; known are {}", known.join(", "))
         }),
-        None => {
-            let host = nix::unistd::gethostname().ok();
-            Ok(host.and_then(|host| settings.node(&host.to_string_lossy())))
-        }
+        None => Ok(settings.node(&host_name())),
     }
 }
 

@@ -181,18 +181,8 @@ impl Daemon {
     fn replace_alerts(&mut self, start: &str, present: Vec<String>) {
         let is_over =
             |text: &str| text.starts_with(start) && !present.iter().any(|one| one == text);
-        let over: Vec<String> = self
-            .alerts
-            .list
-            .iter()
-            .map(|(_, text)| text)
-            .filter(|text| is_over(text))
-            .cloned()
-            .collect();
-        self.alerts.list.retain(|(_, text)| !is_over(text));
-        for text in over {
+        for text in self.end_alerts(is_over) {
             self.logger.write(Level::Info, format_args!("over: {text}"));
-            self.notify_of_alert(&text, true);
         }
         for text in present {
             self.alert(text);
@@ -201,12 +191,18 @@ impl Daemon {
 
     /// Forgets the alerts that begin with `start`, because they are over.
     fn all_clear(&mut self, start: &str) {
-        let is_over = |text: &str| text.starts_with(start);
-        let over = self.alerts.list.iter().filter(|(_, text)| is_over(text));
-        let over: Vec<String> = over.map(|(_, text)| text.clone()).collect();
-        self.alerts.list.retain(|(_, text)| !is_over(text));
-        for text in over {
-            self.notify_of_alert(&text, true);
+        self.end_alerts(|text| text.starts_with(start));
+    }
+
+    /// Forgets the alerts that are over, has it told, and returns them.
+    fn end_alerts(&mut self, is_over: impl Fn(&str) -> bool) -> Vec<String> {
+        let alerts = self.alerts.list.drain(..);
+        let (over, rest): (Vec<_>, Vec<_>) = alerts.partition(|(_, text)| is_over(text));
+        self.alerts.list = rest.into();
+        let over: Vec<String> = over.into_iter().map(|(_, text)| text).collect();
+        for text in &over {
+            self.notify_of_alert(text, true);
         }
+        over
     }
 }

@@ -26,12 +26,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use lifesign_core::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 use nix::unistd::Pid;
 
 use self::message::{Reply, Request};
+pub(crate) use self::running::{bare, has_exited};
 use crate::log::{self, Drain, Logger};
 use crate::record::writer::Writer;
 use crate::sys;
@@ -220,6 +222,8 @@ pub const MESSAGE_LEN_MAX: usize = 32 * 1024;
 pub const OUTPUT_LEN_MAX: usize = 8 * 1024;
 /// The most that a command finds on its standard input: what every pipe takes at once.
 pub const INPUT_LEN_MAX: usize = 4096;
+/// How long a command may take to end once it is asked to.
+pub const GRACE: Duration = Duration::from_millis(500);
 /// Where programs are looked up.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 

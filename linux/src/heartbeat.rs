@@ -37,7 +37,7 @@ mod translate;
 
 use core::net::IpAddr;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use lifesign_core::time::Duration;
@@ -50,7 +50,7 @@ use self::links::{Finder, Links};
 use self::surroundings::Surroundings;
 use self::translate::{NO_WITNESS, Translation, whole_millis};
 use crate::check::{Check, expected};
-use crate::settings::key::KeyFile;
+use crate::settings::key::{KeyFile, openness};
 use crate::settings::mistake::Mistakes;
 use crate::settings::value::ping_said;
 use crate::settings::{Settings, said};
@@ -328,9 +328,8 @@ fn read_authkeys(directory: &Path, faults: &mut Faults) -> Option<Authkeys> {
     let path = directory.join(File::Authkeys.name());
     let place = Place { file: File::Authkeys, line: 0 };
     if let Ok(status) = std::fs::metadata(&path)
-        && status.permissions().mode() & 0o177 != 0
+        && let Some(what) = openness(status.mode())
     {
-        let what = format!("mode {:04o} lets others in", status.permissions().mode() & 0o7777);
         faults.add(place, what, format!("run `chmod 600 {}`", path.display()));
     }
     let text = read(directory, File::Authkeys, faults)?;

@@ -112,6 +112,12 @@ pub fn span(millis: u64) -> String {
     }
 }
 
+/// Returns a count as it is said.
+#[must_use]
+pub fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
 /// Returns words as a list in a sentence.
 #[must_use]
 pub fn list(words: &[&str]) -> String {
@@ -142,6 +148,11 @@ mod tests {
         ] {
             assert_eq!(span(millis), expected);
         }
+    }
+
+    #[test]
+    fn counts_are_said_as_people_do() {
+        assert_eq!([1, 2].map(times), ["once", "2 times"]);
     }
 
     #[test]

@@ -231,6 +231,12 @@ impl Settings {
     }
 }
 
+/// Returns the name of this machine, by which it finds itself among nodes; empty if it has none.
+#[must_use]
+pub fn host_name() -> String {
+    nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Why a file of settings could not be loaded. Nothing was touched.
 #[derive(Debug)]
 #[non_exhaustive]

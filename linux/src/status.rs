@@ -8,7 +8,7 @@ pub mod witness;
 
 use core::fmt::Write;
 
-use crate::page::{Page, Paint, WIDTH, list, span, wrap};
+use crate::page::{Page, Paint, WIDTH, list, span, times, wrap};
 use crate::report::{
     FailuresReport, GroupReport, GroupRole, IpSideReport, NodeState, PeerKind, PeerReport,
     PeerState, RecordingReport, Report, RestartsReport,
@@ -321,7 +321,6 @@ fn write_rest(text: &mut String, report: &Report, page: Page) {
 
 /// Returns what has failed of a group, in a sentence.
 fn failed(group: &str, failures: &FailuresReport) -> String {
-    let times = |count: u64| if count == 1 { "once".to_owned() } else { format!("{count} times") };
     let mut said: Vec<String> = Vec::new();
     if failures.count > 0 {
         said.push(format!("failed here {}", times(failures.count)));

@@ -21,10 +21,10 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::address::TakeDown;
-use crate::agent::{self, Action, Call, GRACE, convention};
+use crate::agent::{self, Action, Call, convention};
 use crate::clock;
 use crate::executor::message::{Command, Outcome, Reply, Request};
-use crate::executor::{self, Executor};
+use crate::executor::{self, Executor, GRACE};
 use crate::link::failure::Failure;
 use crate::link::{Link, LinkSpec, State};
 use crate::log::{Level, Logger};

@@ -2,18 +2,16 @@
 
 use std::io::{self, PipeReader, Read};
 use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 
 use lifesign_core::time::Duration;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use crate::clock;
-use crate::executor::PATH;
+use crate::executor::{bare, has_exited};
 use crate::settings::said;
 
 /// What a program said before it ended.
@@ -42,11 +40,9 @@ pub(super) fn ask(
     let (program, arguments) = arguments.split_first().ok_or("no program is named")?;
     let (mut output, writer) = io::pipe().map_err(failed)?;
     fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| failed(error.into()))?;
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().env("PATH", PATH).env("LC_ALL", "C");
-    command.envs(environment.iter().map(|(name, value)| (name, value)));
-    command.current_dir("/").stdin(Stdio::null()).stdout(writer).stderr(Stdio::null());
-    let mut child = command.process_group(0).spawn().map_err(failed)?;
+    let mut command = bare(program, arguments, environment);
+    command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::null());
+    let mut child = command.spawn().map_err(failed)?;
     // It holds our copy of the writing end, which would keep the pipe open.
     drop(command);
     let group = Pid::from_raw(child.id().cast_signed());
@@ -69,7 +65,7 @@ fn listen(
     let mut text = Vec::new();
     loop {
         // Asked first: what was written before the end is read after it.
-        let has_ended = has_ended(group);
+        let has_ended = has_exited(group);
         let is_open = read(output, &mut text, most);
         if text.len() > most {
             return Err(format!("it says more than {most} bytes"));
@@ -104,11 +100,6 @@ fn read(output: &mut PipeReader, text: &mut Vec<u8>, most: usize) -> bool {
         }
     }
     true
-}
-
-fn has_ended(process: Pid) -> bool {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    !matches!(waitid(Id::Pid(process), flags), Ok(WaitStatus::StillAlive))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 use lifesign_core::time::Instant;
 
 use crate::agent::Action;
+use crate::agent::convention::Convention;
 use crate::settings::Service;
 
 /// Something to do for a group.
@@ -38,15 +39,6 @@ pub(super) enum Step {
     StopFailed,
 }
 
-/// What belongs to a change of a service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Manner {
-    /// It is asked before it is started.
-    is_asked_first: bool,
-    /// It is asked after it was stopped.
-    is_verified: bool,
-}
-
 /// How far a group is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -74,7 +66,8 @@ pub(super) enum Progress {
 #[derive(Clone, Debug)]
 pub(super) struct Conduct {
     progress: Progress,
-    services: Vec<Manner>,
+    /// By which each service is asked before its start and after its stop, or not.
+    services: Vec<Convention>,
     is_failing: bool,
     /// Which service is restarted in place, with those after it.
     restarted: Option<usize>,
@@ -85,13 +78,9 @@ pub(super) struct Conduct {
 impl Conduct {
     /// Makes the conduct of a group that is down.
     pub(super) fn new(services: &[Service]) -> Self {
-        let manner = |service: &Service| Manner {
-            is_asked_first: service.convention.is_asked_first(),
-            is_verified: service.convention.is_verified(),
-        };
         Self {
             progress: Progress::Down,
-            services: services.iter().map(manner).collect(),
+            services: services.iter().map(|service| service.convention).collect(),
             is_failing: false,
             restarted: None,
             monitors: vec![None; services.len()],
@@ -170,7 +159,7 @@ impl Conduct {
                 self.stop_service(Some(at))
             }
             (Progress::Stopping(at), Action::Stop)
-                if at == service && is_good && self.manner(at).is_verified =>
+                if at == service && is_good && self.convention(at).is_verified() =>
             {
                 Some(Step::Run(at, Action::Verify))
             }
@@ -253,7 +242,7 @@ impl Conduct {
     fn start_service(&mut self, at: usize) -> Option<Step> {
         if at < self.services.len() {
             self.progress = Progress::Starting(at);
-            let is_asked_first = self.manner(at).is_asked_first;
+            let is_asked_first = self.convention(at).is_asked_first();
             return Some(Step::Run(at, if is_asked_first { Action::Look } else { Action::Start }));
         }
         self.progress = Progress::Up;
@@ -273,7 +262,7 @@ impl Conduct {
         }
     }
 
-    fn manner(&self, at: usize) -> Manner {
+    fn convention(&self, at: usize) -> Convention {
         self.services.get(at).copied().unwrap_or_default()
     }
 }
@@ -284,10 +273,10 @@ mod tests {
 
     /// Returns the conduct of a group with services of plain commands.
     fn conduct(services: usize) -> Conduct {
-        conduct_of(&vec![Manner::default(); services])
+        conduct_of(&vec![Convention::Command; services])
     }
 
-    fn conduct_of(services: &[Manner]) -> Conduct {
+    fn conduct_of(services: &[Convention]) -> Conduct {
         Conduct {
             progress: Progress::Down,
             services: services.to_vec(),
@@ -297,8 +286,8 @@ mod tests {
         }
     }
 
-    const VERIFIED: Manner = Manner { is_asked_first: false, is_verified: true };
-    const SCRIPT: Manner = Manner { is_asked_first: true, is_verified: true };
+    const VERIFIED: Convention = Convention::Ocf;
+    const SCRIPT: Convention = Convention::Lsb;
 
     /// Returns a group whose services are all up.
     fn up(services: usize) -> Conduct {

@@ -7,7 +7,8 @@ use super::conduct::{Progress, Step};
 use super::{Daemon, Errand, RETRY};
 use crate::agent::convention::{self, Judgement, Patience};
 use crate::agent::{self, Action, Call};
-use crate::executor::message::{Outcome, Reply, Request};
+use crate::executor::SubmitError;
+use crate::executor::message::{Outcome, Reply, Request, last_words};
 
 impl Daemon {
     pub(super) fn run_service(
@@ -41,13 +42,12 @@ impl Daemon {
             limit: agent::limit(settings, action, now.since(holding.begun)),
         };
         let Some(command) = agent::command(settings, action, &call) else { return false };
-        let id = self.new_errand(Errand::Service { group: at, service, action });
-        let is_taken = self.executor.submit(&Request::Run { id, command }).is_ok();
-        if !is_taken {
-            self.errands.retain(|(other, _)| *other != id);
-        } else if let Some(state) =
-            self.groups.get_mut(at).and_then(|holding| holding.services.get_mut(service))
+        let errand = Errand::Service { group: at, service, action };
+        let is_taken = self.send_errand(errand, |id| Request::Run { id, command }).is_ok();
+        if is_taken
             && action.is_change()
+            && let Some(state) =
+                self.groups.get_mut(at).and_then(|holding| holding.services.get_mut(service))
         {
             *state = format!("{action} is running");
         }
@@ -69,10 +69,19 @@ impl Daemon {
         }
     }
 
-    pub(super) fn new_errand(&mut self, errand: Errand) -> u32 {
+    /// Asks the executor for something, under a number of its own, and remembers what it is for.
+    ///
+    /// # Errors
+    /// Nothing was asked for.
+    pub(super) fn send_errand(
+        &mut self,
+        errand: Errand,
+        request: impl FnOnce(u32) -> Request,
+    ) -> Result<(), SubmitError> {
         self.next_errand = self.next_errand.wrapping_add(1);
+        self.executor.submit(&request(self.next_errand))?;
         self.errands.push((self.next_errand, errand));
-        self.next_errand
+        Ok(())
     }
 
     /// Takes in what the executor answers.
@@ -116,9 +125,7 @@ impl Daemon {
         }
         // That something does not run before it is started is no news.
         if !is_good && *outcome != Outcome::Cancelled && action != Action::Look {
-            let said = output.lines().last().unwrap_or("").trim();
-            let said = if said.is_empty() { String::new() } else { format!(" (\"{said}\")") };
-            let what = format!("{name}: {action} {}{said}", judgement.said);
+            let what = format!("{name}: {action} {}{}", judgement.said, last_words(output));
             if let Some(holding) = self.groups.get_mut(at) {
                 holding.failures.note(&what);
             }
@@ -214,9 +221,9 @@ impl Daemon {
     pub(super) fn reserve(&mut self, token: Token) {
         self.reserving = Some(token);
         let (path, contents) = self.reservation.file(token);
-        let id = self.new_errand(Errand::Reserve(token));
-        if self.executor.submit(&Request::Persist { id, path, contents }).is_err() {
-            self.errands.retain(|(other, _)| *other != id);
+        let written =
+            self.send_errand(Errand::Reserve(token), |id| Request::Persist { id, path, contents });
+        if written.is_err() {
             self.reserve_retry = Some(self.engine.now() + RETRY);
         }
     }

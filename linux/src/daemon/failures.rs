@@ -13,7 +13,7 @@
 use lifesign_core::time::{Duration, Instant};
 
 use crate::explain::Penalty;
-use crate::page::span;
+use crate::page::{span, times};
 use crate::settings::Group;
 
 /// What has failed of one group on this node.
@@ -123,7 +123,7 @@ impl Failures {
     /// Returns the penalty that is in force, in words.
     pub(super) fn penalty(&self, now: Instant) -> Option<Penalty> {
         let until = self.penalised_until(now)?;
-        let (count, window) = (times(self.failed.len()), self.window_text());
+        let (count, window) = (times(self.failed.len() as u64), self.window_text());
         let last = if self.last.is_empty() { "" } else { "; last " };
         let what = format!("it has failed here {count} within {window}{last}{}", self.last);
         Some(Penalty { what, until })
@@ -175,11 +175,6 @@ impl Failures {
 
 fn count(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-/// Returns a count as it is said.
-pub(super) fn times(count: usize) -> String {
-    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 #[cfg(test)]
@@ -296,7 +291,6 @@ mod tests {
         let expected = "it has failed here once within 10 min 00 s; last db: start exit status 3";
         assert_eq!((penalty.what.as_str(), penalty.until), (expected, at(WINDOW)));
         assert_eq!(it.last(), Some("db: start exit status 3"));
-        assert_eq!([1, 2].map(times), ["once", "2 times"]);
     }
 
     /// Every node is broken, and whoever may take the group does so at once, or a little later, in

@@ -9,7 +9,8 @@ use lifesign_core::time::{Duration, Instant};
 use super::outbox::Outbox;
 use super::{Daemon, Errand};
 use crate::clock;
-use crate::executor::message::{Command, Outcome, Request};
+use crate::executor::GRACE;
+use crate::executor::message::{Command, Outcome, Request, last_words};
 use crate::log::WallTime;
 use crate::notice::{Kind, Notice};
 use crate::settings::{Settings, Target, Way};
@@ -153,9 +154,8 @@ impl Daemon {
                 continue;
             };
             let command = self.notifying.command(target, &notice);
-            let id = self.new_errand(Errand::Notify { target: at });
-            if let Err(error) = self.executor.submit(&Request::Run { id, command }) {
-                self.errands.retain(|(other, _)| *other != id);
+            let errand = Errand::Notify { target: at };
+            if let Err(error) = self.send_errand(errand, |id| Request::Run { id, command }) {
                 self.handle_undelivered(at, error.to_string(), now);
             }
         }
@@ -170,9 +170,7 @@ impl Daemon {
             self.look_at_deliveries();
             return;
         }
-        let said = said.lines().last().unwrap_or("").trim();
-        let said = if said.is_empty() { String::new() } else { format!(" (\"{said}\")") };
-        self.handle_undelivered(at, format!("{outcome}{said}"), now);
+        self.handle_undelivered(at, format!("{outcome}{}", last_words(said)), now);
     }
 
     fn handle_undelivered(&mut self, at: usize, why: String, now: Instant) {
@@ -216,8 +214,6 @@ impl Daemon {
 
 /// How alerts on notifications begin.
 const NOTIFY: &str = "notify: ";
-/// How long a command may take to end once it is asked to.
-const GRACE: Duration = Duration::from_millis(500);
 /// How much of a command's output is kept for people, in bytes.
 const OUTPUT_LEN: u32 = 512;
 /// How long a node that has left waits for its last notices.

@@ -38,7 +38,7 @@ use crate::realtime;
 use crate::record::writer::Writer;
 use crate::record::{Recorded, Recorder};
 use crate::reservation::Reservation;
-use crate::settings::{self, LoadError, Settings, key};
+use crate::settings::{self, LoadError, Settings, host_name, key};
 use crate::supervisor::{self, Parted, Supervisor, Tools};
 
 /// What the command line says to a daemon.
@@ -122,8 +122,7 @@ pub fn run(options: &Options) -> Result<(), StartError> {
 
 /// Returns which node this machine is.
 fn choose_node(settings: &Settings, named: Option<&str>) -> Result<NodeId, StartError> {
-    let host = nix::unistd::gethostname().unwrap_or_default();
-    let host = host.to_string_lossy();
+    let host = host_name();
     let name = named.unwrap_or(&host);
     settings.node(name).ok_or_else(|| {
         let names: Vec<&str> = settings.nodes.iter().map(|node| node.name.as_str()).collect();

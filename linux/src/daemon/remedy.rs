@@ -4,11 +4,12 @@ use lifesign_core::group::GroupId;
 use lifesign_core::time::Instant;
 
 use super::conduct::{Progress, Step};
-use super::failures::{Remedy, times};
+use super::failures::Remedy;
 use super::{Daemon, Errand};
 use crate::agent::Action;
 use crate::executor::message::Request;
 use crate::explain::Penalty;
+use crate::page::times;
 use crate::report::{FailuresReport, RestartsReport};
 
 /// How alerts on failures begin.
@@ -136,12 +137,12 @@ impl Daemon {
         match (failures.count(now), failures.penalised_until(now)) {
             (0, _) => {}
             (count, None) => {
-                let count = times(count);
+                let count = times(count as u64);
                 texts.push(format!("{FAILING}{name} has failed here {count} within {window}"));
             }
             (count, Some(_)) => texts.push(format!(
                 "{FAILING}{name} has failed here {} within {window}, and this node leaves it alone",
-                times(count)
+                times(count as u64)
             )),
         }
         for restarts in self.restarts(at, now) {

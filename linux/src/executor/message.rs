@@ -124,3 +124,13 @@ impl std::fmt::Display for Outcome {
         }
     }
 }
+
+/// Returns the last line of what a command has written, in quotes and brackets after a space, or
+/// nothing if there is none.
+#[must_use]
+pub fn last_words(output: &str) -> String {
+    match output.lines().last().unwrap_or("").trim() {
+        "" => String::new(),
+        said => format!(" (\"{said}\")"),
+    }
+}

@@ -1,10 +1,11 @@
 //! One command from its start to the last signal it may need.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{self, Child, ExitStatus, Stdio};
 
 use lifesign_core::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -70,17 +71,10 @@ impl Running {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program named"))?;
         let (output, writer) = io::pipe()?;
         fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let mut child = std::process::Command::new(program)
-            .args(arguments)
-            .env_clear()
-            .env("PATH", PATH)
-            .env("LC_ALL", "C")
-            .envs(command.environment.iter().map(|(name, value)| (name, value)))
-            .current_dir("/")
+        let mut child = bare(program, arguments, &command.environment)
             .stdin(input(&command.input)?)
             .stdout(writer.try_clone()?)
             .stderr(writer)
-            .process_group(0)
             .spawn()?;
         let group = Pid::from_raw(child.id().cast_signed());
         let exit = match sys::open_process(group) {
@@ -117,7 +111,7 @@ impl Running {
     /// Does what is due, and returns how the command ended if it has.
     pub(super) fn step(&mut self, now: Instant) -> Option<Outcome> {
         self.read_output();
-        if self.has_exited() {
+        if has_exited(self.group) {
             return Some(self.reap());
         }
         match self.stage.clone() {
@@ -202,12 +196,6 @@ impl Running {
         }
     }
 
-    fn has_exited(&self) -> bool {
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        // Whoever else has reaped it, it is gone.
-        !matches!(waitid(Id::Pid(self.group), flags), Ok(WaitStatus::StillAlive))
-    }
-
     fn reap(&mut self) -> Outcome {
         if !matches!(self.stage, Stage::Free { .. }) {
             // What is left of the group goes with its first process, while the number is ours.
@@ -223,6 +211,26 @@ impl Running {
             }
         }
     }
+}
+
+/// Returns a program with `environment` and nothing else of ours, in a process group of its own.
+pub(crate) fn bare<S: AsRef<OsStr>>(
+    program: &str,
+    arguments: &[S],
+    environment: &[(String, String)],
+) -> process::Command {
+    let mut command = process::Command::new(program);
+    command.args(arguments).env_clear().env("PATH", PATH).env("LC_ALL", "C");
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    command.current_dir("/").process_group(0);
+    command
+}
+
+/// Returns whether a child has ended, and leaves it to be reaped.
+pub(crate) fn has_exited(child: Pid) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    // Whoever else has reaped it, it is gone.
+    !matches!(waitid(Id::Pid(child), flags), Ok(WaitStatus::StillAlive))
 }
 
 fn outcome(status: ExitStatus) -> Outcome {

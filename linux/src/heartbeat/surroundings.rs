@@ -4,6 +4,8 @@ use core::fmt::Debug;
 use core::net::IpAddr;
 use std::net::ToSocketAddrs;
 
+use crate::settings::host_name;
+
 /// An address of an adapter, with its network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -52,7 +54,7 @@ pub struct Machine;
 
 impl Surroundings for Machine {
     fn host(&self) -> String {
-        nix::unistd::gethostname().unwrap_or_default().to_string_lossy().to_lowercase()
+        host_name().to_lowercase()
     }
 
     fn lookup(&self, name: &str) -> Vec<IpAddr> {

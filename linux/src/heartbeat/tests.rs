@@ -43,6 +43,16 @@ fn tried(ha_cf: &str, haresources: &str, choices: &Choices) -> Result<Imported, 
     })
 }
 
+/// Says where `two` is on its second adapter.
+fn two_on_eth1() -> Choices {
+    let address = NodeAddress {
+        node: "two".to_owned(),
+        adapter: Some("eth1".to_owned()),
+        ip: "10.1.0.2".parse().unwrap(),
+    };
+    Choices { addresses: vec![address], ..Choices::default() }
+}
+
 fn good(ha_cf: &str, haresources: &str) -> Imported {
     tried(ha_cf, haresources, &Choices::default()).unwrap_or_else(|said| panic!("{said}"))
 }
@@ -102,14 +112,7 @@ fn addresses_come_from_ucast_lines_names_or_the_command_line() {
         "error: DIR/ha.cf:3: the address of two on eth1 is not known; say --address two=IP, or \
          --address two@eth1=IP"
     );
-    let choices = Choices {
-        addresses: vec![NodeAddress {
-            node: "two".to_owned(),
-            adapter: Some("eth1".to_owned()),
-            ip: "10.1.0.2".parse().unwrap(),
-        }],
-        ..Choices::default()
-    };
+    let choices = two_on_eth1();
     let imported = tried(ha_cf, "one 10.0.0.100/24\n", &choices).unwrap();
     let links: Vec<String> = imported
         .settings
@@ -131,14 +134,7 @@ fn addresses_come_from_ucast_lines_names_or_the_command_line() {
 fn ports_and_speeds_hold_for_what_follows() {
     let ha_cf = "bcast eth0\nudpport 695\nmcast eth1 239.1.2.3 700 1 0\nbaud 9600\n\
                  serial /dev/ttyS0 /dev/ttyS1\nnode one two\ndeadtime 30\n";
-    let choices = Choices {
-        addresses: vec![NodeAddress {
-            node: "two".to_owned(),
-            adapter: Some("eth1".to_owned()),
-            ip: "10.1.0.2".parse().unwrap(),
-        }],
-        ..Choices::default()
-    };
+    let choices = two_on_eth1();
     let settings = tried(ha_cf, "one 10.0.0.100/24\n", &choices).unwrap().settings;
     let ports: Vec<u16> =
         settings.links.iter().filter_map(|link| link.udp()).map(|udp| udp.port).collect();

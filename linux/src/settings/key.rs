@@ -65,8 +65,8 @@ impl KeyFile {
         if !status.is_file() {
             return Err(wrong(KeyErrorKind::NotAFile));
         }
-        if status.mode() & 0o177 != 0 {
-            return Err(wrong(KeyErrorKind::Mode(status.mode() & 0o7777)));
+        if let Some(what) = openness(status.mode()) {
+            return Err(wrong(KeyErrorKind::Mode(what)));
         }
         if status.uid() != 0 && status.uid() != geteuid().as_raw() {
             return Err(wrong(KeyErrorKind::Owner(status.uid())));
@@ -265,6 +265,12 @@ const AUTHKEYS: &str = "authkeys";
 /// The longest key file that is read, in bytes.
 const LONGEST: u64 = 4096;
 
+/// Returns what is wrong with the mode of a file of secrets, if others may read or run it, or its
+/// owner may run it.
+pub(crate) fn openness(mode: u32) -> Option<String> {
+    (mode & 0o177 != 0).then(|| format!("mode {:04o} lets others in", mode & 0o7777))
+}
+
 fn from_hex(text: &str) -> Option<[u8; KEY_LEN]> {
     let mut secret = [0; KEY_LEN];
     if text.len() != 2 * KEY_LEN || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
@@ -294,7 +300,7 @@ enum KeyErrorKind {
     /// It is a folder, a pipe or a device.
     NotAFile,
     /// Others may read or run it, or its owner may run it.
-    Mode(u32),
+    Mode(String),
     /// It belongs to somebody who is neither root nor the caller.
     Owner(u32),
     /// It is too long for a key file.
@@ -311,10 +317,9 @@ impl fmt::Display for KeyError {
         match &self.kind {
             KeyErrorKind::Open(error) => write!(formatter, "open key file {path}: {}", said(error)),
             KeyErrorKind::NotAFile => write!(formatter, "key file {path}: not a file"),
-            KeyErrorKind::Mode(mode) => write!(
-                formatter,
-                "key file {path}: mode {mode:04o} lets others in; run `chmod 600 {path}`"
-            ),
+            KeyErrorKind::Mode(what) => {
+                write!(formatter, "key file {path}: {what}; run `chmod 600 {path}`")
+            }
             KeyErrorKind::Owner(uid) => write!(
                 formatter,
                 "key file {path}: belongs to user {uid}, not to root or the caller"
