@@ -13,6 +13,7 @@
 mod dongle;
 mod grammar;
 mod heartbeat;
+mod watch;
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
@@ -28,12 +29,13 @@ use self::grammar::{
 };
 use crate::check::witness::WitnessCheck;
 use crate::check::{Check, expected};
+use crate::control::Picture;
 use crate::daemon::{self, StartError};
 use crate::demo::stage::Arbiter;
 use crate::demo::{self, DemoError};
 use crate::executor::INPUT_LEN_MAX;
 use crate::keygen::{self, Task};
-use crate::operate::{self, Answer, Move};
+use crate::operate::{self, Move};
 use crate::page::Page;
 use crate::replay::{self, Question};
 use crate::settings::witness::WitnessSettings;
@@ -53,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check(&args),
         Command::Status(args) => status(&args),
         Command::Why(args) => why(&args),
+        Command::Watch(args) => watch::main(&args),
         Command::Replay(args) => replay(args),
         Command::Standby(args) => relocate(&args, Move::Away),
         Command::Takeover(args) => relocate(&args, Move::Here),
@@ -250,14 +253,14 @@ fn status(args: &StatusArgs) -> ExitCode {
         };
         if args.json {
             match &report {
-                Answer::Node(report) => say_json(report),
-                Answer::Witness(report) => say_json(report),
+                Picture::Report(report) => say_json(report),
+                Picture::Witness(report) => say_json(report),
             }
             return ExitCode::SUCCESS;
         }
         let text = match &report {
-            Answer::Node(report) => status::render(report, page),
-            Answer::Witness(report) => status::witness::render(report, page),
+            Picture::Report(report) => status::render(report, page),
+            Picture::Witness(report) => status::witness::render(report, page),
         };
         if !args.watch {
             say(text.trim_end());

@@ -3,20 +3,28 @@
 //! A Unix stream socket of mode 0600. The client writes one line of JSON, a [`Request`] of at most
 //! [`LONGEST_REQUEST`] bytes; the server answers with one line, a [`Response`] of at most
 //! [`LONGEST_RESPONSE`] bytes. The next request may follow on the same connection. Only `watch`
-//! is answered by many lines, until the client goes.
+//! is answered by many lines, until the client goes: a snapshot, then every event with its number,
+//! and after a gap a snapshot again.
 //!
 //! ```text
 //! > {"version":1,"command":"takeover","group":"www"}
 //! < {"version":1,"answer":"accepted","wait_ms":1000}
+//!
+//! > {"version":1,"command":"watch"}
+//! < {"version":1,"answer":"snapshot","start":"9f0c2b51d4e86a37","sequence":41,"report":{...}}
+//! < {"version":1,"answer":"event","event":"group","group":"www",...,"sequence":42,...}
 //! ```
 //!
-//! [`server`] is made for an event loop that never waits; [`client`] waits, with a limit.
+//! [`server`] is made for an event loop that never waits; [`client`] waits, with a limit. Those who
+//! watch share one `feed` of the last events, in which each has a place.
 
 pub mod client;
 mod connection;
+mod feed;
 pub mod server;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::report::Report;
 use crate::report::witness::WitnessReport;
@@ -38,13 +46,26 @@ pub struct Request {
     /// For which group; for all of them if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// For `watch`: the number of the last event that is known already. What follows it is told, or
+    /// a snapshot if that is kept no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// For `watch`: which start of the daemon that number is of, as a snapshot says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
 }
 
 impl Request {
     /// Returns the request to do `command` for `group`, or for all groups.
     #[must_use]
     pub const fn new(command: Command, group: Option<String>) -> Self {
-        Self { version: VERSION, command, group }
+        Self { version: VERSION, command, group, since: None, start: None }
+    }
+
+    /// Returns the request to watch, from after the event `since` of `start` if they are named.
+    #[must_use]
+    pub const fn watch(since: Option<u64>, start: Option<String>) -> Self {
+        Self { version: VERSION, command: Command::Watch, group: None, since, start }
     }
 }
 
@@ -60,7 +81,7 @@ pub enum Command {
     Standby,
     /// Take a group, or everything; ends standby.
     Takeover,
-    /// Report again and again.
+    /// Report, and then tell what happens.
     Watch,
 }
 
@@ -68,12 +89,12 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "lowercase")]
 pub enum Response {
-    /// To `status`, `why` and `watch`.
+    /// To `status` and `why`.
     Report {
         /// How things are.
         report: Box<Report>,
     },
-    /// To `status` and `watch`, from a quorum server.
+    /// To `status`, from a quorum server.
     Witness {
         /// How things are.
         report: Box<WitnessReport>,
@@ -82,6 +103,30 @@ pub enum Response {
     Accepted {
         /// How long that may take.
         wait_ms: u64,
+    },
+    /// To `watch`, at first and after a gap: how things are, no earlier than after the event
+    /// `sequence`.
+    Snapshot {
+        /// Which start of the daemon this is.
+        start: String,
+        /// How many events there were since.
+        sequence: u64,
+        /// How things are.
+        #[serde(flatten)]
+        picture: Picture,
+    },
+    /// To `watch`: something has happened.
+    Event {
+        /// What, in the fields of a [`Notice`](crate::notice::Notice).
+        #[serde(flatten)]
+        fields: Map<String, Value>,
+    },
+    /// To `watch`: something was left out; a snapshot follows.
+    Gap(Gap),
+    /// To `watch`: nothing more follows, for the daemon ends.
+    End {
+        /// The same as a sentence.
+        text: String,
     },
     /// Nothing has been or will be done.
     Refused {
@@ -98,12 +143,39 @@ impl Response {
     }
 }
 
+/// How things are, at whatever answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Picture {
+    /// The daemon of a node.
+    Report(Box<Report>),
+    /// A quorum server.
+    Witness(Box<WitnessReport>),
+}
+
+/// What somebody who watches has not been told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// How many events, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<u64>,
+    /// The same as a sentence, with the reason.
+    pub text: String,
+}
+
 /// A message with the version before it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Versioned<T> {
     version: u32,
     #[serde(flatten)]
     message: T,
+}
+
+/// Returns a response as a line, with its end, if it is short enough for one.
+fn line(response: &Response) -> Option<String> {
+    let message = Versioned { version: VERSION, message: response };
+    let line = serde_json::to_string(&message).ok().filter(|line| line.len() < LONGEST_RESPONSE);
+    line.map(|line| line + "\n")
 }
 
 #[cfg(test)]

@@ -97,8 +97,6 @@ struct Daemon {
     control_keys: Keyring,
     fencing: Fencing,
     is_ready: bool,
-    /// When whoever watches is told again.
-    watch_at: Instant,
 }
 
 /// What the shell does for one group.

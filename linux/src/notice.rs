@@ -1,4 +1,5 @@
-//! A notice: something that has happened, in the words in which hooks, mail and webhooks get it.
+//! A notice: something that has happened, in the words in which hooks, mail, webhooks and those who
+//! watch get it.
 
 use serde_json::{Map, Value};
 
@@ -97,11 +98,16 @@ impl Notice {
             .collect()
     }
 
+    /// Returns the fields by their names, as an object of JSON has them.
+    #[must_use]
+    pub fn object(&self) -> Map<String, Value> {
+        self.fields().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
     /// Returns what is posted to a webhook.
     #[must_use]
     pub fn json(&self) -> String {
-        let fields = self.fields().into_iter().map(|(name, value)| (name.to_owned(), value));
-        Value::Object(fields.collect::<Map<_, _>>()).to_string()
+        Value::Object(self.object()).to_string()
     }
 
     /// Returns the mail to `address`, with its header.

@@ -6,13 +6,12 @@ use lifesign_core::time::{Duration, Instant};
 
 use crate::clock;
 use crate::control::client::ask;
-use crate::control::{Command, Request, Response};
+use crate::control::{Command, Picture, Request, Response};
 use crate::page::span;
-use crate::report::witness::WitnessReport;
 use crate::report::{GroupReport, GroupRole, Report};
 
 /// How long an answer is waited for.
-const LIMIT: Duration = Duration::from_millis(5000);
+pub(crate) const LIMIT: Duration = Duration::from_millis(5000);
 /// How often the daemon is asked whether groups have moved.
 const EACH: Duration = Duration::from_millis(10);
 
@@ -34,30 +33,22 @@ pub struct Outcome {
     pub text: String,
 }
 
-/// What answers at a control socket.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
-    /// The daemon of a node.
-    Node(Box<Report>),
-    /// A quorum server.
-    Witness(Box<WitnessReport>),
-}
-
 /// Returns the report of whatever answers at `control`.
 ///
 /// # Errors
 /// Says why there is none.
-pub fn status(control: &Path) -> Result<Answer, String> {
+pub fn status(control: &Path) -> Result<Picture, String> {
     let answer = ask(control, &Request::new(Command::Status, None), LIMIT);
     match answer.map_err(|error| error.to_string())? {
-        Response::Report { report } => Ok(Answer::Node(report)),
-        Response::Witness { report } => Ok(Answer::Witness(report)),
+        Response::Report { report } => Ok(Picture::Report(report)),
+        Response::Witness { report } => Ok(Picture::Witness(report)),
         Response::Refused { reason } => Err(reason),
-        Response::Accepted { .. } => Err(MISMATCH.to_owned()),
+        _ => Err(MISMATCH.to_owned()),
     }
 }
 
-const MISMATCH: &str = "the daemon has answered something else";
+/// What is said of an answer to another question.
+pub(crate) const MISMATCH: &str = "the daemon has answered something else";
 
 /// Returns the report of the daemon at `control`.
 ///
@@ -65,8 +56,8 @@ const MISMATCH: &str = "the daemon has answered something else";
 /// Says why there is none.
 pub fn report(control: &Path) -> Result<Report, String> {
     match status(control)? {
-        Answer::Node(report) => Ok(*report),
-        Answer::Witness(_) => {
+        Picture::Report(report) => Ok(*report),
+        Picture::Witness(_) => {
             Err(format!("{} is a quorum server, which holds nothing", control.display()))
         }
     }
@@ -92,7 +83,7 @@ pub fn relocate(control: &Path, group: Option<&str>, to: Move) -> Result<Outcome
     let wait = match ask(control, &request, LIMIT).map_err(|error| error.to_string())? {
         Response::Accepted { wait_ms } => Duration::from_millis(wait_ms),
         Response::Refused { reason } => return Err(reason),
-        Response::Report { .. } | Response::Witness { .. } => return Err(MISMATCH.to_owned()),
+        _ => return Err(MISMATCH.to_owned()),
     };
     let until = start + wait;
     loop {

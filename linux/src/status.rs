@@ -146,6 +146,16 @@ fn is_about(side: &IpSideReport, alert: &str) -> bool {
 /// Returns `report` as a page.
 #[must_use]
 pub fn render(report: &Report, page: Page) -> String {
+    let mut text = glance(report, page);
+    write_members(&mut text, report, page);
+    links::write(&mut text, report, page);
+    write_rest(&mut text, report, page);
+    text
+}
+
+/// Returns the beginning of the page: how things are, and who holds what.
+#[must_use]
+pub fn glance(report: &Report, page: Page) -> String {
     let (health, why) = judge(report);
     let head = wrap(&format!("{}: ", health.word()), &why);
     let mut text = head.replacen(health.word(), &page.paint(health.paint(), health.word()), 1);
@@ -164,9 +174,6 @@ pub fn render(report: &Report, page: Page) -> String {
     text.push_str(&wrap("", &seen));
     text.push('\n');
     write_groups(&mut text, report, page);
-    write_members(&mut text, report, page);
-    links::write(&mut text, report, page);
-    write_rest(&mut text, report, page);
     text
 }
 

@@ -8,6 +8,7 @@
 
 mod served;
 mod telling;
+mod watching;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -173,10 +174,13 @@ impl Server {
             self.hear_executor(now);
             if self.is_asked_to_end() {
                 self.logger.write(Level::Info, format_args!("ends, as asked by a signal"));
+                self.tell_watchers(now);
+                self.control.end("the quorum server ends, as asked by a signal", now);
                 return;
             }
             self.handle_requests(now);
             self.attend(now);
+            self.tell_watchers(now);
             self.tell_manager(now);
             let due = self.clusters.values().map(Served::due).min().unwrap_or(now + RETRY);
             let due = if self.notifier.is_some() { due.min(self.notify_at) } else { due };
@@ -219,6 +223,7 @@ impl Server {
     fn attend(&mut self, now: Instant) {
         let mut buffer = [0; MAX_FRAME_LEN];
         for (cluster, served) in &mut self.clusters {
+            served.is_touched |= now.has_reached(served.due());
             served.witness.handle_timeout(now);
             served.reserve(*cluster, &mut self.executor, now);
             while let Some(answer) = served.witness.poll_transmit(now, &mut buffer) {

@@ -200,9 +200,15 @@ fn keys_are_made_rotated_and_never_lost() {
 fn without_a_daemon_that_is_said_in_one_line() {
     let place = Place::new("nobody");
     let socket = place.path("control");
-    for words in
-        [&["status"][..], &["status", "--json"], &["why", "www"], &["standby"], &["takeover"]]
-    {
+    for words in [
+        &["status"][..],
+        &["status", "--json"],
+        &["why", "www"],
+        &["watch"],
+        &["watch", "--json", "--since", "1"],
+        &["standby"],
+        &["takeover"],
+    ] {
         let said = run(Command::new(PROGRAM).args(words).arg("--control").arg(&socket));
         assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{words:?}");
         let expected = format!("error: no lifesign daemon is running at {}\n", socket.display());
@@ -212,7 +218,13 @@ fn without_a_daemon_that_is_said_in_one_line() {
 
 #[test]
 fn wrong_usage_ends_with_2() {
-    for words in [&[][..], &["reboot"], &["check"], &["status", "--json", "--watch"]] {
+    for words in [
+        &[][..],
+        &["reboot"],
+        &["check"],
+        &["status", "--json", "--watch"],
+        &["watch", "--start", "1"],
+    ] {
         assert_eq!(lifesign(words).code, Some(2), "{words:?}");
     }
     assert_eq!(lifesign(&["--help"]).code, Some(0));
@@ -221,7 +233,7 @@ fn wrong_usage_ends_with_2() {
 #[test]
 fn completions_and_manual_pages_know_every_command() {
     let place = Place::new("pages");
-    let commands = ["check", "keygen", "status", "why", "standby", "takeover"];
+    let commands = ["check", "keygen", "status", "why", "watch", "standby", "takeover"];
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let said = lifesign(&["completions", shell]);
         assert_eq!(said.code, Some(0));

@@ -2,6 +2,7 @@
 
 pub(super) mod dongle;
 pub(super) mod heartbeat;
+pub(super) mod watch;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use self::heartbeat::{
     CL_STATUS_EXAMPLES, ChoiceArgs, ClStatusArgs, HB_STANDBY_EXAMPLES, HB_TAKEOVER_EXAMPLES,
     IMPORT_EXAMPLES, ImportArgs, SetArgs,
 };
+use self::watch::{WATCH_EXAMPLES, WatchArgs};
 use crate::replay::moment::Moment;
 use crate::settings::value::record_bound_said;
 use crate::webhook::Address;
@@ -76,6 +78,13 @@ pub(super) enum Command {
     /// Explain why a group is where it is, why not elsewhere, and what would change that
     #[command(after_help = WHY_EXAMPLES)]
     Why(WhyArgs),
+    /// Show how things are, and then everything that happens, in order
+    ///
+    /// Every event has a number. Whoever does not read in time is told how many events were left
+    /// out, and then how things are. Ends with the daemon: exit status 0 if that has left in good
+    /// order, else 1.
+    #[command(after_help = WATCH_EXAMPLES)]
+    Watch(WatchArgs),
     /// Decide once more what a daemon has recorded, and show that it comes out alike
     ///
     /// With `record = "16MiB"` in its settings, or `run --record 16MiB`, a daemon records what its

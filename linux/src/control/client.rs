@@ -1,12 +1,12 @@
 //! The side of the control socket that asks.
 
 use core::fmt;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration as Wait;
 
-use lifesign_core::time::Duration;
+use lifesign_core::time::{Duration, Instant};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{LONGEST_RESPONSE, Request, Response, VERSION, Versioned};
@@ -18,41 +18,84 @@ use crate::settings::said;
 /// # Errors
 /// Says why there is no answer.
 pub fn ask(path: &Path, request: &Request, limit: Duration) -> Result<Response, AskError> {
-    let failed = |kind| AskError { path: path.to_owned(), kind };
-    let io_failed = |error: io::Error| failed(Kind::from(error));
     let until = clock::now() + limit;
-    let stream = connect(path, limit).map_err(io_failed)?;
-    let mut line = serde_json::to_vec(request).map_err(|_| failed(Kind::NotOurs))?;
-    line.push(b'\n');
-    (&stream).write_all(&line).map_err(io_failed)?;
-    let mut answer = Vec::new();
-    let most = u64::try_from(LONGEST_RESPONSE).unwrap_or(u64::MAX);
-    let mut reader = BufReader::new((&stream).take(most));
-    loop {
-        let left = until.since(clock::now());
-        if left == Duration::ZERO {
-            return Err(failed(Kind::Late));
-        }
-        stream.set_read_timeout(Some(Wait::from_micros(left.as_micros()))).map_err(io_failed)?;
-        let part = match reader.fill_buf() {
-            Ok(part) => part,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(io_failed(error)),
-        };
-        if part.is_empty() {
-            return Err(failed(if answer.is_empty() { Kind::HungUp } else { Kind::NotOurs }));
-        }
-        let end = part.iter().position(|byte| *byte == b'\n');
-        let len = end.map_or(part.len(), |at| at + 1);
-        answer.extend_from_slice(&part[..len]);
-        reader.consume(len);
-        if end.is_some() {
-            break;
-        }
+    let mut asked = Conversation::begin(path, request, limit)?;
+    asked.hear(Some(until)).map(|heard| heard.response)
+}
+
+/// A request that has been made, and what is answered.
+#[derive(Debug)]
+pub struct Conversation {
+    path: PathBuf,
+    stream: BufReader<UnixStream>,
+}
+
+/// What was answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heard {
+    /// The line, without its end.
+    pub line: String,
+    /// What it says.
+    pub response: Response,
+}
+
+impl Conversation {
+    /// Asks the daemon at `path`; a full queue there is waited for, at most about `limit`.
+    ///
+    /// # Errors
+    /// Says why it cannot be asked.
+    pub fn begin(path: &Path, request: &Request, limit: Duration) -> Result<Self, AskError> {
+        let failed = |kind| AskError { path: path.to_owned(), kind };
+        let io_failed = |error: io::Error| failed(Kind::from(error));
+        let stream = connect(path, limit).map_err(io_failed)?;
+        let mut line = serde_json::to_vec(request).map_err(|_| failed(Kind::NotOurs))?;
+        line.push(b'\n');
+        (&stream).write_all(&line).map_err(io_failed)?;
+        Ok(Self { path: path.to_owned(), stream: BufReader::new(stream) })
     }
-    let answer: Versioned<Response> =
-        serde_json::from_slice(&answer).map_err(|_| failed(Kind::NotOurs))?;
-    if answer.version == VERSION { Ok(answer.message) } else { Err(failed(Kind::NotOurs)) }
+
+    /// Waits for the next answer, until then if that is said.
+    ///
+    /// # Errors
+    /// Says why there is none.
+    pub fn hear(&mut self, until: Option<Instant>) -> Result<Heard, AskError> {
+        self.line(until).map_err(|kind| AskError { path: self.path.clone(), kind })
+    }
+
+    fn line(&mut self, until: Option<Instant>) -> Result<Heard, Kind> {
+        let mut line = Vec::new();
+        loop {
+            let left = until.map(|until| until.since(clock::now()));
+            if left == Some(Duration::ZERO) {
+                return Err(Kind::Late);
+            }
+            let left = left.map(|left| Wait::from_micros(left.as_micros()));
+            self.stream.get_ref().set_read_timeout(left)?;
+            let part = match self.stream.fill_buf() {
+                Ok(part) => part,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if part.is_empty() {
+                return Err(if line.is_empty() { Kind::HungUp } else { Kind::NotOurs });
+            }
+            let end = part.iter().position(|byte| *byte == b'\n');
+            line.extend_from_slice(&part[..end.unwrap_or(part.len())]);
+            let len = end.map_or(part.len(), |at| at + 1);
+            self.stream.consume(len);
+            if line.len() >= LONGEST_RESPONSE {
+                return Err(Kind::NotOurs);
+            }
+            if end.is_some() {
+                break;
+            }
+        }
+        let answer: Versioned<Response> =
+            serde_json::from_slice(&line).map_err(|_| Kind::NotOurs)?;
+        let line = String::from_utf8(line).map_err(|_| Kind::NotOurs)?;
+        let response = (answer.version == VERSION).then_some(answer.message);
+        response.map(|response| Heard { line, response }).ok_or(Kind::NotOurs)
+    }
 }
 
 /// Connects; a full queue of the daemon holds this up for `limit` at most.
@@ -100,6 +143,12 @@ impl From<io::Error> for Kind {
 }
 
 impl AskError {
+    /// Returns whether the daemon went without an answer.
+    #[must_use]
+    pub const fn has_hung_up(&self) -> bool {
+        matches!(self.kind, Kind::HungUp)
+    }
+
     /// Returns whether nobody listens there at all.
     #[must_use]
     pub const fn is_nobody(&self) -> bool {

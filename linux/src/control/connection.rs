@@ -6,13 +6,14 @@ use std::os::unix::net::UnixStream;
 use lifesign_core::time::Instant;
 use nix::sys::epoll::EpollFlags;
 
-use super::server::{BATCH, PATIENCE};
-use super::{Command, LONGEST_REQUEST, LONGEST_RESPONSE, Request, Response, VERSION, Versioned};
+use super::feed::{Feed, Reader};
+use super::server::{BATCH, PATIENCE, WATCHER_PATIENCE};
+use super::{LONGEST_REQUEST, Request, Response, VERSION, line};
 
 /// One client.
 ///
 /// It asks, then waits for the answer, then reads it, then may ask again; its next request is not
-/// read before the answer to the last has left.
+/// read before the answer to the last has left. One that watches is read no more.
 #[derive(Debug)]
 pub(super) struct Connection {
     /// The socket.
@@ -23,8 +24,8 @@ pub(super) struct Connection {
     pub(super) request: Option<Request>,
     /// Whether a request has been given out that is not answered yet.
     is_asking: bool,
-    /// Whether it has asked to watch.
-    pub(super) is_watching: bool,
+    /// How far it has been told of events, if it watches.
+    pub(super) reader: Option<Reader>,
     /// The answer, of which `written` bytes have left.
     pub(super) output: Vec<u8>,
     written: usize,
@@ -43,7 +44,7 @@ impl Connection {
             input: Vec::new(),
             request: None,
             is_asking: false,
-            is_watching: false,
+            reader: None,
             output: Vec::new(),
             written: 0,
             is_last: false,
@@ -68,26 +69,51 @@ impl Connection {
 
     /// Answers the request that was given out.
     pub(super) fn answer(&mut self, response: &Response, now: Instant) {
-        if !self.is_asking && !self.is_watching {
+        if self.is_asking {
+            self.is_asking = false;
+            self.send(response, now);
+        }
+    }
+
+    /// Tells it from here on what happens, in place of an answer.
+    pub(super) fn watch(&mut self, reader: Reader) {
+        if self.is_asking {
+            self.is_asking = false;
+            self.reader = Some(reader);
+        }
+    }
+
+    /// Tells one that watches what it has not been told, if it has read all that was; `snapshot` is
+    /// for one that is behind.
+    pub(super) fn follow(&mut self, feed: &Feed, snapshot: Option<&str>, now: Instant) {
+        if !self.output.is_empty() {
             return;
         }
-        self.is_asking = false;
-        if self.is_watching && !self.output.is_empty() {
-            return; // a watcher that is slow misses what it has no time for
-        }
+        let Some(reader) = &mut self.reader else { return };
+        let lines = feed.read(reader, snapshot);
+        self.say(&lines, now);
+    }
+
+    /// Says the last thing to one that watches.
+    pub(super) fn end(&mut self, response: &Response, now: Instant) {
+        self.is_last = true;
         self.send(response, now);
     }
 
     fn send(&mut self, response: &Response, now: Instant) {
-        let message = Versioned { version: VERSION, message: response };
-        let line = serde_json::to_vec(&message).ok().filter(|line| line.len() < LONGEST_RESPONSE);
-        let Some(line) = line else {
-            self.is_gone = true;
+        match line(response) {
+            Some(line) => self.say(&line, now),
+            None => self.is_gone = true,
+        }
+    }
+
+    fn say(&mut self, text: &str, now: Instant) {
+        if text.is_empty() {
             return;
-        };
-        self.output.extend_from_slice(&line);
-        self.output.push(b'\n');
-        self.deadline = Some(now + PATIENCE);
+        }
+        self.output.extend_from_slice(text.as_bytes());
+        let patience = if self.reader.is_some() { WATCHER_PATIENCE } else { PATIENCE };
+        self.deadline = Some(now + patience);
         self.write(now);
     }
 
@@ -107,7 +133,7 @@ impl Connection {
         }
         self.output.clear();
         self.written = 0;
-        self.deadline = (!self.is_watching).then(|| now + PATIENCE);
+        self.deadline = self.reader.is_none().then(|| now + PATIENCE);
         self.parse(now);
     }
 
@@ -152,7 +178,6 @@ impl Connection {
         let line: Vec<u8> = self.input.drain(..=end).collect();
         match serde_json::from_slice::<Request>(&line) {
             Ok(request) if request.version == VERSION => {
-                self.is_watching = request.command == Command::Watch;
                 self.request = Some(request);
                 self.is_asking = true;
                 self.deadline = None;
@@ -169,7 +194,7 @@ impl Connection {
     }
 
     fn wants_input(&self) -> bool {
-        !self.is_asking && !self.is_watching && !self.is_last && self.output.is_empty()
+        !self.is_asking && self.reader.is_none() && !self.is_last && self.output.is_empty()
     }
 
     /// Returns whether there is nothing more to do for this client.
@@ -178,12 +203,13 @@ impl Connection {
     }
 
     /// Returns what to wait for. A client that has gone shows without being asked for.
-    pub(super) fn interest(&self) -> EpollFlags {
+    pub(super) fn interest(&self, feed: &Feed) -> EpollFlags {
         let mut interest = EpollFlags::empty();
         if self.wants_input() {
             interest |= EpollFlags::EPOLLIN;
         }
-        if !self.output.is_empty() {
+        let has_news = self.reader.as_ref().is_some_and(|reader| feed.has_news(reader));
+        if has_news || !self.output.is_empty() {
             interest |= EpollFlags::EPOLLOUT;
         }
         interest

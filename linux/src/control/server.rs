@@ -5,11 +5,16 @@
 //! ```text
 //! readable, or poll_timeout reached:  handle_ready(now)
 //! then, until None:                   poll_request() -> (connection, request)
-//! for each, at once or later:         answer(connection, &response, now)
+//! for each, at once or later:         answer(connection, &response, now), or watch(..)
+//! whenever something happens:         announce(notice)
+//! at the end of the turn:             tell_watchers(a picture if needs_picture(), now)
 //! ```
 //!
 //! A client that says nothing, or does not read, is dropped after [`PATIENCE`]; until then it costs
-//! one of [`MOST_CONNECTIONS`] places. Whoever finds no place waits in the kernel's queue.
+//! one of [`MOST_CONNECTIONS`] places. Whoever finds no place waits in the kernel's queue. Those
+//! who watch have at most [`MOST_WATCHERS`] of these places, and [`WATCHER_PATIENCE`].
+
+mod watchers;
 
 use core::fmt;
 use std::collections::BTreeMap;
@@ -29,8 +34,11 @@ use nix::unistd::geteuid;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::connection::Connection;
+use super::feed::Feed;
 use super::{Request, Response};
 use crate::settings::said;
+
+pub use self::watchers::{MOST_WATCHERS, WATCHER_PATIENCE};
 
 /// How many clients are served at once.
 pub const MOST_CONNECTIONS: usize = 32;
@@ -50,6 +58,7 @@ pub struct Control {
     listener: UnixListener,
     epoll: Epoll,
     connections: BTreeMap<u64, Connection>,
+    feed: Feed,
     next: u64,
     is_listening: bool,
     /// Until when nobody is accepted, because descriptors have run out.
@@ -88,6 +97,8 @@ impl Control {
             fs::create_dir(folder).map_err(failed("create the folder of"))?;
         }
         let lock = lock(path)?;
+        let start = getrandom::u64()
+            .map_err(|error| failed("draw a number for")(io::Error::other(error.to_string())))?;
         match fs::symlink_metadata(path) {
             Ok(status) if !status.file_type().is_socket() => {
                 return Err(ControlError { path: path.to_owned(), kind: Kind::NotASocket });
@@ -106,6 +117,7 @@ impl Control {
             listener,
             epoll,
             connections: BTreeMap::new(),
+            feed: Feed::new(format!("{start:016x}")),
             next: LISTENER + 1,
             is_listening: true,
             muted_until: None,
@@ -156,12 +168,6 @@ impl Control {
             self.settle(connection.0);
             self.listen_if_there_is_room();
         }
-    }
-
-    /// Returns who has asked to `watch`, to be answered whenever there is something to see.
-    pub fn watchers(&self) -> impl Iterator<Item = ConnectionId> {
-        let watching = self.connections.iter().filter(|(_, it)| it.is_watching);
-        watching.map(|(key, _)| ConnectionId(*key))
     }
 
     /// Returns when [`handle_ready`](Self::handle_ready) has a client to drop, or to accept again.
@@ -220,7 +226,7 @@ impl Control {
             self.connections.remove(&key);
             return;
         }
-        let mut event = EpollEvent::new(connection.interest(), key);
+        let mut event = EpollEvent::new(connection.interest(&self.feed), key);
         let _ = self.epoll.modify(&connection.stream, &mut event);
     }
 

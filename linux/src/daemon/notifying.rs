@@ -1,4 +1,5 @@
-//! Who is told of what happens, through the executor: the decision thread only fills queues.
+//! Who is told of what happens: those who watch, and through the executor the targets of the
+//! settings. The decision thread only fills queues.
 
 use std::path::PathBuf;
 
@@ -20,8 +21,6 @@ use crate::settings::{Settings, Target, Way};
 pub(super) struct Notifying {
     /// One for each target of the settings.
     outboxes: Vec<Outbox>,
-    /// How much has happened since the start.
-    sequence: u64,
     /// Whether each group was told to be up here.
     up: Vec<bool>,
     /// This program, which posts events when it is told to.
@@ -33,7 +32,6 @@ impl Notifying {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
             outboxes: vec![Outbox::default(); settings.notify.len()],
-            sequence: 0,
             up: vec![false; settings.groups.len()],
             program: std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into()),
         }
@@ -68,7 +66,8 @@ impl Notifying {
 }
 
 impl Daemon {
-    /// Has targets told what the engine has decided, if it is news for them; `text` says it.
+    /// Tells those who watch what the engine has decided, and targets if it is news for them;
+    /// `text` says it.
     pub(super) fn notify_of(&mut self, event: &Event, text: &str) {
         let text = text.to_owned();
         match *event {
@@ -81,13 +80,8 @@ impl Daemon {
                     Condition::Left(_) => "left",
                 };
                 let (subject, state) = (self.settings.name_of(node), state.to_owned());
-                self.announce(Notice {
-                    kind: Kind::Peer,
-                    subject,
-                    state,
-                    text,
-                    ..Notice::default()
-                });
+                let notice = Notice { kind: Kind::Peer, subject, state, text, ..Notice::default() };
+                self.announce(notice, true);
             }
             _ => {}
         }
@@ -96,7 +90,7 @@ impl Daemon {
     fn notify_of_group(&mut self, group: GroupId, role: Role, reason: Reason, text: String) {
         let state = match role {
             Role::Idle => "idle",
-            Role::Claiming(_) => return,
+            Role::Claiming(_) => "claiming",
             Role::Starting(_) => "starting",
             Role::Holding { offered_until: None, .. } => "holding",
             Role::Holding { .. } => "offering",
@@ -104,43 +98,39 @@ impl Daemon {
             Role::Stuck(_) => "stuck",
         };
         let Some(was_up) = self.notifying.up.get_mut(group.index()) else { return };
-        // A claim that came to nothing is no news.
-        if !core::mem::replace(was_up, role.is_up()) && role == Role::Idle {
-            return;
-        }
+        // A claim that comes to nothing is no news.
+        let is_news = match role {
+            Role::Claiming(_) => false,
+            role => core::mem::replace(was_up, role.is_up()) || role != Role::Idle,
+        };
         let reason = self.view().reason_text(reason);
         let token = role.token().map(|token| token.0);
         let (subject, state) = (self.group_name(group.index()), state.to_owned());
         let notice =
             Notice { kind: Kind::Group, subject, state, text, reason, token, ..Notice::default() };
-        self.announce(notice);
+        self.announce(notice, is_news);
     }
 
-    /// Has targets told that an alert was raised, or is over.
+    /// Tells that an alert was raised, or is over.
     pub(super) fn notify_of_alert(&mut self, text: &str, is_over: bool) {
-        // What does not arrive must not make more of what does not arrive.
-        if text.starts_with(NOTIFY) {
-            return;
-        }
         let state = if is_over { "over" } else { "raised" }.to_owned();
         let said = if is_over { format!("over: {text}") } else { text.to_owned() };
-        self.announce(Notice { subject: text.to_owned(), state, text: said, ..Notice::default() });
+        let notice = Notice { subject: text.to_owned(), state, text: said, ..Notice::default() };
+        // What does not arrive must not make more of what does not arrive.
+        self.announce(notice, !text.starts_with(NOTIFY));
     }
 
-    fn announce(&mut self, notice: Notice) {
-        if self.settings.notify.is_empty() {
-            return;
-        }
-        self.notifying.sequence += 1;
+    /// Tells those who watch, and targets if it `is_news` for them.
+    fn announce(&mut self, notice: Notice, is_news: bool) {
         let notice = Notice {
             node: self.settings.name_of(self.me),
             cluster: self.settings.cluster.clone(),
             time: WallTime { micros: clock::wall_us() }.to_string(),
-            sequence: self.notifying.sequence,
             ..notice
         };
+        let notice = self.control.announce(notice);
         for (outbox, target) in self.notifying.outboxes.iter_mut().zip(&self.settings.notify) {
-            if target.events.contains(&notice.kind) {
+            if is_news && target.events.contains(&notice.kind) {
                 outbox.push(notice.clone());
             }
         }

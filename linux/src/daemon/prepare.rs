@@ -261,7 +261,6 @@ fn prepare(
         control_keys,
         fencing: Fencing::new(boot),
         is_ready: false,
-        watch_at: now,
         settings,
     };
     daemon.register().map_err(errno("wait for events"))?;

@@ -5,20 +5,17 @@ use std::collections::BTreeMap;
 use lifesign_core::group::{GroupId, Role};
 use lifesign_core::member::Rejected;
 use lifesign_core::node::{LinkId, NodeId};
-use lifesign_core::time::{Duration, Instant};
+use lifesign_core::time::Instant;
 
 use super::Daemon;
 use super::wake::{Ready, Source};
-use crate::control::{Command, Request, Response};
+use crate::control::{Command, Picture, Request, Response};
 use crate::explain::Penalty;
 use crate::report::{
     Alert, Decision, EnforcerReport, GroupReport, LinkReport, NodeState, Report, VERSION,
 };
 use crate::settings::{Link, LinkKind};
 use crate::view::{Surroundings, View};
-
-/// How often those who watch are told.
-const WATCH: Duration = Duration::from_millis(1000);
 
 impl Daemon {
     /// Answers what is asked at the control socket.
@@ -28,42 +25,40 @@ impl Daemon {
             self.control.handle_ready(now);
         }
         while let Some((connection, request)) = self.control.poll_request() {
-            let response = self.answer(&request, now);
-            self.control.answer(connection, &response, now);
-        }
-        if now.has_reached(self.watch_at) {
-            self.watch_at = now + WATCH;
-            let watchers: Vec<_> = self.control.watchers().collect();
-            if !watchers.is_empty() {
-                let response = Response::Report { report: Box::new(self.report(now)) };
-                for connection in watchers {
-                    self.control.answer(connection, &response, now);
-                }
+            match self.answer(&request, now) {
+                Some(response) => self.control.answer(connection, &response, now),
+                None => self.control.watch(connection, &request, now),
             }
         }
     }
 
-    /// Returns when those who watch are told again.
-    pub(super) fn next_watch(&self) -> Option<Instant> {
-        self.control.watchers().next().map(|_| self.watch_at)
+    /// Tells those who watch what has happened in this turn.
+    pub(super) fn tell_watchers(&mut self, now: Instant) {
+        let picture = self.control.needs_picture().then(|| {
+            self.note_telling(now);
+            Picture::Report(Box::new(self.report(now)))
+        });
+        self.control.tell_watchers(picture, now);
     }
 
-    fn answer(&mut self, request: &Request, now: Instant) -> Response {
+    /// Returns the answer to what is asked, or `None` if it is to watch.
+    fn answer(&mut self, request: &Request, now: Instant) -> Option<Response> {
         let group = match &request.group {
             None => None,
             Some(name) => match self.settings.group(name) {
                 Some(group) => Some(group),
-                None => return Response::refused(format!("there is no group \"{name}\"")),
+                None => return Some(Response::refused(format!("there is no group \"{name}\""))),
             },
         };
-        match request.command {
-            Command::Status | Command::Why | Command::Watch => {
+        Some(match request.command {
+            Command::Watch => return None,
+            Command::Status | Command::Why => {
                 self.note_telling(now);
                 Response::Report { report: Box::new(self.report(now)) }
             }
             Command::Standby => self.order_standby(group, now),
             Command::Takeover => self.order_takeover(group, now),
-        }
+        })
     }
 
     fn order_standby(&mut self, group: Option<GroupId>, now: Instant) -> Response {

@@ -82,6 +82,7 @@ impl Daemon {
             self.send();
             self.look_for_alerts(now);
             self.deliver(now);
+            self.tell_watchers(now);
             self.tell_manager(now);
             if self.engine.has_said_farewell() {
                 return self.end();
@@ -275,7 +276,6 @@ impl Daemon {
             self.pinger.poll_timeout(),
             self.fencing.poll_timeout(),
             self.next_dongle_due(),
-            self.next_watch(),
             self.notifying.poll_timeout(self.engine.now()),
         ];
         let notify = self.notifier.as_ref().map(|_| self.notify_at);
@@ -309,6 +309,9 @@ impl Daemon {
             return;
         }
         self.wait_for_deliveries();
+        let now = clock::now();
+        self.tell_watchers(now);
+        self.control.end("the daemon has left in good order", now);
         self.supervisor.dismiss();
         if let Some(notifier) = &mut self.notifier {
             notifier.stopping();

@@ -11,6 +11,7 @@ use lifesign_core::peer::Stale;
 use lifesign_core::time::Instant;
 use lifesign_core::witness::{Witness, WitnessConfig};
 
+use super::watching::Told;
 use super::{RETRY, WitnessError, refused};
 use crate::executor::Executor;
 use crate::executor::message::Request;
@@ -28,6 +29,9 @@ pub(super) struct Served {
     pub(super) reserving: Option<(Token, Option<Instant>)>,
     /// Over which socket each node is reached, and where.
     pub(super) ways: HashMap<NodeId, (usize, SocketAddr)>,
+    /// Whether something may have happened since those who watch were told.
+    pub(super) is_touched: bool,
+    pub(super) told: Told,
 }
 
 impl Served {
@@ -56,11 +60,14 @@ impl Served {
             reservation,
             reserving: None,
             ways: HashMap::new(),
+            is_touched: true,
+            told: Told::default(),
         })
     }
 
     pub(super) fn hear(&mut self, bytes: &[u8], way: (usize, SocketAddr), now: Instant) {
         let Some(link) = LinkId::new(0) else { return };
+        self.is_touched = true;
         let heard = self.witness.handle_frame(link, bytes, now);
         let sender = match heard {
             Ok(heard) => Some(heard.from),

@@ -18,23 +18,25 @@ impl Server {
     pub(super) fn handle_requests(&mut self, now: Instant) {
         self.control.handle_ready(now);
         while let Some((connection, request)) = self.control.poll_request() {
-            let response = self.answer(&request, now);
-            self.control.answer(connection, &response, now);
+            match self.answer(&request, now) {
+                Some(response) => self.control.answer(connection, &response, now),
+                None => self.control.watch(connection, &request, now),
+            }
         }
     }
 
-    fn answer(&self, request: &Request, now: Instant) -> Response {
-        match request.command {
-            Command::Status | Command::Watch => {
-                Response::Witness { report: Box::new(self.report(now)) }
-            }
+    /// Returns the answer to what is asked, or `None` if it is to watch.
+    fn answer(&self, request: &Request, now: Instant) -> Option<Response> {
+        Some(match request.command {
+            Command::Status => Response::Witness { report: Box::new(self.report(now)) },
+            Command::Watch => return None,
             Command::Why | Command::Standby | Command::Takeover => {
                 Response::refused("this is a quorum server, which holds nothing")
             }
-        }
+        })
     }
 
-    fn report(&self, now: Instant) -> WitnessReport {
+    pub(super) fn report(&self, now: Instant) -> WitnessReport {
         let mut clusters: Vec<ClusterReport> =
             self.clusters.values().map(|served| served.report(now)).collect();
         clusters.sort_by(|one, other| one.name.cmp(&other.name));
@@ -50,7 +52,7 @@ impl Server {
 }
 
 impl Served {
-    fn report(&self, now: Instant) -> ClusterReport {
+    pub(super) fn report(&self, now: Instant) -> ClusterReport {
         let member = self.witness.member();
         let kinds = LinkId::new(0).map(|link| member.counters(link).rejected).unwrap_or_default();
         let rejected = Rejected::names().into_iter().zip(kinds).filter(|(_, count)| *count > 0);

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use lifesign::control::server::Control;
-use lifesign::control::{Command, LONGEST_REQUEST, Request, Response, VERSION};
+use lifesign::control::{Command, LONGEST_REQUEST, Picture, Request, Response, VERSION};
+use lifesign::report::witness::WitnessReport;
 use lifesign_core::time::Instant;
 use nix::sys::socket::{MsgFlags, send};
 
@@ -61,8 +62,8 @@ struct Heard {
 enum End {
     /// The server waits for the rest of a request.
     Open,
-    /// The server tells, and listens no more.
-    Watching,
+    /// The server tells, and listens no more: which answers it begins with.
+    Watching(&'static [&'static str]),
     /// The server has refused and hung up.
     Refused,
 }
@@ -83,10 +84,16 @@ fn foretold(bytes: &[u8]) -> (Vec<Request>, End) {
         let Some(request) = request.filter(|_| version == Some(u64::from(VERSION))) else {
             return (requests, End::Refused);
         };
-        let watches = request.command == Command::Watch;
+        let told: Option<&[&str]> = match (request.command, request.since, &request.start) {
+            (Command::Watch, None, _) => Some(&["snapshot"]),
+            // Nothing has happened yet, so this is all that can be known of this start.
+            (Command::Watch, Some(0), None) => Some(&[]),
+            (Command::Watch, Some(_), _) => Some(&["gap", "snapshot"]),
+            _ => None,
+        };
         requests.push(request);
-        if watches {
-            return (requests, End::Watching);
+        if let Some(told) = told {
+            return (requests, End::Watching(told));
         }
     }
     let end = if rest.len() >= LONGEST_REQUEST { End::Refused } else { End::Open };
@@ -100,8 +107,14 @@ fn demand_answers(answers: &[u8], requests: usize, end: End) {
         text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
     assert!(answers.iter().all(|answer| answer["version"] == VERSION), "{text}");
     let words: Vec<_> = answers.iter().map(|answer| answer["answer"].as_str()).collect();
-    let mut expected = vec![Some("accepted"); requests];
-    expected.extend((end == End::Refused).then_some(Some("refused")));
+    let last: &[&str] = match end {
+        End::Open => &[],
+        End::Watching(told) => told,
+        End::Refused => &["refused"],
+    };
+    let others = requests - usize::from(matches!(end, End::Watching(_)));
+    let mut expected = vec![Some("accepted"); others];
+    expected.extend(last.iter().copied().map(Some));
     assert_eq!(words, expected, "{text}");
 }
 
@@ -146,10 +159,15 @@ impl Bench {
             let before = (heard.requests.len(), heard.answers.len(), heard.has_hung_up);
             self.control.handle_ready(NOW);
             while let Some((id, request)) = self.control.poll_request() {
+                if request.command == Command::Watch {
+                    self.control.watch(id, &request, NOW);
+                } else {
+                    self.control.answer(id, &Response::Accepted { wait_ms: WAIT_MS }, NOW);
+                }
                 heard.requests.push(request);
-                let answer = Response::Accepted { wait_ms: WAIT_MS };
-                self.control.answer(id, &answer, NOW);
             }
+            let picture = self.control.needs_picture().then(|| Picture::Witness(empty()));
+            self.control.tell_watchers(picture, NOW);
             let ended = client.read_to_end(&mut heard.answers);
             let waits = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
             heard.has_hung_up = !ended.is_err_and(|error| waits(&error));
@@ -158,6 +176,18 @@ impl Bench {
             }
         }
     }
+}
+
+/// Returns a quorum server that serves nobody.
+fn empty() -> Box<WitnessReport> {
+    Box::new(WitnessReport {
+        version: lifesign::report::VERSION,
+        uptime_ms: 0,
+        longest_promise_ms: 0,
+        strangers: 0,
+        scheduling: String::new(),
+        clusters: Vec::new(),
+    })
 }
 
 impl Drop for Bench {

@@ -1,6 +1,9 @@
 //! Clients that are slow, many, confused or gone.
 
 use super::*;
+
+mod watchers;
+
 use crate::control::client::ask;
 use crate::control::{Command, LONGEST_REQUEST, LONGEST_RESPONSE};
 use crate::report::tests::good;
@@ -204,45 +207,6 @@ fn a_hundred_clients_at_once_are_all_answered() {
     let answers = waiter.join().unwrap();
     assert_eq!(answers.len(), 100);
     assert!(answers.iter().all(|answer| *answer == report));
-}
-
-#[test]
-fn watchers_are_answered_until_they_go() {
-    let mut bench = Bench::new();
-    let mut client = bench.connect();
-    client.write_all(b"{\"version\":1,\"command\":\"watch\"}\n").unwrap();
-    bench.control.handle_ready(START);
-    let (id, request) = bench.control.poll_request().unwrap();
-    assert_eq!(request.command, Command::Watch);
-    assert_eq!(bench.control.watchers().collect::<Vec<_>>(), [id]);
-    for _ in 0..3 {
-        bench.control.answer(id, &accepted(), START);
-    }
-    assert_eq!(arrived(&client).0, ACCEPTED.repeat(3));
-    bench.now = START + PATIENCE + PATIENCE;
-    bench.turn(&accepted());
-    assert_eq!(bench.control.connections(), 1, "a watcher may be silent");
-    drop(client);
-    bench.turn(&accepted());
-    assert_eq!(bench.control.connections(), 0);
-    bench.control.answer(id, &accepted(), START);
-}
-
-#[test]
-fn a_watcher_that_does_not_read_costs_one_answer_and_is_dropped() {
-    let mut bench = Bench::new();
-    let mut client = bench.connect();
-    client.write_all(b"{\"version\":1,\"command\":\"watch\"}\n").unwrap();
-    bench.control.handle_ready(START);
-    let (id, _) = bench.control.poll_request().unwrap();
-    let huge = Response::refused("x".repeat(LONGEST_RESPONSE - 100));
-    for _ in 0..100 {
-        bench.control.answer(id, &huge, START);
-    }
-    let held = bench.control.connections.values().map(|it| it.output.len()).sum::<usize>();
-    assert!(held <= LONGEST_RESPONSE, "{held}");
-    bench.control.handle_ready(START + PATIENCE);
-    assert_eq!(bench.control.connections(), 0);
 }
 
 #[test]
