@@ -16,7 +16,7 @@ use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::LinkClass;
-use crate::group::{GroupConfig, MAX_GROUPS};
+use crate::group::{GroupConfig, GroupId, GroupSet, MAX_GROUPS};
 use crate::node::{ClusterId, MAX_LINKS, NodeId};
 use crate::quorum::Quorum;
 use crate::time::Duration;
@@ -93,7 +93,30 @@ impl<const GROUPS: usize, const LINKS: usize> Config<GROUPS, LINKS> {
                 return Err(ConfigError::Order { group: number });
             }
         }
-        Ok(parts)
+        let known = parts.groups.iter().zip(GroupId::all()).map(|(_, group)| group).collect();
+        match parts.first_in_a_ring(known) {
+            Some(group) => Err(ConfigError::Ring { group: group.number() }),
+            None => Ok(parts),
+        }
+    }
+
+    /// Returns a group on whose place nothing can be decided: by `with` and `apart` it depends on
+    /// itself, or on none of the `known` groups.
+    fn first_in_a_ring(&self, known: GroupSet) -> Option<GroupId> {
+        let mut decided = GroupSet::EMPTY;
+        while let Some(group) = self.next_decided(decided) {
+            decided.insert(group);
+        }
+        known.iter().find(|group| !decided.contains(*group))
+    }
+
+    /// Returns the first group that is not in `decided`, while all are on which its place depends.
+    pub(crate) fn next_decided(&self, decided: GroupSet) -> Option<GroupId> {
+        let mut left = GroupId::all().zip(&self.groups);
+        let is_next = |(group, settings): &(GroupId, &GroupConfig)| {
+            !decided.contains(*group) && decided.covers(settings.decided_by())
+        };
+        left.find(is_next).map(|(group, _)| group)
     }
 }
 
@@ -180,6 +203,11 @@ pub enum ConfigError {
         /// The group's number.
         group: u8,
     },
+    /// A group's place depends on itself, by `with` and `apart`, or on a group that is not there.
+    Ring {
+        /// The group's number.
+        group: u8,
+    },
 }
 
 impl core::fmt::Display for ConfigError {
@@ -207,6 +235,9 @@ impl core::fmt::Display for ConfigError {
             }
             Self::Order { group } => {
                 write!(formatter, "the order of group {group} is empty or names a stranger")
+            }
+            Self::Ring { group } => {
+                write!(formatter, "the place of group {group} depends on itself or on a stranger")
             }
         }
     }
@@ -257,6 +288,59 @@ mod tests {
                 assert!(silent_at <= free_at + 1e-6, "{silent_at} against {free_at}");
             }
         }
+    }
+
+    /// Returns the settings of groups with these leaders and those that come before them.
+    fn placed(groups: &[(Option<u8>, &[u8])]) -> Result<Config<4, 1>, ConfigError> {
+        let quorum = Quorum::new(&[1, 1, 1], 0, &[crate::quorum::Module::Majority], false).unwrap();
+        let id = |number: u8| GroupId::new(number).unwrap();
+        let group = |(with, apart): &(Option<u8>, &[u8])| GroupConfig {
+            guard: crate::group::Guard::Address,
+            promise: Duration::from_millis(30),
+            authority: Duration::from_millis(20),
+            order: quorum.nodes().iter().collect(),
+            failback: crate::group::Failback::Off,
+            with: with.map(id),
+            apart: apart.iter().copied().map(id).collect(),
+        };
+        let span = Duration::from_millis(30);
+        Config::new(Config {
+            cluster: ClusterId(1),
+            me: NodeId::new(0).unwrap(),
+            links: [LinkClass::Udp].into_iter().collect(),
+            timing: Timing {
+                heartbeat: Duration::from_millis(10),
+                dead: span,
+                longest_promise: span,
+                settle: span,
+                dispute: span,
+                offer: span,
+            },
+            groups: groups.iter().map(group).collect(),
+            digest: 1,
+            quorum: quorum.clone(),
+        })
+    }
+
+    #[test]
+    fn every_group_s_place_is_decided_by_those_before_it() {
+        let order = |groups: &[(Option<u8>, &[u8])]| {
+            let config = placed(groups)?;
+            let mut decided = GroupSet::EMPTY;
+            let mut order = std::vec::Vec::new();
+            while let Some(group) = config.next_decided(decided) {
+                decided.insert(group);
+                order.push(group.number());
+            }
+            Ok(order)
+        };
+        let ring = |group| Err(ConfigError::Ring { group });
+        assert_eq!(order(&[(None, &[]), (None, &[]), (None, &[])]), Ok(std::vec![0, 1, 2]));
+        assert_eq!(order(&[(Some(2), &[1]), (Some(2), &[]), (None, &[])]), Ok(std::vec![2, 1, 0]));
+        assert_eq!(order(&[(None, &[]), (Some(1), &[])]), ring(1), "itself");
+        assert_eq!(order(&[(None, &[1]), (None, &[0])]), ring(0), "each other");
+        assert_eq!(order(&[(None, &[]), (Some(2), &[]), (None, &[1])]), ring(1));
+        assert_eq!(order(&[(None, &[3])]), ring(0), "a stranger");
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod event;
 mod frames;
 mod holder;
 mod obstacle;
+mod place;
 mod snapshot;
 
 pub use event::{Condition, Event};
@@ -283,12 +284,12 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         self.decide();
     }
 
-    /// Takes note that something of a group that is held has failed: it is stopped, and whoever
-    /// comes first may take it.
+    /// Takes note that something of a group that is held has failed: it is stopped, after those
+    /// that follow it, and whoever comes first may take it.
     pub fn handle_failed(&mut self, group: GroupId, now: Instant) {
         self.check_authority(now);
         if let Some(Role::Holding { token, .. }) = self.group(group).map(|state| state.role) {
-            self.set_role(group, Role::Stopping(token), Reason::Failed);
+            self.part(group, token, Reason::Failed);
         }
         self.decide();
     }
@@ -320,11 +321,12 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     }
 
     /// Asks that this node be free of `group`, or of all groups: they are offered to whoever may
-    /// take them.
+    /// take them. A single group that follows another stays with its leader.
     pub fn handle_standby(&mut self, group: Option<GroupId>, now: Instant) {
         self.check_authority(now);
         match group {
             None => self.standby = true,
+            Some(group) if self.leader(group).is_some() => {}
             Some(group) => self.with(group, |state| state.standby = true),
         }
         self.cadence.tell();

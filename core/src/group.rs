@@ -41,6 +41,59 @@ impl GroupId {
     }
 }
 
+/// A set of groups.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct GroupSet(u32);
+
+const _: () = assert!(MAX_GROUPS <= 32, "a GroupSet has one bit for each group");
+
+impl GroupSet {
+    /// The set of no group.
+    pub const EMPTY: Self = Self(0);
+
+    /// Returns whether `group` is in the set.
+    #[must_use]
+    pub const fn contains(self, group: GroupId) -> bool {
+        self.0 >> group.0 & 1 == 1
+    }
+
+    /// Puts `group` into the set.
+    pub fn insert(&mut self, group: GroupId) {
+        self.0 |= 1 << group.0;
+    }
+
+    /// Returns the set with `group` in it.
+    #[must_use]
+    pub const fn with(self, group: GroupId) -> Self {
+        Self(self.0 | 1 << group.0)
+    }
+
+    /// Returns whether there is no group in the set.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Returns whether all of `other` is in this set.
+    #[must_use]
+    pub const fn covers(self, other: Self) -> bool {
+        other.0 & !self.0 == 0
+    }
+
+    /// Returns the groups in the order of their numbers.
+    pub fn iter(self) -> impl Iterator<Item = GroupId> {
+        GroupId::all().filter(move |group| self.contains(*group))
+    }
+}
+
+impl FromIterator<GroupId> for GroupSet {
+    fn from_iter<I: IntoIterator<Item = GroupId>>(groups: I) -> Self {
+        groups.into_iter().fold(Self::EMPTY, Self::with)
+    }
+}
+
 impl TryFrom<u8> for GroupId {
     type Error = NoSuchGroup;
 
@@ -119,9 +172,20 @@ pub struct GroupConfig {
     pub order: Vec<NodeId, MAX_NODES>,
     /// Whether it returns to a preferred node.
     pub failback: Failback,
+    /// The group that it follows: it runs only where that one does.
+    pub with: Option<GroupId>,
+    /// The groups that come before it: it never runs on the node that runs one of them.
+    pub apart: GroupSet,
 }
 
 impl GroupConfig {
+    /// Returns the groups on which it depends where this one may run: its leader and those that
+    /// come before it.
+    #[must_use]
+    pub fn decided_by(&self) -> GroupSet {
+        self.with.into_iter().fold(self.apart, GroupSet::with)
+    }
+
     /// Returns the place of `node` in the order, 0 for the preferred, or `None` if it may not hold
     /// the group.
     #[must_use]
@@ -136,9 +200,9 @@ impl GroupConfig {
 /// |---|---|---|
 /// | Idle | nothing is in the way, or the operator asks | Claiming |
 /// | Claiming | authority, consent and fencing are complete | Starting |
-/// | Claiming | a better claim, a holder, no answer, failed probe | Idle |
+/// | Claiming | a better claim, a holder, no answer, failed probe, no place here | Idle |
 /// | Starting | the shell has started it | Holding |
-/// | Starting | the shell has failed, or authority has ended | Stopping |
+/// | Starting | the shell has failed, authority has ended, or it has no place here | Stopping |
 /// | Holding | authority has ended, or it is given away | Stopping |
 /// | Stopping | the shell has stopped it | Idle |
 /// | Stopping | the shell has failed to stop it | Stuck |
@@ -259,4 +323,10 @@ pub enum Reason {
     Failback(NodeId),
     /// Nobody took it when it was offered.
     NoTaker,
+    /// The group that it follows does not stay here.
+    With(GroupId),
+    /// This group, which comes before it, is here or comes here.
+    Apart(GroupId),
+    /// This group, which was to make way for it here, could not be stopped.
+    Occupied(GroupId),
 }

@@ -3,7 +3,7 @@
 //! "It" is the group, "this node" the one that reports. Sentences have no full stop.
 
 use lifesign_core::engine::Obstacle;
-use lifesign_core::group::Reason;
+use lifesign_core::group::{GroupId, Reason};
 use lifesign_core::node::{NodeId, NodeSet};
 use lifesign_core::time::Instant;
 use serde::{Deserialize, Serialize};
@@ -28,9 +28,25 @@ pub struct Penalty {
     pub until: Instant,
 }
 
-/// Returns `reason` as a sentence; `name` gives names of members.
+/// How members and groups are called.
+#[derive(Clone, Copy)]
+pub struct Names<'n> {
+    /// Gives the name of a node or witness.
+    pub member: &'n dyn Fn(NodeId) -> String,
+    /// Gives the name of a group.
+    pub group: &'n dyn Fn(GroupId) -> String,
+}
+
+impl core::fmt::Debug for Names<'_> {
+    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        formatter.debug_struct("Names").finish_non_exhaustive()
+    }
+}
+
+/// Returns `reason` as a sentence.
 #[must_use]
-pub fn reason(reason: Reason, name: &dyn Fn(NodeId) -> String) -> String {
+pub fn reason(reason: Reason, names: Names<'_>) -> String {
+    let Names { member: name, group } = names;
     match reason {
         Reason::Start => "nothing has happened since this node started".to_owned(),
         Reason::Unheld => "nobody has held it since this node started".to_owned(),
@@ -60,13 +76,23 @@ pub fn reason(reason: Reason, name: &dyn Fn(NodeId) -> String) -> String {
         Reason::Standby => "the operator wants this node free of it".to_owned(),
         Reason::Failback(node) => format!("it is offered to {}, which it prefers", name(node)),
         Reason::NoTaker => "it was offered, and nobody took it".to_owned(),
+        Reason::With(leader) => {
+            format!("it follows {}, which is not up here, or about to go", group(leader))
+        }
+        Reason::Apart(first) => {
+            format!("{} is here or comes here, and comes first", group(first))
+        }
+        Reason::Occupied(other) => {
+            format!("{}, which was to make way for it, could not be stopped", group(other))
+        }
         other => format!("{other:?}"),
     }
 }
 
-/// Returns what `obstacle` keeps this node from, at `now`; `name` gives names of members.
+/// Returns what `obstacle` keeps this node from, at `now`.
 #[must_use]
-pub fn obstacle(obstacle: &Obstacle, name: &dyn Fn(NodeId) -> String, now: Instant) -> Explanation {
+pub fn obstacle(obstacle: &Obstacle, names: Names<'_>, now: Instant) -> Explanation {
+    let Names { member: name, group } = names;
     let left = |until: Instant| span(until.since(now).as_millis());
     let (what, would_change) = match obstacle {
         Obstacle::NotInOrder => (
@@ -88,6 +114,9 @@ pub fn obstacle(obstacle: &Obstacle, name: &dyn Fn(NodeId) -> String, now: Insta
             "this node has just started and is meeting its peers".to_owned(),
             vec![format!("{} pass", left(*until))],
         ),
+        Obstacle::With(_) | Obstacle::Apart(_) | Obstacle::Occupied(_) => {
+            misplaced(obstacle, group)
+        }
         Obstacle::Waiting(until) => (
             "an attempt has failed".to_owned(),
             vec![format!("{} pass, then this node tries again", left(*until))],
@@ -152,6 +181,24 @@ pub fn both(one: Explanation, other: Explanation) -> Explanation {
     Explanation { what, would_change: either }
 }
 
+fn misplaced(obstacle: &Obstacle, name: &dyn Fn(GroupId) -> String) -> (String, Vec<String>) {
+    match obstacle {
+        Obstacle::With(leader) => (
+            format!("it follows {}, which is not up here, or about to go", name(*leader)),
+            vec![format!("`lifesign takeover {}` here brings both", name(*leader))],
+        ),
+        Obstacle::Apart(first) => (
+            format!("{} is here or comes here, and comes first", name(*first)),
+            vec![format!("{} goes elsewhere", name(*first))],
+        ),
+        Obstacle::Occupied(other) => (
+            format!("{} is still up here and has to make way first", name(*other)),
+            vec![format!("{} stops", name(*other))],
+        ),
+        other => (format!("{other:?}"), Vec::new()),
+    }
+}
+
 fn held_by(holder: &str) -> (String, Vec<String>) {
     (
         format!("{holder} holds it and is alive"),
@@ -186,12 +233,22 @@ mod tests {
     use lifesign_core::node::BootId;
     use lifesign_core::promise::{Promise, Supported};
 
+    const NAMES: Names<'static> = Names { member: &name, group: &group };
+
+    fn group(group: GroupId) -> String {
+        ["db", "web"].get(group.index()).map_or("test", |name| name).to_owned()
+    }
+
     fn name(node: NodeId) -> String {
         ["alpha", "beta"].get(node.index()).map_or("quorum", |name| name).to_owned()
     }
 
     const NOW: Instant = Instant::from_micros(1_000_000);
     const LATER: Instant = Instant::from_micros(1_060_000);
+
+    fn db() -> GroupId {
+        GroupId::new(0).unwrap()
+    }
 
     fn beta() -> NodeId {
         NodeId::new(1).unwrap()
@@ -219,12 +276,15 @@ mod tests {
                 "a quorum supports it; beta is alive and does not agree",
             ),
             (Obstacle::Unfenced(beta()), "beta could still be holding it"),
+            (Obstacle::With(db()), "it follows db, which is not up here, or about to go"),
+            (Obstacle::Apart(db()), "db is here or comes here, and comes first"),
+            (Obstacle::Occupied(db()), "db is still up here and has to make way first"),
         ] {
-            let said = obstacle(&given, &name, NOW);
+            let said = obstacle(&given, NAMES, NOW);
             assert_eq!(said.what, expected);
             assert!(!said.would_change.is_empty(), "{given:?}");
         }
-        let said = obstacle(&Obstacle::Promised(promise), &name, NOW);
+        let said = obstacle(&Obstacle::Promised(promise), NAMES, NOW);
         assert_eq!(said.would_change, ["the promise runs out, in 60 ms at most"]);
     }
 
@@ -263,11 +323,16 @@ mod tests {
             Reason::Standby,
             Reason::Failback(beta()),
             Reason::NoTaker,
+            Reason::With(db()),
+            Reason::Apart(db()),
+            Reason::Occupied(db()),
         ] {
-            let said = reason(given, &name);
+            let said = reason(given, NAMES);
             assert!(said.contains(' ') && !said.ends_with('.'), "{given:?}: {said}");
             let is_about_beta = format!("{given:?}").contains("NodeId");
             assert_eq!(said.contains("beta"), is_about_beta, "{given:?}: {said}");
+            let is_about_db = format!("{given:?}").contains("GroupId");
+            assert_eq!(said.contains("db"), is_about_db, "{given:?}: {said}");
         }
     }
 }

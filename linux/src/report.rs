@@ -7,6 +7,7 @@
 
 mod failures;
 mod line;
+mod quorum;
 pub mod witness;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ pub use self::failures::{FailuresReport, RestartsReport};
 pub use self::line::{
     DongleReport, FenceReport, IpSideReport, LineErrorsReport, PingReport, PortReport,
 };
+pub use self::quorum::{ModuleReport, QuorumReport};
 
 /// The version of this form.
 pub const VERSION: u32 = 1;
@@ -94,28 +96,6 @@ pub enum NodeState {
     Leaving,
 }
 
-/// Whether the members that are alive could decide.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QuorumReport {
-    /// Whether they could.
-    pub have: bool,
-    /// Their votes.
-    pub votes: u32,
-    /// All votes.
-    pub total: u32,
-    /// What each module of the chain says.
-    pub modules: Vec<ModuleReport>,
-}
-
-/// What one quorum module says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ModuleReport {
-    /// Its word in the settings.
-    pub name: String,
-    /// `have`, `no`, `tie`, or `not asked`.
-    pub answer: String,
-}
-
 /// What is known of a group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupReport {
@@ -133,6 +113,12 @@ pub struct GroupReport {
     pub addresses: Vec<String>,
     /// Which nodes may hold it, the preferred first.
     pub nodes: Vec<String>,
+    /// The group that it follows, if it follows one.
+    #[serde(default)]
+    pub with: Option<String>,
+    /// The groups that come first where both cannot be.
+    #[serde(default)]
+    pub apart: Vec<String>,
     /// Why the role is what it is: a sentence, without a full stop.
     pub reason: String,
     /// For how long.
@@ -474,6 +460,8 @@ pub(crate) mod tests {
             token: 17,
             addresses: vec!["10.77.0.100/24".to_owned()],
             nodes: vec!["alpha".to_owned(), "beta".to_owned()],
+            with: None,
+            apart: Vec::new(),
             reason: "it has been started".to_owned(),
             since_ms: 7_380_000,
             authority_left_ms: Some(20.3),

@@ -16,6 +16,7 @@
 //! | `members` | nodes and witnesses |
 //! | `link` | links, and below it each kind of them |
 //! | `resources` | groups and services |
+//! | `place` | groups that follow others, and groups that are kept apart |
 //! | `agent` | the agents of services |
 //! | `notify` | who is told of what happens |
 //! | [`mod@line`] | what serial lines have to carry |
@@ -31,6 +32,7 @@ mod link;
 mod members;
 pub mod mistake;
 mod notify;
+mod place;
 pub mod profile;
 mod resources;
 pub mod safety;
@@ -44,7 +46,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use lifesign_core::config::Timing;
-use lifesign_core::group::{Failback, GroupId, Guard};
+use lifesign_core::group::{Failback, GroupId, GroupSet, Guard};
 use lifesign_core::node::{LinkId, NodeId};
 use lifesign_core::quorum::Quorum;
 use lifesign_core::time::Duration;
@@ -132,6 +134,10 @@ pub struct Group {
     pub moves: u32,
     /// Its services, in the order of their start.
     pub services: Vec<Service>,
+    /// The group that it follows: it runs only where that one does, which decides `prefer`.
+    pub with: Option<GroupId>,
+    /// The groups that come before it: it never runs on the node that runs one of them.
+    pub apart: GroupSet,
 }
 
 /// A program that is started, watched and stopped by commands.

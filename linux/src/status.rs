@@ -50,6 +50,7 @@ pub fn judge(report: &Report) -> (Health, String) {
         .groups
         .iter()
         .filter(|group| group.holder.is_none() && !group.role.is_up())
+        .filter(|group| !makes_way(report, group))
         .collect();
     if let Some(first) = unheld.first() {
         let names: Vec<&str> = unheld.iter().map(|group| group.name.as_str()).collect();
@@ -80,6 +81,24 @@ pub fn judge(report: &Report) -> (Health, String) {
     }
 }
 
+/// Returns whether nobody holds `group` because groups that come first are wherever it could be.
+fn makes_way(report: &Report, group: &GroupReport) -> bool {
+    let leader = report.groups.iter().find(|other| group.with.as_ref() == Some(&other.name));
+    if leader.is_some_and(|leader| makes_way(report, leader)) {
+        return group.holder.is_none();
+    }
+    let has_first = |node: &String| {
+        let mut firsts = report.groups.iter().filter(|other| group.apart.contains(&other.name));
+        firsts.any(|first| first.holder.as_ref() == Some(node))
+    };
+    let is_alive = |node: &&String| {
+        let alive = |peer: &PeerReport| peer.name == **node && peer.state == PeerState::Alive;
+        **node == report.node || report.peers.iter().any(alive)
+    };
+    let mut nodes = group.nodes.iter().filter(is_alive).peekable();
+    group.holder.is_none() && nodes.peek().is_some() && nodes.all(has_first)
+}
+
 fn good(report: &Report) -> String {
     let all = "every member is here";
     match report.groups.as_slice() {
@@ -96,6 +115,10 @@ fn flaws(report: &Report) -> Vec<String> {
     let mut flaws = Vec::new();
     for group in report.groups.iter().filter(|group| group.role == GroupRole::Stuck) {
         flaws.push(format!("{} could not be stopped on {}", group.name, report.node));
+    }
+    for group in report.groups.iter().filter(|group| makes_way(report, group)) {
+        let firsts: Vec<&str> = group.with.iter().chain(&group.apart).map(String::as_str).collect();
+        flaws.push(format!("{} makes way for {}", group.name, list(&firsts)));
     }
     if !report.quorum.have {
         flaws.push(format!("{} is in no quorum", report.node));

@@ -9,7 +9,7 @@ use lifesign_core::node::{BootId, LinkId, NodeId};
 use lifesign_core::quorum::{Answer, Module};
 use lifesign_core::time::Instant;
 
-use crate::explain::{self, Penalty};
+use crate::explain::{self, Names, Penalty};
 use crate::report::{
     GroupReport, GroupRole, ModuleReport, PeerKind, PeerLinkReport, PeerReport, PeerState,
     QuorumReport, ServiceReport, millis,
@@ -114,18 +114,34 @@ impl View<'_> {
         known.map_or_else(|| group.number().to_string(), |group| group.name.clone())
     }
 
+    fn named<T>(&self, tell: impl FnOnce(Names<'_>) -> T) -> T {
+        let member = |node| self.settings.name_of(node);
+        tell(Names { member: &member, group: &|group| self.group_name(group) })
+    }
+
     /// Returns what `obstacle` keeps this node from, and what would change that.
     #[must_use]
     pub fn explained(&self, group: GroupId, obstacle: &Obstacle) -> explain::Explanation {
-        if *obstacle == Obstacle::Unable
-            && let Some(explained) = self.unable(group)
-        {
-            return explained;
-        }
-        let name = |node| self.settings.name_of(node);
-        let mut explained = explain::obstacle(obstacle, &name, self.engine.now());
-        if let Obstacle::Unfenced(node) = obstacle {
-            explained.what = format!("{}; {}", explained.what, self.around.reset(group, *node));
+        let unable = self.unable(group).filter(|_| *obstacle == Obstacle::Unable);
+        let mut explained = unable.unwrap_or_else(|| {
+            self.named(|names| explain::obstacle(obstacle, names, self.engine.now()))
+        });
+        match obstacle {
+            Obstacle::Unfenced(node) => {
+                explained.what += &format!("; {}", self.around.reset(group, *node));
+            }
+            Obstacle::Occupied(other) => {
+                let role = self.engine.group(*other).map(State::role);
+                if matches!(role, Some(Role::Stuck(_))) {
+                    explained.what += "; it could not be stopped";
+                }
+            }
+            Obstacle::Unable => {
+                let leader = self.settings.groups.get(group.index()).and_then(|it| it.with);
+                let moves = |leader| format!("{} goes to another node", self.group_name(leader));
+                explained.would_change.extend(leader.map(moves));
+            }
+            _ => {}
         }
         explained
     }
@@ -147,7 +163,7 @@ impl View<'_> {
     #[must_use]
     pub fn reason_text(&self, reason: Reason) -> String {
         let side = self.around.ip_side(self.engine.now()).filter(|_| reason == Reason::Unable);
-        side.unwrap_or_else(|| explain::reason(reason, &|node| self.settings.name_of(node)))
+        side.unwrap_or_else(|| self.named(|names| explain::reason(reason, names)))
     }
 
     /// Returns whether the members that are alive here could decide.
@@ -212,6 +228,8 @@ impl View<'_> {
                 .map(|address| format!("{}/{}", address.ip, address.prefix))
                 .collect(),
             nodes: group.prefer.iter().map(name).collect(),
+            with: group.with.map(|leader| self.group_name(leader)),
+            apart: group.apart.iter().map(|first| self.group_name(first)).collect(),
             reason: self.reason_text(reason),
             since_ms: now.since(since).as_millis(),
             authority_left_ms: end.map(|end| millis(end.since(now).as_micros())),

@@ -55,6 +55,7 @@ fn one(report: &Report, group: &GroupReport, page: Page) -> String {
     if !group.addresses.is_empty() {
         text.push_str(&wrap("  addresses: ", &group.addresses.join(", ")));
     }
+    write_place(&mut text, report, group);
     if group.role != GroupRole::Idle {
         write_voters(&mut text, group, page);
     }
@@ -69,6 +70,35 @@ fn one(report: &Report, group: &GroupReport, page: Page) -> String {
         text.push_str(&wrap("    - ", change));
     }
     text
+}
+
+fn write_place(text: &mut String, report: &Report, group: &GroupReport) {
+    let follows = |other: &&GroupReport| other.with.as_ref() == Some(&group.name);
+    let followers: Vec<&str> =
+        report.groups.iter().filter(follows).map(|other| other.name.as_str()).collect();
+    let firsts: Vec<&str> = group.apart.iter().map(String::as_str).collect();
+    if let Some(leader) = &group.with {
+        text.push_str(&wrap("  runs with: ", leader));
+    }
+    if !followers.is_empty() {
+        text.push_str(&wrap("  followed by: ", &list(&followers)));
+    }
+    if !firsts.is_empty() {
+        text.push_str(&wrap("  runs apart from: ", &list(&firsts)));
+    }
+}
+
+/// Returns why `group` is not on `node` because of where other groups are.
+fn misplaced(report: &Report, group: &GroupReport, node: &str) -> Option<String> {
+    let is_there = |name: &String| {
+        let other = report.groups.iter().find(|other| other.name == *name);
+        other.is_some_and(|other| other.holder.as_deref() == Some(node))
+    };
+    if let Some(leader) = group.with.as_ref().filter(|leader| !is_there(leader)) {
+        return Some(format!("it follows {leader}, which is not there"));
+    }
+    let first = group.apart.iter().find(|first| is_there(first))?;
+    Some(format!("{first} is there, and comes first"))
 }
 
 fn write_voters(text: &mut String, group: &GroupReport, page: Page) {
@@ -100,6 +130,9 @@ fn write_elsewhere(text: &mut String, report: &Report, group: &GroupReport) {
     for name in group.nodes.iter().filter(is_other) {
         let Some(peer) = report.peers.iter().find(|peer| peer.name == *name) else { continue };
         let why = match (peer.state, holder) {
+            (crate::report::PeerState::Alive, _) if misplaced(report, group, name).is_some() => {
+                misplaced(report, group, name).unwrap_or_default()
+            }
             (crate::report::PeerState::Alive, Some(holder)) => {
                 format!("{holder} holds it and is alive")
             }

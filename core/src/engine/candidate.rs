@@ -3,28 +3,40 @@
 use super::Engine;
 use crate::authority::Support;
 use crate::frame::Phase;
-use crate::group::{Claim, GroupId, Reason, Role, Token};
+use crate::group::{Claim, GroupId, GroupSet, Reason, Role, Token};
 use crate::node::NodeId;
 use crate::time::Instant;
 
 impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS: usize>
     Engine<MEMBERS, ECHOES, GROUPS, LINKS>
 {
-    /// Goes through all groups until each has settled in the present moment.
+    /// Goes through all groups, so that each has settled in the present moment: after those on
+    /// which its place depends.
     pub(super) fn decide(&mut self) {
-        for group in GroupId::all().take(self.groups.len()) {
-            self.reconsider(group);
-            match self.group(group).map(|state| state.role) {
-                Some(Role::Idle) => self.consider_claim(group),
-                Some(Role::Claiming(_)) => {}
-                Some(Role::Holding { token, offered_until }) => {
-                    self.consider_giving(group, token, offered_until);
+        let mut decided = GroupSet::EMPTY;
+        while let Some(group) = self.config.next_decided(decided) {
+            self.decide_on(group);
+            decided.insert(group);
+        }
+    }
+
+    fn decide_on(&mut self, group: GroupId) {
+        self.reconsider(group);
+        match self.group(group).map(|state| state.role) {
+            Some(Role::Idle) => self.consider_claim(group),
+            Some(Role::Claiming(_)) => {}
+            Some(Role::Starting(token)) => {
+                if let Some(reason) = self.misplaced(group) {
+                    self.set_role(group, Role::Stopping(token), reason);
                 }
-                Some(Role::Starting(_) | Role::Stopping(_) | Role::Stuck(_)) | None => {}
             }
-            if let Some(Role::Claiming(claim)) = self.group(group).map(|state| state.role) {
-                self.consider_claimed(group, claim);
+            Some(Role::Holding { token, offered_until }) => {
+                self.consider_giving(group, token, offered_until);
             }
+            Some(Role::Stopping(_) | Role::Stuck(_)) | None => {}
+        }
+        if let Some(Role::Claiming(claim)) = self.group(group).map(|state| state.role) {
+            self.consider_claimed(group, claim);
         }
     }
 
@@ -125,6 +137,10 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         let Claim { token, asked, .. } = claim;
         if self.leaving {
             return self.withdraw(group, Reason::Leaving);
+        }
+        let occupied = || self.stuck_occupant(group).map(Reason::Occupied);
+        if let Some(reason) = self.misplaced(group).or_else(occupied) {
+            return self.withdraw(group, reason);
         }
         if let Some((holder, Phase::Holding)) = self.holder(group).filter(|_| !asked) {
             return self.withdraw(group, Reason::HeldBy(holder));

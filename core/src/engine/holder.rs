@@ -54,8 +54,8 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         if let Some(other) = self.second_holder(group, token) {
             return self.set_role(group, Role::Stopping(token), Reason::HeldBy(other));
         }
-        if let Some(taker) = self.taker(group, offered_until.is_some()) {
-            return self.set_role(group, Role::Stopping(token), Reason::HandedTo(taker));
+        if let Some(reason) = self.parting(group) {
+            return self.part(group, token, reason);
         }
         match offered_until {
             Some(until) if self.now.has_reached(until) => self.end_offer(group, token),
@@ -104,7 +104,7 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     /// that claims it. What is offered because a better placed node is back goes to no other than a
     /// better placed one: nodes that are no better would hand it to each other without end, as long
     /// as that node does not take it.
-    fn taker(&self, group: GroupId, offered: bool) -> Option<NodeId> {
+    pub(super) fn taker(&self, group: GroupId, offered: bool) -> Option<NodeId> {
         let wants = |node: &NodeId, phase: Phase| {
             let session = self.member.peers.session(*node);
             session
@@ -131,10 +131,9 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         };
         let anybody = self.takers(group).next().is_some();
         let reason = match self.failback(group) {
-            _ if self.leaving && anybody => Reason::Leaving,
-            _ if self.leaving => {
-                return self.set_role(group, Role::Stopping(token), Reason::Leaving);
-            }
+            // Nobody else can have a follower as long as its leader is here.
+            _ if self.leader(group).is_some() => return,
+            _ if self.leaving => Reason::Leaving,
             _ if !self.now.has_reached(retry) => return,
             _ if (self.standby || standby) && anybody => Reason::Standby,
             _ if !able && anybody => Reason::Unable,
@@ -146,9 +145,6 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     }
 
     fn end_offer(&mut self, group: GroupId, token: Token) {
-        if self.leaving {
-            return self.set_role(group, Role::Stopping(token), Reason::Leaving);
-        }
         let pause = self.config.timing.offer.times(OFFER_PAUSE);
         let hold_off = match self.settings(group).map(|settings| settings.failback) {
             Some(Failback::After(hold_off)) => hold_off,

@@ -23,6 +23,12 @@ pub enum Obstacle {
     Unable,
     /// This node has just started and meets its peers until this moment.
     Settling(Instant),
+    /// It follows this group, which is not here to stay.
+    With(GroupId),
+    /// It must not be where this group is, which comes first, and which is here or comes here.
+    Apart(GroupId),
+    /// This group makes way for it and is still up here.
+    Occupied(GroupId),
     /// An attempt failed; the next is not before this moment.
     Waiting(Instant),
     /// The next token is not yet saved as used.
@@ -89,6 +95,8 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
             Some(Obstacle::Unable)
         } else if !self.now.has_reached(settled) {
             Some(Obstacle::Settling(settled))
+        } else if let Some(obstacle) = self.place_obstacle(group) {
+            Some(obstacle)
         } else if !self.now.has_reached(state.retry) {
             Some(Obstacle::Waiting(state.retry))
         } else {
@@ -111,6 +119,13 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     }
 
     fn claim_obstacle(&self, group: GroupId, claim: &Claim) -> Option<Obstacle> {
+        let before =
+            self.place_obstacle(group).or_else(|| self.foreign_claim_obstacle(group, claim));
+        before.or_else(|| self.occupant(group).map(Obstacle::Occupied))
+    }
+
+    /// What other nodes have against this node's claim.
+    pub(super) fn foreign_claim_obstacle(&self, group: GroupId, claim: &Claim) -> Option<Obstacle> {
         if !self.has_authority(group) {
             return Some(Obstacle::NoQuorum(self.unsupportive(group)));
         }
@@ -163,7 +178,8 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
                 && !flags.has(Flags::BOOTING)
                 && session.body.digest == digest;
             let listed = self.settings(group)?.rank(node).is_some();
-            (able && listed && !node.is_witness()).then_some(node)
+            let has_place = self.has_place(group, &session.body);
+            (able && listed && has_place && !node.is_witness()).then_some(node)
         })
     }
 

@@ -50,8 +50,13 @@ impl Daemon {
         self.errands.retain(|(_, errand)| !is_ours(errand));
     }
 
-    /// A service of a held group could not be kept up: the group goes, and that counts.
+    /// A service of a held group could not be kept up: the group goes, and that counts. Until those
+    /// that follow it have stopped, nobody asks how it is.
     pub(super) fn give_up(&mut self, group: GroupId, now: Instant) {
+        self.forget_monitors(group.index());
+        if let Some(holding) = self.groups.get_mut(group.index()) {
+            holding.conduct.monitors.fill(None);
+        }
         self.engine.handle_failed(group, now);
         self.count_failure(group.index(), now);
     }

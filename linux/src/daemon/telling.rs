@@ -14,7 +14,7 @@ use crate::explain::Penalty;
 use crate::report::{
     Alert, Decision, EnforcerReport, GroupReport, LinkReport, NodeState, Report, VERSION,
 };
-use crate::settings::{Link, LinkKind};
+use crate::settings::{Group, Link, LinkKind};
 use crate::view::{Surroundings, View};
 
 impl Daemon {
@@ -65,6 +65,15 @@ impl Daemon {
         if self.engine.is_leaving() {
             return Response::refused("this node is leaving already");
         }
+        let settings = group.and_then(|group| self.settings.groups.get(group.index()));
+        if let Some(group) = settings
+            && let Some(leader) = group.with
+        {
+            let (name, leader) = (&group.name, self.group_name(leader.index()));
+            return Response::refused(format!(
+                "{name} follows {leader}: `lifesign standby {leader}` sends both away"
+            ));
+        }
         self.decided(self.view().standby_text(group));
         self.engine.handle_standby(group, now);
         self.accepted(group)
@@ -94,14 +103,18 @@ impl Daemon {
 
     /// Returns the answer that a move will be tried, with the longest time it may take.
     fn accepted(&self, group: Option<GroupId>) -> Response {
-        let groups =
-            self.settings.groups().filter(|(id, _)| group.is_none_or(|group| group == *id));
-        let longest = groups.map(|(_, group)| {
+        let limits = |group: &Group| {
             let limits =
                 group.services.iter().map(|service| service.start_limit + service.stop_limit);
             limits.fold(group.conflict_probe, |sum, limit| sum + limit)
-        });
-        let services = longest.max().unwrap_or_default();
+        };
+        let groups =
+            self.settings.groups().filter(|(id, _)| group.is_none_or(|group| group == *id));
+        let longest = groups.map(|(_, group)| limits(group)).max().unwrap_or_default();
+        // Others may have to stop first.
+        let placed = |group: &&Group| group.with.is_some() || !group.apart.is_empty();
+        let others = self.settings.groups.iter().filter(placed).map(limits);
+        let services = others.fold(longest, |sum, limit| sum + limit);
         let wait = self.settings.timing.offer + self.settings.timing.dead.times(4) + services;
         Response::Accepted { wait_ms: wait.as_millis() }
     }

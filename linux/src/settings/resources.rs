@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use lifesign_core::group::{Failback, Guard, MAX_GROUPS};
+use lifesign_core::group::{Failback, GroupSet, Guard, MAX_GROUPS};
 use lifesign_core::node::NodeId;
 use lifesign_core::time::Duration;
 use toml::Spanned;
@@ -11,6 +11,7 @@ use toml::de::DeValue;
 use super::document::{RawTiming, check_promise, unknown_word};
 use super::members::{Members, Names};
 use super::mistake::Mistakes;
+use super::place::{self, Place};
 use super::profile::Profile;
 use super::table::{Misfit, Table, parsed_of};
 use super::{Group, Service, agent, safety, value};
@@ -32,7 +33,7 @@ pub(super) fn read(
     let mut names = Names::new("group");
     let mut taken = Vec::new();
     let mut instances = Vec::new();
-    let mut groups = Vec::new();
+    let (mut groups, mut places) = (Vec::new(), Vec::new());
     for mut table in top.tables("group", MAX_GROUPS, mistakes) {
         let name = names.read(&mut table, mistakes);
         let guard =
@@ -40,12 +41,17 @@ pub(super) fn read(
         let has_address = table.value("addresses").is_some_and(|value| !is_empty(value));
         let has_service = table.value("service").is_some();
         let addresses = read_addresses(&mut table, members, &mut taken, mistakes);
-        let prefer = read_prefer(&mut table, members, mistakes);
-        let failback = read_failback(&mut table, mistakes);
+        let place = Place::read(&mut table, mistakes);
+        let (prefer, failback) = if place.follows() {
+            (NodeId::all().take(members.nodes.len()).collect(), Failback::Off)
+        } else {
+            (read_prefer(&mut table, members, mistakes), read_failback(&mut table, mistakes))
+        };
         let promise = table.parsed("promise", mistakes, value::span);
         let probe = table.parsed("conflict_probe", mistakes, value::span);
         let failure_window = table.parsed("failure_window", mistakes, value::span);
-        let moves = read_moves(&mut table, prefer.len(), mistakes);
+        let nodes = if place.follows() { 1 } else { prefer.len() };
+        let moves = read_moves(&mut table, nodes, mistakes);
         let services = read_services(&mut table, &name, &mut instances, mistakes);
         check_content(&table, guard, has_address, has_service, mistakes);
         let promise = promise.unwrap_or_else(|| {
@@ -68,8 +74,12 @@ pub(super) fn read(
             failure_window: failure_window.map_or(FAILURE_WINDOW, Spanned::into_inner),
             moves,
             services,
+            with: None,
+            apart: GroupSet::EMPTY,
         });
+        places.push(place);
     }
+    place::resolve(&mut groups, &places, mistakes);
     groups
 }
 

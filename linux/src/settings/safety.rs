@@ -127,6 +127,8 @@ impl Settings {
                 authority: self.authority(group, overshoot).map_err(UnsafeError::Shortfall)?,
                 order: group.prefer.iter().copied().collect(),
                 failback: group.failback,
+                with: group.with,
+                apart: group.apart,
             };
             // Settings hold no more groups than the engine does.
             groups.push(config).map_err(|_| UnsafeError::TooManyGroups)?;
@@ -152,8 +154,8 @@ impl Settings {
 
     /// Returns everything on which safety depends, as text: cluster, votes, witnesses, quorum,
     /// timing, the order and kinds of the links, which witness is a dongle and whom it can reset,
-    /// and of each group the addresses, guard, order, promise and failback. Adapters, devices and
-    /// their speed, paths and commands may differ.
+    /// and of each group the addresses, guard, order, promise, failback, leader and those it is
+    /// kept apart from. Adapters, devices and their speed, paths and commands may differ.
     #[must_use]
     pub fn agreement(&self) -> String {
         let mut text = format!("lifesign 1\ncluster {}\n", self.cluster);
@@ -194,6 +196,12 @@ impl Settings {
             let _ = writeln!(text, "group {} {guard:?} {promise} {failback}", group.name);
             let order: Vec<u8> = group.prefer.iter().map(|node| node.number()).collect();
             let _ = writeln!(text, "order {order:?}");
+            if let Some(leader) = group.with {
+                let _ = writeln!(text, "with {}", leader.number());
+            }
+            for first in group.apart.iter() {
+                let _ = writeln!(text, "apart {}", first.number());
+            }
             for address in &group.addresses {
                 let _ = writeln!(text, "address {}/{}", address.ip, address.prefix);
             }

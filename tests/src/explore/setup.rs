@@ -2,7 +2,7 @@
 
 use lifesign_core::config::{Config, Timing};
 use lifesign_core::frame::LinkClass;
-use lifesign_core::group::{Failback, GroupConfig, Guard};
+use lifesign_core::group::{Failback, GroupConfig, GroupSet, Guard};
 use lifesign_core::node::{BootId, ClusterId, NodeId};
 use lifesign_core::quorum::{Module, Quorum};
 use lifesign_core::seal::{KEY_LEN, Key, KeyId, Keyring};
@@ -217,6 +217,8 @@ impl Setup {
             authority: Duration::from_micros(self.authority_us),
             order: quorum.nodes().iter().collect(),
             failback: Failback::Off,
+            with: None,
+            apart: GroupSet::EMPTY,
         };
         let timing = Timing {
             heartbeat: HEARTBEAT,

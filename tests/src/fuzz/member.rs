@@ -3,7 +3,7 @@
 use lifesign_core::config::{Config, Timing};
 use lifesign_core::engine::{Condition, Engine, Event};
 use lifesign_core::frame::{self, Body, Echo, Header, LinkClass, MAX_FRAME_LEN};
-use lifesign_core::group::{Failback, GroupConfig, GroupId, Guard, Role, Token};
+use lifesign_core::group::{Failback, GroupConfig, GroupId, GroupSet, Guard, Role, Token};
 use lifesign_core::node::{BootId, ClusterId, LinkId, LinkSet, NodeId, NodeSet};
 use lifesign_core::quorum::{Module, Quorum};
 use lifesign_core::seal::KeyId;
@@ -84,6 +84,8 @@ fn config(has_witness: bool, fails_back: bool) -> Config {
         authority: AUTHORITY,
         order: quorum.nodes().iter().collect(),
         failback: if fails_back { after } else { Failback::Off },
+        with: None,
+        apart: GroupSet::EMPTY,
     };
     let millis = Duration::from_millis;
     Config::new(Config {

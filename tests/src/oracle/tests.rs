@@ -166,8 +166,8 @@ fn two_at_once_are_told_once_and_end_it_unless_a_clock_was_wrong() {
         doubled[0].beyond
     };
     let fast = Setup::fast(2, 1);
-    let fenced = Setup { guard: Guard::Fence, ..fast };
-    let stops = Setup { guard: Guard::Stop, ..fast };
+    let fenced = Setup { guard: Guard::Fence, ..fast.clone() };
+    let stops = Setup { guard: Guard::Stop, ..fast.clone() };
     let clock = |error_ppm| Some(Seen::Clock { host: 1, error_ppm });
     let lies = Fault::Agent { host: 0, group: 0, manner: Manner::LieStopped };
     let sleeps = Fault::Suspend { host: 0, span: 7 };

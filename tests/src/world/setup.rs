@@ -2,7 +2,7 @@
 
 use lifesign_core::config::{Config, Lease, Timing};
 use lifesign_core::frame::LinkClass;
-use lifesign_core::group::{Failback, GroupConfig, Guard};
+use lifesign_core::group::{Failback, GroupConfig, GroupId, Guard};
 use lifesign_core::node::{LinkId, NodeId};
 use lifesign_core::quorum::{Module, Quorum};
 use lifesign_core::seal::Keyring;
@@ -77,12 +77,18 @@ pub struct Setup {
     /// Whether there is a second cluster on the same network.
     #[serde(default)]
     pub neighbours: Option<Neighbours>,
+    /// Which group follows which: it runs only where that one does.
+    #[serde(default)]
+    pub with: Vec<(u8, u8)>,
+    /// Which group never runs where which other one does; that other one comes first.
+    #[serde(default)]
+    pub apart: Vec<(u8, u8)>,
 }
 
 impl Setup {
     /// Returns the fast profile: a heartbeat of 5 ms and a promise of 25 ms.
     #[must_use]
-    pub const fn fast(nodes: u8, witnesses: u8) -> Self {
+    pub fn fast(nodes: u8, witnesses: u8) -> Self {
         Self {
             nodes,
             witnesses,
@@ -103,12 +109,14 @@ impl Setup {
             pulse_ms: (50, 500),
             boot_us: 300_000,
             neighbours: None,
+            with: Vec::new(),
+            apart: Vec::new(),
         }
     }
 
     /// Returns the standard profile: a heartbeat of 100 ms and a promise of 1 s.
     #[must_use]
-    pub const fn standard(nodes: u8, witnesses: u8) -> Self {
+    pub fn standard(nodes: u8, witnesses: u8) -> Self {
         Self {
             heartbeat_ms: 100,
             dead_ms: 700,
@@ -121,7 +129,7 @@ impl Setup {
     /// Returns a profile that a serial line can carry in half of its time: a heartbeat of 25 ms and
     /// a promise of 125 ms.
     #[must_use]
-    pub const fn wired(nodes: u8, witnesses: u8, wiring: Wiring) -> Self {
+    pub fn wired(nodes: u8, witnesses: u8, wiring: Wiring) -> Self {
         Self {
             heartbeat_ms: 25,
             dead_ms: 110,
@@ -175,6 +183,7 @@ impl Setup {
         let votes = vec![1; self.nodes.into()];
         let quorum = Quorum::new(&votes, self.witnesses, modules, false).expect("a safe chain");
         let nodes: Vec<NodeId> = quorum.nodes().iter().collect();
+        let of = |number| move |relation: &&(u8, u8)| relation.0 == number;
         let group = |number: u8| {
             let mut order = nodes.clone();
             order.rotate_left(usize::from(number) % nodes.len());
@@ -184,6 +193,17 @@ impl Setup {
                 authority: self.authority(),
                 order: order.into_iter().collect(),
                 failback: self.failback,
+                with: self
+                    .with
+                    .iter()
+                    .find(of(number))
+                    .and_then(|(_, leader)| GroupId::new(*leader)),
+                apart: self
+                    .apart
+                    .iter()
+                    .filter(of(number))
+                    .filter_map(|(_, first)| GroupId::new(*first))
+                    .collect(),
             }
         };
         let heartbeat = Duration::from_millis(self.heartbeat_ms);
