@@ -51,6 +51,26 @@ fn a_frozen_holder_loses_the_group_and_stops_when_it_wakes() {
 }
 
 #[test]
+fn a_claim_that_came_to_nothing_keeps_no_consent_back() {
+    for seed in 0..50 {
+        let mut world = World::running(Setup::fast(3, 0), seed);
+        // Alone it claims, over and over, under larger and larger tokens.
+        world.cut(2, 0);
+        world.cut(2, 1);
+        expect_holder(&mut world, 300, Some(0));
+        world.heal();
+        expect_holder(&mut world, 50 + seed, Some(0));
+        world.clear_outage();
+        world.order(1, |engine, now| engine.handle_takeover(Some(group()), now));
+        world.run_for(10 * MS);
+        // Whoever asks asks again where a first claim has failed.
+        world.order(1, |engine, now| engine.handle_takeover(Some(group()), now));
+        expect_holder(&mut world, 150, Some(1));
+        assert!(world.outage[0] <= 20 * MS, "{} us{}", world.outage[0], world.told());
+    }
+}
+
+#[test]
 fn a_pause_shorter_than_the_authority_moves_nothing() {
     let mut world = World::running(Setup::fast(2, 1), 4);
     for _ in 0..100 {

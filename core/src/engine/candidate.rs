@@ -4,7 +4,7 @@ use super::Engine;
 use crate::authority::Support;
 use crate::frame::Phase;
 use crate::group::{Claim, GroupId, GroupSet, Reason, Role, Token};
-use crate::node::NodeId;
+use crate::node::{NodeId, NodeSet};
 use crate::time::Instant;
 
 impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS: usize>
@@ -152,7 +152,12 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
             self.consider_waiting(group, &claim);
             return;
         }
-        let dissenter = self.dissenters(group).iter().next();
+        let dissenters = self.dissenters(group);
+        if self.outbid(dissenters, group, token, true) {
+            // A claim of its own has failed under this token or a larger one: it cannot consent.
+            return self.withdraw(group, Reason::Unanswered);
+        }
+        let dissenter = dissenters.iter().next();
         if dissenter.is_some() && claim.disputed_since.is_none() {
             let disputed = Claim { disputed_since: Some(self.now), ..claim };
             self.with(group, |state| state.role = Role::Claiming(disputed));
@@ -181,21 +186,23 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
             let retry = self.now + limit;
             self.withdraw(group, Reason::Unanswered);
             self.with(group, |state| state.retry = retry);
-        } else if self.outbid(group, claim.token, waited >= limit) {
+        } else if self.outbid(self.member.peers.alive(), group, claim.token, waited >= limit) {
             // Somebody was promised the group under a larger token since: this claim can never be
             // supported.
             self.withdraw(group, Reason::Unanswered);
         }
     }
 
-    /// Returns whether a voter knows a larger token than this claim's and promises the group to
-    /// nobody. The same token will do once the claim has `waited`: somebody else has minted it too,
-    /// or what was promised under it has run out, and it is not promised under again.
-    fn outbid(&self, group: GroupId, token: Token, waited: bool) -> bool {
-        self.member.peers.sessions().any(|(_, session)| {
-            let word = session.body.word(group).filter(|word| word.to.is_none());
-            word.is_some_and(|word| word.token > token || (waited && word.token == token))
-        })
+    /// Returns whether one of these voters knows a larger token than this claim's and promises the
+    /// group to nobody. The same token will do once the claim has `waited`: somebody else has
+    /// minted it too, or what was promised under it has run out, and is not promised under again.
+    fn outbid(&self, voters: NodeSet, group: GroupId, token: Token, waited: bool) -> bool {
+        self.member.peers.sessions().filter(|(node, _)| voters.contains(*node)).any(
+            |(_, session)| {
+                let word = session.body.word(group).filter(|word| word.to.is_none());
+                word.is_some_and(|word| word.token > token || (waited && word.token == token))
+            },
+        )
     }
 
     fn withdraw(&mut self, group: GroupId, reason: Reason) {
