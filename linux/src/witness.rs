@@ -1,14 +1,15 @@
 //! The quorum server: a voter over UDP for many clusters, asked only in a tie.
 //!
 //! Each cluster has its own [`Witness`](lifesign_core::witness::Witness), told apart by the cluster
-//! id in a frame's header and proved by its key. A frame is answered to where it came from: a
-//! node's address is taken from its newest frame that was accepted, or, while the node has no
-//! session, from its newest rightly tagged frame, so that a recorder cannot draw the answers to a
-//! live node away.
+//! id in a frame's header and proved by its key. A node is answered wherever it is heard, over each
+//! of its networks. Its addresses are taken from frames that were accepted, or, while the node has
+//! no session, that are rightly tagged; a copy never takes the place of an address that is heard,
+//! so a recorder cannot draw the answers to a live node away.
 
 mod served;
 mod telling;
 mod watching;
+mod way;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -227,8 +228,8 @@ impl Server {
             served.witness.handle_timeout(now);
             served.reserve(*cluster, &mut self.executor, now);
             while let Some(answer) = served.witness.poll_transmit(now, &mut buffer) {
-                let Some((at, to)) = served.ways.get(&answer.to) else { continue };
-                if let Some(socket) = self.sockets.get(*at) {
+                for (at, to) in served.places(answer.to, now) {
+                    let Some(socket) = self.sockets.get(at) else { continue };
                     // What is lost here is lost like on the wire; the next heartbeat says it again.
                     let _sent = socket.send_to(&buffer[..answer.len], to);
                 }

@@ -1,17 +1,17 @@
 //! One cluster that a quorum server serves.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 use lifesign_core::frame::{LinkClass, peek};
 use lifesign_core::group::Token;
 use lifesign_core::member::Rejected;
-use lifesign_core::node::{BootId, ClusterId, LinkId, NodeId};
-use lifesign_core::peer::Stale;
+use lifesign_core::node::{BootId, ClusterId, NodeId};
+use lifesign_core::peer::{Accepted, Stale};
 use lifesign_core::time::Instant;
 use lifesign_core::witness::{Witness, WitnessConfig};
 
 use super::watching::Told;
+use super::way::{Place, Ways};
 use super::{RETRY, WitnessError, refused};
 use crate::executor::Executor;
 use crate::executor::message::Request;
@@ -27,11 +27,11 @@ pub(super) struct Served {
     reservation: Reservation,
     /// What is being written, and when it is tried again if that failed.
     pub(super) reserving: Option<(Token, Option<Instant>)>,
-    /// Over which socket each node is reached, and where.
-    pub(super) ways: HashMap<NodeId, (usize, SocketAddr)>,
     /// Whether something may have happened since those who watch were told.
     pub(super) is_touched: bool,
     pub(super) told: Told,
+    /// Where each node is reached.
+    pub(super) ways: HashMap<NodeId, Ways>,
 }
 
 impl Served {
@@ -65,19 +65,30 @@ impl Served {
         })
     }
 
-    pub(super) fn hear(&mut self, bytes: &[u8], way: (usize, SocketAddr), now: Instant) {
-        let Some(link) = LinkId::new(0) else { return };
+    pub(super) fn hear(&mut self, bytes: &[u8], place: Place, now: Instant) {
+        let sender = peek(bytes).ok().map(|header| header.sender);
+        let known = sender.and_then(|sender| self.ways.get(&sender)).cloned();
+        let mut ways = known.unwrap_or_default();
+        let (link, may_open) = ways.link(place, self.settings.dead, now);
         self.is_touched = true;
         let heard = self.witness.handle_frame(link, bytes, now);
-        let sender = match heard {
-            Ok(heard) => Some(heard.from),
-            Err(Rejected::Stale(Stale::NotFresh)) => peek(bytes).ok().map(|header| header.sender),
-            Err(_) => None,
+        let is_taken = match (heard, sender) {
+            (Ok(heard), _) => may_open || heard.accepted != Accepted::Copy,
+            (Err(Rejected::Stale(Stale::NotFresh)), Some(sender)) => {
+                self.witness.member().peers.session(sender).is_none()
+            }
+            (Err(_), _) => false,
         };
-        let Some(sender) = sender else { return };
-        if heard.is_ok() || self.witness.member().peers.session(sender).is_none() {
-            self.ways.insert(sender, way);
+        if let Some(sender) = sender.filter(|_| is_taken) {
+            ways.note(link, place, now);
+            self.ways.insert(sender, ways);
         }
+    }
+
+    /// Returns where `node` is to be answered.
+    pub(super) fn places(&self, node: NodeId, now: Instant) -> impl Iterator<Item = Place> {
+        let ways = self.ways.get(&node).into_iter();
+        ways.flat_map(move |ways| ways.live(self.settings.dead, now))
     }
 
     pub(super) fn reserve(&mut self, cluster: ClusterId, executor: &mut Executor, now: Instant) {

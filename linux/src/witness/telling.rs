@@ -54,8 +54,12 @@ impl Server {
 impl Served {
     pub(super) fn report(&self, now: Instant) -> ClusterReport {
         let member = self.witness.member();
-        let kinds = LinkId::new(0).map(|link| member.counters(link).rejected).unwrap_or_default();
-        let rejected = Rejected::names().into_iter().zip(kinds).filter(|(_, count)| *count > 0);
+        let count = |kind: usize| {
+            let links = LinkId::all().map(|link| u64::from(member.counters(link).rejected[kind]));
+            links.sum::<u64>()
+        };
+        let rejected = Rejected::names().into_iter().enumerate();
+        let rejected = rejected.map(|(kind, name)| (name, count(kind))).filter(|it| it.1 > 0);
         let live = |group| {
             let promise = member.voter.promise(group, now)?;
             Some(LivePromise {
@@ -69,14 +73,14 @@ impl Served {
             name: self.settings.name.clone(),
             witness: place_of_witness(self.settings.witness),
             booting_ms: member.voter.ready().since(now).as_millis(),
-            nodes: member.others().iter().filter_map(|node| self.node(node)).collect(),
+            nodes: member.others().iter().filter_map(|node| self.node(node, now)).collect(),
             promises: GroupId::all().filter_map(live).collect(),
-            rejected: rejected.map(|(name, count)| (name.to_owned(), count.into())).collect(),
+            rejected: rejected.map(|(name, count)| (name.to_owned(), count)).collect(),
         }
     }
 
-    fn node(&self, node: NodeId) -> Option<WitnessedNode> {
-        let (_, address) = self.ways.get(&node)?;
+    fn node(&self, node: NodeId, now: Instant) -> Option<WitnessedNode> {
+        let (_, address) = self.places(node, now).next()?;
         let peer = self.witness.member().peers.get(node)?;
         let state = match (peer.session(), peer.ending()) {
             (Some(_), _) => "alive",
