@@ -14,7 +14,8 @@
 //! the [`coverage`], what they met. The program `simulate` does all of that.
 //!
 //! [`trial`] runs the real daemons on this machine's kernel, each cluster in namespaces of its own,
-//! and watches the wire. [`rig`] runs the dongle's real firmware in QEMU.
+//! and watches the wire; [`rounds`] does something to one over and over, and audits it. [`rig`]
+//! runs the dongle's real firmware in QEMU.
 
 pub mod campaign;
 pub mod coverage;
@@ -26,6 +27,7 @@ pub mod oracle;
 pub mod plan;
 pub mod random;
 pub mod rig;
+pub mod rounds;
 pub mod scene;
 pub mod seen;
 pub mod shrink;

@@ -77,7 +77,7 @@ impl Trial {
         let write = |name: &str, text: &str| cluster.write(name, text).expect("a file");
         write("key", KEY);
         let settings = write("lifesign.toml", &setup.text(&directory));
-        let witness_settings = write("witness.toml", &Setup::witness_text(&directory));
+        let witness_settings = write("witness.toml", &setup.witness_text(&directory));
         Self { cluster, program: program.into(), setup, settings, witness_settings }
     }
 

@@ -18,7 +18,9 @@ pub struct Setup {
     timing: String,
     guard: &'static str,
     pub(super) groups: Vec<(&'static str, Vec<&'static str>)>,
+    tables: Vec<(&'static str, &'static str, String)>,
     services: String,
+    longest_promise: &'static str,
 }
 
 impl Setup {
@@ -35,7 +37,9 @@ impl Setup {
                 .to_owned(),
             guard: "address",
             groups: vec![("www", vec!["alpha", "beta"])],
+            tables: Vec::new(),
             services: String::new(),
+            longest_promise: "1s",
         }
     }
 
@@ -96,6 +100,20 @@ impl Setup {
         self
     }
 
+    /// Returns the setup with a guard of its own for the group `name`, and `text` after its keys.
+    #[must_use]
+    pub fn with_table(mut self, name: &'static str, guard: &'static str, text: &str) -> Self {
+        self.tables.push((name, guard, text.to_owned()));
+        self
+    }
+
+    /// Returns the setup with a quorum server that promises for so long at most.
+    #[must_use]
+    pub const fn with_longest_promise(mut self, span: &'static str) -> Self {
+        self.longest_promise = span;
+        self
+    }
+
     /// Returns the setup with a second network, over which another link runs.
     #[must_use]
     pub const fn with_second_link(mut self) -> Self {
@@ -134,13 +152,14 @@ impl Setup {
     }
 
     /// Returns the text of the quorum server's settings, with `directory` for all it has.
-    pub(super) fn witness_text(directory: &Path) -> String {
+    pub(super) fn witness_text(&self, directory: &Path) -> String {
         format!(
-            "version = 1\nlisten = [\"0.0.0.0:6940\"]\nlongest_promise = \"1s\"\n\
+            "version = 1\nlisten = [\"0.0.0.0:6940\"]\nlongest_promise = \"{1}\"\n\
              state_dir = \"{0}\"\ncontrol = \"{0}/quorum.control\"\n\n[[cluster]]\n\
              name = \"trial\"\nkey_file = \"{0}/key\"\nwitness = 1\n\
              heartbeat = \"100ms\"\ndead = \"500ms\"\n",
-            directory.display()
+            directory.display(),
+            self.longest_promise,
         )
     }
 
@@ -186,11 +205,13 @@ impl Setup {
             );
         }
         for (group, (name, nodes)) in self.groups.iter().enumerate() {
+            let own = self.tables.iter().find(|(owner, ..)| owner == name);
             text += &format!(
                 "\n[[group]]\nname = \"{name}\"\naddresses = [\"{}/24\"]\nprefer = {nodes:?}\n\
-                 guard = \"{}\"\nconflict_probe = \"50ms\"\n",
+                 guard = \"{}\"\nconflict_probe = \"50ms\"\n{}",
                 service(group),
-                self.guard,
+                own.map_or(self.guard, |(_, guard, _)| guard),
+                own.map_or("", |(.., text)| text),
             );
         }
         text += &self.services;
