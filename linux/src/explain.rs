@@ -169,6 +169,7 @@ pub fn penalised(penalty: &Penalty, group: &str, now: Instant) -> Explanation {
     let would_change = vec![
         format!("{left} pass, then this node tries again"),
         format!("the operator runs `lifesign takeover {group}` here, which forgets these failures"),
+        "nobody else is alive who could take it; then this node tries once".to_owned(),
     ];
     Explanation { what: penalty.what.clone(), would_change }
 }
@@ -297,7 +298,7 @@ mod tests {
         assert!(explained.would_change[1].contains("`lifesign takeover www` here"));
         let both = both(explained, cut_off("this node's IP side is down".to_owned()));
         assert_eq!(both.what, "it has failed here once; and this node's IP side is down");
-        assert_eq!(both.would_change.len(), 4);
+        assert_eq!(both.would_change.len(), 5);
     }
 
     #[test]

@@ -212,3 +212,55 @@ fn what_does_not_stop_is_not_started_again_anywhere() {
         trial.await_that("one serves", |trial| trial.holder(0).is_some());
     });
 }
+
+#[test]
+fn who_is_alone_tries_once_more_what_has_failed_there() {
+    let test = "who_is_alone_tries_once_more_what_has_failed_there";
+    tried(test, "failure_window = \"5m\"\nmoves = 2\n", |trial| {
+        trial.write("fail.alpha.db.start", "");
+        remove(trial, "up.alpha.db");
+        trial.await_holder("beta");
+        let tries =
+            |trial: &Trial| names(trial).iter().filter(|call| *call == "alpha.db.start").count();
+        let is_left_alone = |trial: &Trial| {
+            trial.status("alpha")["groups"][0]["failures"]["next_attempt_ms"].is_u64()
+        };
+        trial.await_that("alpha leaves it alone", is_left_alone);
+        let before = tries(trial);
+        trial.crash("beta");
+        trial.await_that("alpha tries", |trial| tries(trial) == before + 1);
+        let said =
+            "tries www in spite of its failures here: nobody else is alive who could take it";
+        assert!(trial.status("alpha")["decisions"].to_string().contains(said));
+        trial.await_that("alpha leaves it alone again", is_left_alone);
+        // Whatever beta does, it is tried no more.
+        trial.repair("beta");
+        trial.await_holder("beta");
+        trial.crash("beta");
+        trial.await_that("it is seen", |trial| trial.peer("alpha", "beta")["state"] == "lost");
+        trial.expect_throughout(3_000, "it stays", |trial| tries(trial) == before + 1);
+        assert!(is_left_alone(trial));
+    });
+}
+
+#[test]
+fn who_is_alone_keeps_what_works_there() {
+    let test = "who_is_alone_keeps_what_works_there";
+    tried(test, "failure_window = \"5m\"\nmoves = 2\n", |trial| {
+        trial.write("fail.alpha.db.start", "");
+        remove(trial, "up.alpha.db");
+        trial.await_holder("beta");
+        remove(trial, "fail.alpha.db.start");
+        trial.order("beta", &["standby"]);
+        trial.await_holder("alpha");
+        trial.order("beta", &["takeover"]);
+        trial.await_holder("beta");
+        trial.crash("beta");
+        trial.await_holder("alpha");
+        trial.repair("beta");
+        trial.await_that("beta is back", |trial| trial.is_complete("beta"));
+        trial.expect_throughout(2_000, "it stays", |trial| {
+            trial.holder(0).as_deref() == Some("alpha")
+        });
+    });
+}

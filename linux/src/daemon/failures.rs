@@ -9,6 +9,10 @@
 //! nodes that may hold the group. In no such span does a group fail more often than its share on
 //! any node, so in none does it move more often than allowed, though no node is told what another
 //! has counted. Addresses that cannot be taken do not count: nothing was started then.
+//!
+//! A node that leaves a group alone and sees that nobody else is alive who could take it tries it
+//! all the same, once within such a span: a service that may work is better than one that does not
+//! run.
 
 use lifesign_core::time::{Duration, Instant};
 
@@ -30,6 +34,10 @@ pub(super) struct Failures {
     last: String,
     /// Whether a penalty was in force when that was last asked.
     was_penalised: bool,
+    /// When the group was last tried in spite of a penalty, because nobody else was alive.
+    tried_alone: Option<Instant>,
+    /// Whether it is tried so, or up since: until it fails here again.
+    is_reprieved: bool,
 }
 
 /// How often one service was restarted in place.
@@ -61,6 +69,8 @@ impl Failures {
             failed: Vec::new(),
             last: String::new(),
             was_penalised: false,
+            tried_alone: None,
+            is_reprieved: false,
         }
     }
 
@@ -90,6 +100,7 @@ impl Failures {
             self.failed.remove(0);
         }
         self.failed.push(now);
+        self.is_reprieved = false;
         self.was_penalised = self.penalised_until(now).is_some();
     }
 
@@ -98,6 +109,7 @@ impl Failures {
         self.services.iter_mut().for_each(|restarts| restarts.at.clear());
         self.failed.clear();
         self.was_penalised = false;
+        (self.tried_alone, self.is_reprieved) = (None, false);
     }
 
     /// Forgets what is too old, and returns whether a penalty has ended since this was last asked.
@@ -105,6 +117,18 @@ impl Failures {
         self.forget_old(now);
         let is_penalised = self.penalised_until(now).is_some();
         core::mem::replace(&mut self.was_penalised, is_penalised) && !is_penalised
+    }
+
+    /// Lets this node try the group in spite of a penalty, because nobody else is alive who could
+    /// take it, and returns whether it does: once within the window.
+    pub(super) fn reprieve(&mut self, now: Instant) -> bool {
+        let may = self.tried_alone.is_none_or(|at| !self.counts(at, now));
+        if !may || self.penalised_until(now).is_none() {
+            return false;
+        }
+        self.tried_alone = Some(now);
+        (self.is_reprieved, self.was_penalised) = (true, false);
+        true
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) has something to do.
@@ -115,6 +139,9 @@ impl Failures {
 
     /// Returns until when this node leaves the group alone, if it does.
     pub(super) fn penalised_until(&self, now: Instant) -> Option<Instant> {
+        if self.is_reprieved {
+            return None;
+        }
         let counted = self.failed.len().checked_sub(self.share)?;
         let until = *self.failed.get(counted)? + self.window;
         (!now.has_reached(until)).then_some(until)
@@ -169,6 +196,8 @@ impl Failures {
         let window = self.window;
         let is_fresh = |at: &Instant| !now.has_reached(*at + window);
         self.failed.retain(is_fresh);
+        // What is counted from here on is counted as ever.
+        self.is_reprieved &= self.failed.len() >= self.share;
         self.services.iter_mut().for_each(|restarts| restarts.at.retain(is_fresh));
     }
 }
@@ -268,6 +297,55 @@ mod tests {
         assert_eq!((it.penalised_until(at(2)), it.poll_timeout()), (None, None));
         assert_eq!((it.restarts(0, at(2)).0, it.restarts(1, at(2)).0, it.count(at(2))), (0, 0, 0));
         assert!(!it.handle_timeout(at(2)), "nothing has ended by itself");
+    }
+
+    #[test]
+    fn who_is_alone_tries_once_more_and_keeps_what_works() {
+        let mut it = failures(2, 2, 1);
+        assert!(!it.reprieve(at(0)), "nothing is in the way");
+        it.handle_failed(at(0));
+        assert!(it.penalised_until(at(1)).is_some());
+        assert!(it.reprieve(at(1)));
+        assert_eq!((it.penalised_until(at(1)), it.poll_timeout()), (None, None));
+        assert!(!it.reprieve(at(2)), "it is tried already");
+        assert_eq!(it.penalised_until(at(WINDOW - 1)), None, "what works is not given away");
+        it.handle_failed(at(WINDOW - 1));
+        assert_eq!(it.penalised_until(at(WINDOW)), Some(at(2 * WINDOW - 1)));
+        assert!(!it.reprieve(at(WINDOW)), "once within the window");
+        assert!(it.reprieve(at(WINDOW + 1)));
+        it.clear();
+        it.handle_failed(at(WINDOW + 2));
+        assert!(it.reprieve(at(WINDOW + 3)), "the operator's word counts for more");
+    }
+
+    #[test]
+    fn a_reprieve_ends_with_the_penalty() {
+        let mut it = failures(2, 2, 1);
+        it.handle_failed(at(0));
+        assert!(it.reprieve(at(1)) && !it.handle_timeout(at(WINDOW)));
+        it.handle_failed(at(WINDOW + 5));
+        assert!(it.penalised_until(at(WINDOW + 6)).is_some());
+    }
+
+    /// A node that is alone, with a group that fails as soon as it is tried.
+    #[test]
+    fn no_window_has_more_tries_of_who_is_alone_than_one_besides_its_share() {
+        for moves in 1..=8 {
+            let mut it = failures(1, moves, 0);
+            let mut failed: Vec<u64> = Vec::new();
+            for now in (0..20 * WINDOW).step_by(1000) {
+                it.handle_timeout(at(now));
+                if it.penalised_until(at(now)).is_none() || it.reprieve(at(now)) {
+                    it.handle_failed(at(now));
+                    failed.push(now);
+                }
+            }
+            for (place, first) in failed.iter().enumerate() {
+                let within = failed[place..].iter().filter(|time| **time < first + WINDOW).count();
+                assert!(within <= usize::try_from(moves).unwrap() + 1, "{moves}: {failed:?}");
+            }
+            assert!(failed.len() >= 20, "it never comes to rest for good: {failed:?}");
+        }
     }
 
     #[test]

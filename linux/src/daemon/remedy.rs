@@ -1,6 +1,8 @@
 //! What is done about a service that is dead, and a group that has failed here.
 
+use lifesign_core::frame::Flags;
 use lifesign_core::group::GroupId;
+use lifesign_core::node::NodeId;
 use lifesign_core::time::Instant;
 
 use super::conduct::{Progress, Step};
@@ -77,7 +79,7 @@ impl Daemon {
         self.tell_able(at, now);
     }
 
-    /// Goes back to groups whose penalty has ended.
+    /// Goes back to groups whose penalty has ended, or that nobody else can take.
     pub(super) fn end_penalties(&mut self, now: Instant) {
         for at in 0..self.groups.len() {
             if self.groups.get_mut(at).is_some_and(|holding| holding.failures.handle_timeout(now)) {
@@ -85,7 +87,32 @@ impl Daemon {
                 self.decided(format!("tries {name} again: its failures here are long ago"));
                 self.tell_able(at, now);
             }
+            if self.is_penalised(at, now) && self.is_last(at) {
+                self.try_alone(at, now);
+            }
         }
+    }
+
+    /// Takes a group that this node leaves alone all the same, if it has not done so of late: there
+    /// is nobody else.
+    fn try_alone(&mut self, at: usize, now: Instant) {
+        if self.groups.get_mut(at).is_some_and(|holding| holding.failures.reprieve(now)) {
+            let name = self.group_name(at);
+            self.decided(format!(
+                "tries {name} in spite of its failures here: nobody else is alive who could take it"
+            ));
+            self.tell_able(at, now);
+        }
+    }
+
+    /// Returns whether nobody else is alive who could take a group.
+    fn is_last(&self, at: usize) -> bool {
+        let nodes = self.settings.groups.get(at).map_or(&[][..], |group| &group.prefer);
+        let peers = &self.engine.member().peers;
+        let is_free = |node: NodeId| {
+            peers.session(node).is_some_and(|session| !session.body.flags.has(Flags::STANDBY))
+        };
+        !nodes.iter().any(|node| *node != self.me && is_free(*node))
     }
 
     /// Forgets what has failed of a group, or of all, because the operator wants it here.
