@@ -2,9 +2,10 @@
 //!
 //! `mutants [--jobs N] [--quick | --only NAME...] [--list]`: builds lifesign without one rule after
 //! the other, in N copies at a time, and runs the core's tests, the scenarios, a bounded swarm and
-//! the small clusters that are tried in full on each, up to the first that fails. Says which test
-//! that was, and after how many seconds of testing. Exits with 1 if a mutant survives that should
-//! not, if one is caught that is said to be covered, or if the unchanged sources fail.
+//! the small clusters that are tried in full on each, or the daemon's own tests where its sources
+//! are changed, up to the first that fails. Says which test that was, and after how many seconds of
+//! testing. Exits with 1 if a mutant survives that should not, if one is caught that is said to be
+//! covered, or if the unchanged sources fail.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 
 use std::path::{Path, PathBuf};
@@ -68,7 +69,7 @@ fn try_all(chosen: &[&Mutant], jobs: usize) -> Result<bool, JudgeError> {
         Copied::new(&sources, &target.join(place), SEEDS)
     };
     let first = copy(0)?;
-    let unchanged = first.judge(None)?;
+    let unchanged = first.judge_unchanged(chosen)?;
     println!("{:<36} {:<60} {:>6.1} s", "unchanged", told(&unchanged), seconds(begun));
     if unchanged != Outcome::Survived {
         return Ok(false);
@@ -110,7 +111,7 @@ enum Verdict {
 /// Tries one mutant and tells how that went.
 fn try_one(copied: &Copied, mutant: &Mutant) -> Result<Verdict, JudgeError> {
     let since = Instant::now();
-    let (words, verdict) = match copied.judge(Some(mutant)) {
+    let (words, verdict) = match copied.judge(mutant) {
         Ok(outcome) => (told(&outcome), judged(&outcome, mutant.fate)),
         Err(error @ JudgeError::Io(..)) => return Err(error),
         Err(error) => (error.to_string(), Verdict::Unexpected),

@@ -21,11 +21,20 @@ pub enum Layer {
     Swarm,
     /// Everything that can happen in small clusters, as far as that is quick.
     Exhaustive,
+    /// The daemon's own tests of what it does around the core.
+    Shell,
 }
 
 impl Layer {
     /// The layers in their order.
-    pub const ALL: [Self; 4] = [Self::Units, Self::Scenarios, Self::Swarm, Self::Exhaustive];
+    pub const ALL: [Self; 5] =
+        [Self::Units, Self::Scenarios, Self::Swarm, Self::Exhaustive, Self::Shell];
+
+    /// Returns whether this layer can tell what a change in `file` does.
+    #[must_use]
+    pub fn knows(self, file: &str) -> bool {
+        (self == Self::Shell) == file.starts_with("linux/")
+    }
 
     const fn targets(self) -> &'static [&'static str] {
         match self {
@@ -42,6 +51,15 @@ impl Layer {
             ],
             Self::Swarm => &["-p", "lifesign-tests", "--test", "simulation"],
             Self::Exhaustive => &["-p", "lifesign-tests", "--test", "exhaustive"],
+            Self::Shell => &["-p", "lifesign", "--lib"],
+        }
+    }
+
+    /// Returns how the tests begin that are run, all of them if there is nothing here.
+    const fn tests(self) -> &'static [&'static str] {
+        match self {
+            Self::Units | Self::Scenarios | Self::Swarm | Self::Exhaustive => &[],
+            Self::Shell => &["agent::", "daemon::", "executor::"],
         }
     }
 }
@@ -53,6 +71,7 @@ impl fmt::Display for Layer {
             Self::Scenarios => "scenarios",
             Self::Swarm => "swarm",
             Self::Exhaustive => "exhaustive",
+            Self::Shell => "shell",
         })
     }
 }
@@ -92,7 +111,8 @@ impl fmt::Display for JudgeError {
 
 impl std::error::Error for JudgeError {}
 
-/// A copy of the core, of the dongle's firmware, and of the tests that need no more than those.
+/// A copy of the core, of the dongle's firmware, of the tests that need no more than those, and of
+/// the daemon for its own tests.
 #[derive(Debug)]
 pub struct Copied {
     sources: PathBuf,
@@ -132,6 +152,8 @@ impl Copied {
         copied.write("firmware/Cargo.toml", &copied.read("firmware/Cargo.toml")?)?;
         copied.write("firmware/build.rs", &copied.read("firmware/build.rs")?)?;
         copied.copy_tree(Path::new("firmware/src"))?;
+        copied.write("linux/Cargo.toml", &of_library(&copied.read("linux/Cargo.toml")?))?;
+        copied.copy_tree(Path::new("linux/src"))?;
         copied.write("tests/Cargo.toml", &without_shell(&copied.read("tests/Cargo.toml")?))?;
         copied.copy_tree(Path::new("core/src"))?;
         let modules = MODULES.map(|module| format!("pub mod {module};\n")).concat();
@@ -151,13 +173,13 @@ impl Copied {
         Ok(copied)
     }
 
-    /// Runs the layers on the copy with `mutant`'s changes made, or without any, and puts the copy
+    /// Runs the layers that can tell on the copy with `mutant`'s changes made, and puts the copy
     /// right again.
     ///
     /// # Errors
     /// Says why nothing can be said: a text that is not there once, or a copy that does not build.
-    pub fn judge(&self, mutant: Option<&Mutant>) -> Result<Outcome, JudgeError> {
-        let changes = mutant.map_or(&[][..], |mutant| mutant.changes);
+    pub fn judge(&self, mutant: &Mutant) -> Result<Outcome, JudgeError> {
+        let changes = mutant.changes;
         for change in changes {
             let path = self.copy.join(change.file);
             let source = fs::read_to_string(&path).map_err(io_at(&path))?;
@@ -167,21 +189,33 @@ impl Copied {
             }
             self.write(change.file, &changed?)?;
         }
-        let outcome = self.run_layers();
+        let outcome = self.run_layers(changes.iter());
         self.restore(changes)?;
         outcome
+    }
+
+    /// Runs the layers that can tell of `mutants` on the unchanged copy.
+    ///
+    /// # Errors
+    /// As [`judge`](Self::judge).
+    pub fn judge_unchanged(&self, mutants: &[&Mutant]) -> Result<Outcome, JudgeError> {
+        self.run_layers(mutants.iter().flat_map(|mutant| mutant.changes))
     }
 
     fn restore(&self, changes: &[Change]) -> Result<(), JudgeError> {
         changes.iter().try_for_each(|change| self.write(change.file, &self.read(change.file)?))
     }
 
-    fn run_layers(&self) -> Result<Outcome, JudgeError> {
+    fn run_layers<'c>(
+        &self,
+        changes: impl Iterator<Item = &'c Change> + Clone,
+    ) -> Result<Outcome, JudgeError> {
         let mut spent = Duration::ZERO;
-        for layer in Layer::ALL {
+        let knows = |layer: &Layer| changes.clone().any(|change| layer.knows(change.file));
+        for layer in Layer::ALL.into_iter().filter(knows) {
             for program in self.build(layer)? {
                 let begun = Instant::now();
-                let failed = self.run(&program)?;
+                let failed = self.run(&program, layer.tests())?;
                 spent += begun.elapsed();
                 if let Some(test) = failed {
                     return Ok(Outcome::Caught(layer, test, spent));
@@ -215,11 +249,12 @@ impl Copied {
         Ok(programs.collect())
     }
 
-    /// Runs a test program and returns the first of its tests that failed.
-    fn run(&self, program: &Path) -> Result<Option<String>, JudgeError> {
+    /// Runs those of a program's tests that begin so, and returns the first that failed.
+    fn run(&self, program: &Path, tests: &[&str]) -> Result<Option<String>, JudgeError> {
         let told = self.target.join("told");
         let out = File::create(&told).map_err(io_at(&told))?;
         let mut child = Command::new(program)
+            .args(tests)
             .current_dir(&self.copy)
             .env("LIFESIGN_SEEDS", self.seeds.to_string())
             .env_remove("LIFESIGN_SEED")
@@ -288,7 +323,7 @@ fn io_at(path: &Path) -> impl FnOnce(io::Error) -> JudgeError {
     move |error| JudgeError::Io(path, error)
 }
 
-/// Returns the workspace's manifest for the core and the tests alone, without lints: a mutant may
+/// Returns the workspace's manifest without lints: a mutant may
 /// leave a name unused.
 fn reduced(manifest: &str) -> String {
     let mut kept = String::from("[workspace.lints.rust]\nunused = \"allow\"\n");
@@ -303,10 +338,15 @@ fn reduced(manifest: &str) -> String {
             kept.push('\n');
         }
         if line == "[workspace]" {
-            kept.push_str("members = [\"core\", \"tests\"]\n");
+            kept.push_str("members = [\"core\", \"linux\", \"tests\"]\n");
         }
     }
     kept
+}
+
+/// Returns a manifest up to the first target that is not the library.
+fn of_library(manifest: &str) -> String {
+    manifest.split("[[").next().unwrap_or_default().to_owned()
 }
 
 /// Returns a manifest without the dependency on the daemon.

@@ -3,12 +3,14 @@
 mod authority;
 mod dongle;
 mod frame;
+mod service;
 mod voter;
 
 use super::Mutant;
 
 /// Returns all mutants, in the order in which the rules are met: from the bytes of a frame to the
-/// end of authority, and from there to the dongle.
+/// end of authority, and from there to the dongle and to services.
 pub fn all() -> impl Iterator<Item = &'static Mutant> {
-    [frame::MUTANTS, voter::MUTANTS, authority::MUTANTS, dongle::MUTANTS].into_iter().flatten()
+    let core = [frame::MUTANTS, voter::MUTANTS, authority::MUTANTS, dongle::MUTANTS];
+    core.into_iter().chain([service::MUTANTS]).flatten()
 }
