@@ -22,10 +22,12 @@
 //! | [`settings`](fn@settings) | the settings of a node or of a quorum server |
 //! | [`keyfile`](fn@keyfile) | a key file |
 //! | [`control`](fn@control) | requests at the control socket |
+//! | [`import`](fn@import) | the files of Linux-HA heartbeat |
 
 mod control;
 mod dongle;
 mod frame;
+mod import;
 mod kept;
 mod keyfile;
 mod member;
@@ -38,6 +40,7 @@ pub mod mutation;
 pub use control::control;
 pub use dongle::dongle;
 pub use frame::frame;
+pub use import::import;
 pub use keyfile::keyfile;
 pub use member::member;
 pub use settings::settings;
@@ -53,7 +56,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "frame", run: frame },
     Target { name: "member", run: member },
     Target { name: "stream", run: stream },
@@ -61,4 +64,5 @@ pub const TARGETS: [Target; 7] = [
     Target { name: "settings", run: settings },
     Target { name: "keyfile", run: keyfile },
     Target { name: "control", run: control },
+    Target { name: "import", run: import },
 ];

@@ -99,6 +99,11 @@ fn control() {
     try_target("control");
 }
 
+#[test]
+fn import() {
+    try_target("import");
+}
+
 /// Nothing that says what is not so goes unnoticed: here, that no frame is ever a farewell.
 #[test]
 fn a_property_that_does_not_hold_is_found_among_mutations() {

@@ -15,6 +15,9 @@ pub enum File {
 }
 
 impl File {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::HaCf, Self::Authkeys, Self::Haresources];
+
     /// Returns its name in the directory.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -88,21 +91,25 @@ impl Faults {
                 0 => String::new(),
                 line => format!(":{line}"),
             };
-            format!("error: {}{line}: {}; {}", file.display(), fault.what, fault.hint)
+            let line = format!("error: {}{line}: {}; {}", file.display(), fault.what, fault.hint);
+            plain(&line).collect()
         });
-        lines.collect::<Vec<_>>().join("\n")
+        lines.collect::<Vec<String>>().join("\n")
     }
 }
 
 /// Returns `text` for people: at most 60 characters, and none that moves a cursor.
 #[must_use]
 pub fn shown(text: &str) -> String {
-    let plain = text.chars().map(|letter| if letter.is_control() { '?' } else { letter });
-    let mut short: String = plain.take(MOST_SHOWN).collect();
+    let mut short: String = plain(text).take(MOST_SHOWN).collect();
     if text.chars().count() > MOST_SHOWN {
         short.push_str("..");
     }
     short
+}
+
+fn plain(text: &str) -> impl Iterator<Item = char> {
+    text.chars().map(|letter| if letter.is_control() { '?' } else { letter })
 }
 
 const MOST_SHOWN: usize = 60;
@@ -130,5 +137,9 @@ mod tests {
     fn what_is_shown_moves_no_cursor() {
         assert_eq!(shown("a\x1b[2Jb"), "a?[2Jb");
         assert_eq!(shown(&"x".repeat(61)).len(), 62);
+        let mut faults = Faults::default();
+        faults.add(Place { file: File::HaCf, line: 1 }, "a\x1b[2J", "b\r");
+        let said = faults.render(Path::new("/etc/ha.d"));
+        assert_eq!(said, "error: /etc/ha.d/ha.cf:1: a?[2J; b?");
     }
 }

@@ -60,7 +60,7 @@ fn demand_clear(mistakes: &Mistakes, text: &str) {
 }
 
 /// What goes to a terminal is text and line ends.
-fn demand_plain(shown: &str) {
+pub(super) fn demand_plain(shown: &str) {
     let bad = shown.chars().find(|letter| letter.is_control() && *letter != '\n');
     assert_eq!(bad, None, "{shown:?}");
 }
