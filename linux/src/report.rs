@@ -8,6 +8,7 @@
 mod failures;
 mod line;
 mod quorum;
+mod timing;
 pub mod witness;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ pub use self::line::{
     DongleReport, FenceReport, IpSideReport, LineErrorsReport, PingReport, PortReport,
 };
 pub use self::quorum::{ModuleReport, QuorumReport};
+pub use self::timing::TimingReport;
 
 /// The version of this form.
 pub const VERSION: u32 = 1;
@@ -61,6 +63,9 @@ pub struct Report {
     pub recording: Option<RecordingReport>,
     /// What somebody should look at, the latest first.
     pub alerts: Vec<Alert>,
+    /// When a node counts as silent.
+    #[serde(default)]
+    pub timing: TimingReport,
     /// The scheduling class that was obtained, such as `fifo 50, memory locked`.
     pub scheduling: String,
     /// What enforces the kernel lease.
@@ -428,6 +433,7 @@ pub(crate) mod tests {
             at_us: 0,
             recording: None,
             alerts: Vec::new(),
+            timing: TimingReport { heartbeat_ms: 50, dead_ms: 200, settle_ms: 1000 },
             scheduling: "fifo 50, memory locked".to_owned(),
             enforcer: EnforcerReport {
                 name: "bpf".to_owned(),

@@ -88,7 +88,7 @@ const TOOLS: [&str; 3] = ["cl_status", "hb_standby", "hb_takeover"];
 pub(super) fn cl_status(args: &ClStatusArgs) -> ExitCode {
     let report = operate::report(&args.control);
     let told = tool::cl_status(&args.words, report.as_ref().map_err(String::as_str));
-    if told.code == 0 || args.words.iter().any(|word| word == "hbstatus") {
+    if told.is_answer {
         say(&told.text);
     } else {
         eprintln!("{}", told.text);

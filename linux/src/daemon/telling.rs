@@ -167,6 +167,7 @@ impl Daemon {
                 .iter()
                 .map(|(since, text)| Alert { text: text.clone(), since_ms: age(*since) })
                 .collect(),
+            timing: (&self.settings.timing).into(),
             scheduling: self.obtained.to_string(),
             enforcer: EnforcerReport {
                 name: enforcer.to_string(),

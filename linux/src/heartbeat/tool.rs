@@ -8,9 +8,11 @@ use crate::report::{GroupReport, GroupRole, NodeState, PeerKind, PeerReport, Pee
 /// What a tool says, and its exit status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
-    /// For standard output, or for standard error if the status is not 0.
+    /// What it says.
     pub text: String,
-    /// The exit status.
+    /// Whether that is an answer, for standard output, or what is wrong, for standard error.
+    pub is_answer: bool,
+    /// The exit status; an answer may have one too that is not 0, such as that a node is dead.
     pub code: u8,
 }
 
@@ -19,15 +21,25 @@ const BAD_PARAMETER: u8 = 11;
 const FAILED: u8 = 1;
 
 fn good(text: impl Into<String>) -> Told {
-    Told { text: text.into(), code: 0 }
+    Told { text: text.into(), is_answer: true, code: 0 }
+}
+
+/// An answer that is not the one hoped for.
+fn bad(text: impl Into<String>) -> Told {
+    Told { code: FAILED, ..good(text) }
+}
+
+fn failed(text: impl Into<String>) -> Told {
+    Told { text: text.into(), is_answer: false, code: FAILED }
 }
 
 fn wrong(text: impl Into<String>) -> Told {
-    Told { text: text.into(), code: BAD_PARAMETER }
+    Told { code: BAD_PARAMETER, ..failed(text) }
 }
 
-const USAGE: &str = "usage: cl_status hbstatus | listnodes [-n|-p] | nodestatus NODE | nodetype \
-    NODE | listhblinks NODE | hblinkstatus NODE LINK | rscstatus";
+const USAGE: &str = "usage: cl_status hbstatus [-v] | listnodes [-n|-p] | nodestatus NODE | \
+    nodetype NODE | nodeweight NODE | listhblinks NODE | hblinkstatus NODE LINK | \
+    clientstatus NODE CLIENT | rscstatus | hbparameter -p NAME; each with -m for people";
 
 /// Answers `cl_status` with these words; `report` is what the daemon says, or why it says nothing.
 #[must_use]
@@ -37,40 +49,132 @@ pub fn cl_status(words: &[String], report: Result<&Report, &str>) -> Told {
     let mut rest = words.iter().map(String::as_str).filter(|word| !is_flag(word));
     let Some(question) = rest.next() else { return wrong(USAGE) };
     let values: Vec<&str> = rest.collect();
-    if question == "hbstatus" {
-        return match report {
-            Ok(_) => good("Heartbeat is running on this machine."),
-            Err(_) => {
-                Told { text: "Heartbeat is stopped on this machine.".to_owned(), code: FAILED }
-            }
-        };
-    }
-    let report = match report {
-        Ok(report) => report,
-        Err(why) => return Told { text: why.to_owned(), code: FAILED },
+    let report = match (question, report) {
+        ("hbstatus", Ok(report)) => return good(running(report, flags.contains(&"-v"))),
+        ("hbstatus", Err(_)) => return bad("Heartbeat is stopped on this machine."),
+        (_, Ok(report)) => report,
+        (_, Err(why)) => return failed(why),
     };
+    let asked = Asked { report, flags: &flags };
     match (question, values.as_slice()) {
-        ("listnodes", []) => good(names(report, &flags).join("\n")),
-        ("nodestatus", [node]) => known(node_status(report, node)),
-        ("nodetype", [node]) => known(node_type(report, node)),
-        ("listhblinks", [node]) => known(links(report, node).map(|links| links.join("\n"))),
-        ("hblinkstatus", [node, link]) => known(link_status(report, node, link)),
-        ("rscstatus", []) => good(resource_status(report)),
-        (
-            "listnodes" | "nodestatus" | "nodetype" | "listhblinks" | "hblinkstatus" | "rscstatus",
-            _,
-        ) => wrong(USAGE),
-        ("nodeweight" | "nodesite" | "clientstatus" | "hbparameter", _) => Told {
-            text: format!("lifesign has no {question}; see `lifesign status` and `lifesign check`"),
-            code: FAILED,
-        },
+        ("listnodes", []) => good(asked.names()),
+        ("nodestatus", [node]) => asked.node_status(node),
+        ("nodetype", [node]) => asked.node_type(node),
+        ("nodeweight", [node]) => asked.node_weight(node),
+        ("listhblinks", [node]) => asked.links(node),
+        ("hblinkstatus", [node, link]) => asked.link_status(node, link),
+        ("clientstatus", [node, _] | [node, _, _]) => asked.client_status(node),
+        ("rscstatus", []) => {
+            let status = resource_status(report);
+            good(asked.said(status, || format!("This node is holding {status} resources.")))
+        }
+        ("hbparameter", [name]) if flags.contains(&"-p") => asked.parameter(name),
+        ("nodesite", [_]) => failed("lifesign has no nodesite; see `lifesign status`"),
         _ => wrong(USAGE),
     }
 }
 
-/// Returns what is known, or what was said of a wrong name.
-fn known(answer: Option<String>) -> Told {
-    answer.map_or_else(|| wrong("Error. May be due to incorrect node name"), good)
+/// A question about a report.
+struct Asked<'a> {
+    report: &'a Report,
+    flags: &'a [&'a str],
+}
+
+impl Asked<'_> {
+    /// Returns a word, or with `-m` a sentence.
+    fn said(&self, word: &str, sentence: impl FnOnce() -> String) -> String {
+        if self.flags.contains(&"-m") { sentence() } else { word.to_owned() }
+    }
+
+    fn names(&self) -> String {
+        let names = names(self.report, self.flags).join("\n");
+        self.said(&names, || format!("The nodes are as follow:\n{names}"))
+    }
+
+    fn node_status(&self, node: &str) -> Told {
+        let Some(status) = node_status(self.report, node) else { return unknown() };
+        let is_good = matches!(status, "active" | "up" | "ping");
+        let text = self.said(status, || format!("The cluster node {node} is {status}"));
+        if is_good { good(text) } else { bad(text) }
+    }
+
+    fn node_type(&self, node: &str) -> Told {
+        let Some(kind) = node_type(self.report, node) else { return unknown() };
+        good(self.said(kind, || format!("The node {node}'s type: {kind}")))
+    }
+
+    /// All nodes count alike.
+    fn node_weight(&self, node: &str) -> Told {
+        match node_type(self.report, node) {
+            Some(NORMAL) => {
+                let said = || format!("The weight of the cluster node {node} is {WEIGHT}");
+                good(self.said(WEIGHT, said))
+            }
+            _ => wrong("Error. Maybe due to incorrect node name."),
+        }
+    }
+
+    fn links(&self, node: &str) -> Told {
+        let Some(links) = links(self.report, node) else { return unknown() };
+        let links: Vec<String> = links.iter().map(|link| format!("\t{link}")).collect();
+        let links = links.join("\n");
+        let head = "\tthis node have the following heartbeat links:";
+        good(self.said(&links, || format!("{head}\n{links}")))
+    }
+
+    fn link_status(&self, node: &str, link: &str) -> Told {
+        let Some(is_up) = link_status(self.report, node, link) else { return unknown() };
+        let status = if is_up { "up" } else { "dead" };
+        let said = || format!("The node {node}'s heartbeat link {link} is {status}");
+        let text = self.said(status, said);
+        if is_up { good(text) } else { bad(text) }
+    }
+
+    /// Nobody is a client of this daemon as programs were of Linux-HA's.
+    fn client_status(&self, node: &str) -> Told {
+        if node_type(self.report, node) == Some(NORMAL) { bad("offline") } else { unknown() }
+    }
+
+    fn parameter(&self, name: &str) -> Told {
+        let timing = &self.report.timing;
+        let millis = match name {
+            "keepalive" => timing.heartbeat_ms,
+            "deadtime" => timing.dead_ms,
+            "initdead" => timing.settle_ms,
+            _ => return failed(format!("Cannot get parameter {name}'s value")),
+        };
+        let value = format!("{millis}ms");
+        good(self.said(&value, || format!("Heartbeat parameter {name}'s value: {value}")))
+    }
+}
+
+/// What every node has in a vote, by the count of Linux-HA.
+const WEIGHT: &str = "100";
+/// What a node is that is none to be pinged.
+const NORMAL: &str = "normal";
+
+/// Returns that the daemon runs, and with `-v` whom it sees how.
+fn running(report: &Report, is_detailed: bool) -> String {
+    let mut text = "Heartbeat is running on this machine.".to_owned();
+    if !is_detailed {
+        return text;
+    }
+    text += &format!("\nversion:\tlifesign {}", env!("CARGO_PKG_VERSION"));
+    text += "\nmanaged by:\t\"haresources\"";
+    for name in names(report, &[]) {
+        let status = node_status(report, name).unwrap_or_default();
+        let kind = node_type(report, name).unwrap_or_default();
+        text += &format!("\n{name}\t{status}\t(nodetype: {kind})");
+        for link in links(report, name).unwrap_or_default() {
+            let is_up = link_status(report, name, link) == Some(true);
+            text += &format!("\n\t{link}\t{}", if is_up { "up" } else { "dead" });
+        }
+    }
+    text
+}
+
+fn unknown() -> Told {
+    wrong("Error. May be due to incorrect node name")
 }
 
 fn nodes(report: &Report) -> impl Iterator<Item = &PeerReport> {
@@ -98,8 +202,8 @@ fn names<'a>(report: &'a Report, flags: &[&str]) -> Vec<&'a str> {
     names
 }
 
-fn node_status(report: &Report, node: &str) -> Option<String> {
-    let status = if node == report.node {
+fn node_status(report: &Report, node: &str) -> Option<&'static str> {
+    Some(if node == report.node {
         match report.state {
             NodeState::Booting => "init",
             NodeState::Leaving => "up",
@@ -115,15 +219,14 @@ fn node_status(report: &Report, node: &str) -> Option<String> {
     } else {
         let (_, answers) = pings(report).find(|(address, _)| *address == node)?;
         if answers { "ping" } else { "dead" }
-    };
-    Some(status.to_owned())
+    })
 }
 
-fn node_type(report: &Report, node: &str) -> Option<String> {
+fn node_type(report: &Report, node: &str) -> Option<&'static str> {
     if node == report.node || nodes(report).any(|peer| peer.name == node) {
-        return Some("normal".to_owned());
+        return Some(NORMAL);
     }
-    pings(report).any(|(address, _)| address == node).then(|| "ping".to_owned())
+    pings(report).any(|(address, _)| address == node).then_some("ping")
 }
 
 /// Returns the adapters and devices of the links to `node`.
@@ -135,16 +238,15 @@ fn links<'a>(report: &'a Report, node: &str) -> Option<Vec<&'a str>> {
     nodes(report).any(|peer| peer.name == node).then(all)
 }
 
-fn link_status(report: &Report, node: &str, wanted: &str) -> Option<String> {
+fn link_status(report: &Report, node: &str, wanted: &str) -> Option<bool> {
     let is_it = |name: &str, adapter: &str| name == wanted || adapter == wanted;
     let link = report.links.iter().find(|link| is_it(&link.name, &link.adapter))?;
-    let is_up = if node == report.node {
+    Some(if node == report.node {
         link.is_up()
     } else {
         let peer = nodes(report).find(|peer| peer.name == node)?;
         peer.links.iter().any(|other| other.link == link.name && other.heard)
-    };
-    Some(if is_up { "up" } else { "dead" }.to_owned())
+    })
 }
 
 fn is_local(report: &Report, group: &GroupReport) -> bool {
@@ -219,9 +321,26 @@ mod tests {
             ("nodestatus beta", "active"),
             ("nodestatus alpha", "active"),
             ("nodetype beta", "normal"),
-            ("listhblinks beta", "eth0"),
+            ("listhblinks beta", "\teth0"),
             ("hblinkstatus beta eth0", "up"),
             ("rscstatus", "local"),
+            ("nodeweight beta", "100"),
+            ("hbparameter -p deadtime", "200ms"),
+            ("hbparameter -p keepalive", "50ms"),
+            ("listnodes -m", "The nodes are as follow:\nalpha\nbeta"),
+            ("nodestatus -m beta", "The cluster node beta is active"),
+            ("nodetype -m beta", "The node beta's type: normal"),
+            ("hblinkstatus -m beta eth0", "The node beta's heartbeat link eth0 is up"),
+            ("rscstatus -m", "This node is holding local resources."),
+            (
+                "hbstatus -v",
+                concat!(
+                    "Heartbeat is running on this machine.\nversion:\tlifesign ",
+                    env!("CARGO_PKG_VERSION"),
+                    "\nmanaged by:\t\"haresources\"\nalpha\tactive\t(nodetype: normal)\n\teth0\t",
+                    "up\nbeta\tactive\t(nodetype: normal)\n\teth0\tup"
+                ),
+            ),
         ] {
             assert_eq!(asked(words), (text.to_owned(), 0), "{words}");
         }
@@ -236,15 +355,33 @@ mod tests {
         for words in ["", "nodestatus", "listnodes x", "what"] {
             assert_eq!(asked(words), (USAGE.to_owned(), 11), "{words}");
         }
-        assert_eq!(asked("hbparameter -p deadtime").1, 1);
+        assert_eq!(
+            asked("hbparameter -p udpport"),
+            ("Cannot get parameter udpport's value".into(), 1)
+        );
+        assert_eq!(asked("clientstatus beta ipfail"), ("offline".to_owned(), 1));
+        assert_eq!(asked("nodeweight quorum").1, 11);
+        assert_eq!(asked("nodesite beta").1, 1);
+    }
+
+    #[test]
+    fn a_dead_node_and_a_dead_link_are_answers_that_fail() {
+        let mut report = report();
+        report.peers[0].state = PeerState::Lost;
+        report.peers[0].links.iter_mut().for_each(|link| link.heard = false);
+        for words in [&["nodestatus", "beta"][..], &["hblinkstatus", "beta", "eth0"]] {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            let told = cl_status(&words, Ok(&report));
+            assert_eq!(told, Told { text: "dead".to_owned(), is_answer: true, code: 1 });
+        }
     }
 
     #[test]
     fn a_daemon_that_is_silent_is_stopped() {
         let ask = |word: &str| cl_status(&[word.to_owned()], Err("nobody is there"));
         let stopped = "Heartbeat is stopped on this machine.";
-        assert_eq!(ask("hbstatus"), Told { text: stopped.to_owned(), code: 1 });
-        assert_eq!(ask("rscstatus"), Told { text: "nobody is there".to_owned(), code: 1 });
+        assert_eq!(ask("hbstatus"), Told { text: stopped.to_owned(), is_answer: true, code: 1 });
+        assert_eq!(ask("rscstatus"), failed("nobody is there"));
     }
 
     #[test]
@@ -257,12 +394,12 @@ mod tests {
             (PeerState::OneWay, "up"),
         ] {
             report.peers[0].state = state;
-            assert_eq!(node_status(&report, "beta").as_deref(), Some(word), "{state:?}");
+            assert_eq!(node_status(&report, "beta"), Some(word), "{state:?}");
         }
         report.state = NodeState::Booting;
         report.peers[0].state = PeerState::Unmet;
-        assert_eq!(node_status(&report, "beta").as_deref(), Some("init"));
-        assert_eq!(node_status(&report, "alpha").as_deref(), Some("init"));
+        assert_eq!(node_status(&report, "beta"), Some("init"));
+        assert_eq!(node_status(&report, "alpha"), Some("init"));
         report.groups[0].nodes.reverse();
         assert_eq!(resource_status(&report), "foreign");
         report.groups[0].role = GroupRole::Idle;

@@ -123,6 +123,7 @@ fn report(player: &Player, at: Instant) -> Report {
         at_us: at.as_micros(),
         recording: None,
         alerts: Vec::new(),
+        timing: (&settings.timing).into(),
         scheduling: String::new(),
         enforcer: EnforcerReport { name: String::new(), overshoot_us: 0, refused: Vec::new() },
         decisions: Vec::new(),

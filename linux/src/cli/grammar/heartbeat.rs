@@ -75,6 +75,7 @@ pub(super) const CL_STATUS_EXAMPLES: &str = "\
 Examples:
   lifesign cl_status hbstatus
   lifesign cl_status nodestatus beta
+  lifesign cl_status hbparameter -p deadtime
   lifesign cl_status hblinkstatus beta eth0
   ln -s lifesign /usr/bin/cl_status         a link of this name does the same";
 
