@@ -26,6 +26,7 @@
 //! | [`side`] | a witness's choice of side |
 //! | [`witness`] | a voter that holds nothing, asked only in a tie |
 //! | [`reset`] | resetting a dead server in two steps |
+//! | [`fence`] | fencing by agents, level after level |
 //! | [`dongle`] | messages between a dongle and whoever is on its line |
 //! | `array` | arrays of any length for serde |
 //! | [`engine`] | one server: the only file that knows all the others |
@@ -52,6 +53,7 @@ pub mod config;
 pub mod deadline;
 pub mod dongle;
 pub mod engine;
+pub mod fence;
 pub mod frame;
 pub mod group;
 pub mod member;

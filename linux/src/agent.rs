@@ -16,12 +16,16 @@
 //! |---|---|
 //! | [`convention`] | what exit codes and output mean |
 //! | [`ocf`] | the environment and the exit codes of OCF |
+//! | [`fence`] | the agents that make certain that a server is silent |
+//! | [`attempt`] | trying them, without harm |
 //! | [`inspect`] | whether a machine has its agents, and whether they know their parameters |
 //! | [`metadata`] | what an OCF agent says of itself |
 //! | `child` | a program that is asked something, bounded in time and output |
 
+pub mod attempt;
 mod child;
 pub mod convention;
+pub mod fence;
 pub mod inspect;
 pub mod metadata;
 pub mod ocf;
@@ -346,6 +350,7 @@ pub fn command(service: &Service, action: Action, call: &Call<'_>) -> Option<Com
         grace_us: GRACE.as_micros(),
         output_len_max: OUTPUT_LEN,
         input: Vec::new(),
+        secrets: Vec::new(),
     })
 }
 

@@ -20,6 +20,7 @@ use serde::Serialize;
 use self::line::LineCheck;
 use crate::address::lease::{Enforcer, EnforcerChoice};
 use crate::agent::Places;
+use crate::agent::fence::means_against;
 use crate::agent::inspect::{Lack, inspect};
 use crate::settings::mistake::Mistakes;
 use crate::settings::{Group, Link, Settings, key};
@@ -110,7 +111,8 @@ pub struct Bounds {
     /// The holder and its links are gone at once.
     pub crash_ms: f64,
     /// What `crash_ms` is the sum of: the longest silence before the last voter is free, the
-    /// back-off of the last candidate, its claim, and the start of the addresses.
+    /// back-off of the last candidate, its claim, the start of the addresses, and for a `fence`
+    /// group every time limit of the slowest server's means, of which the last must work.
     pub crash_terms: Vec<(&'static str, f64)>,
     /// The holder's daemon is killed, and its supervisor lives.
     pub daemon_killed_ms: f64,
@@ -197,7 +199,7 @@ impl Check {
         file: (&str, &str),
     ) -> Result<Self, Mistakes> {
         Places::here().settle(&mut settings);
-        self.warnings.extend(inspect(&settings, me, file, Lack::Noted)?);
+        self.warnings.extend(inspect(&mut settings, me, file, Lack::Noted)?);
         Ok(self)
     }
 }
@@ -288,6 +290,7 @@ impl Bounds {
             ("claim", claim),
             ("round trip", settings.round_trip()),
             ("start", START),
+            ("fence", longest_fence(settings, group).unwrap_or_default()),
         ];
         let crash = terms.iter().fold(Duration::ZERO, |sum, (_, term)| sum + *term);
         let services = &group.services;
@@ -307,6 +310,23 @@ impl Bounds {
             ),
         }
     }
+}
+
+/// Returns what it may take until the last of a server's means has fenced it, for the slowest of
+/// those that could be holding `group`, or `None` if nobody need be fenced or nothing limits it.
+fn longest_fence(settings: &Settings, group: &Group) -> Option<Duration> {
+    if group.guard != Guard::Fence {
+        return None;
+    }
+    let mut longest = Duration::ZERO;
+    for (node, _) in settings.members().filter(|(node, _)| group.prefer.contains(node)) {
+        let means = means_against(settings, node);
+        if means.is_empty() {
+            return None;
+        }
+        longest = longest.max(means.iter().fold(Duration::ZERO, |sum, one| sum + one.limit));
+    }
+    Some(longest)
 }
 
 const fn word(guard: Guard) -> &'static str {

@@ -11,11 +11,12 @@
 )]
 
 mod dongle;
+mod fence;
 mod grammar;
 mod heartbeat;
 mod watch;
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -66,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::HbTakeover(args) => heartbeat::relocate(&args, Move::Here),
         Command::Demo(args) => show(args),
         Command::Dongle(command) => dongle::main(command),
+        Command::Fence(command) => fence::main(&command),
         Command::Post { address } => post(&address),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -211,6 +213,22 @@ fn keygen(args: &KeygenArgs) -> ExitCode {
 /// Prints `text` and a line's end. A reader who has heard enough, such as `head`, is no failure.
 fn say(text: &str) {
     let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// Asks whether `what` is so, on the terminal, and returns whether the answer is yes.
+///
+/// # Errors
+/// There is no terminal to ask on.
+fn is_confirmed(what: &str) -> Result<bool, String> {
+    if !io::stdin().is_terminal() {
+        return Err("there is no terminal to ask on: say --yes if it shall be done".to_owned());
+    }
+    print!("{what}? [y/N] ");
+    // Without an answer nothing is done, so neither failure does harm.
+    let _ = io::stdout().flush();
+    let mut answer = String::new();
+    let _ = io::stdin().lock().read_line(&mut answer);
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 /// Prints `value` as JSON.

@@ -53,19 +53,32 @@ pub struct Request {
     /// For `watch`: which start of the daemon that number is of, as a snapshot says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
+    /// Which node a person speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// In which start, as a report has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
 }
 
 impl Request {
     /// Returns the request to do `command` for `group`, or for all groups.
     #[must_use]
     pub const fn new(command: Command, group: Option<String>) -> Self {
-        Self { version: VERSION, command, group, since: None, start: None }
+        Self { version: VERSION, command, group, since: None, start: None, node: None, boot: None }
     }
 
     /// Returns the request to watch, from after the event `since` of `start` if they are named.
     #[must_use]
-    pub const fn watch(since: Option<u64>, start: Option<String>) -> Self {
-        Self { version: VERSION, command: Command::Watch, group: None, since, start }
+    pub fn watch(since: Option<u64>, start: Option<String>) -> Self {
+        Self { since, start, ..Self::new(Command::Watch, None) }
+    }
+
+    /// Returns a person's word that `node` is off in its start `boot`.
+    #[must_use]
+    pub fn confirm(node: &str, boot: &str) -> Self {
+        let (node, boot) = (Some(node.to_owned()), Some(boot.to_owned()));
+        Self { node, boot, ..Self::new(Command::Confirm, None) }
     }
 }
 
@@ -81,6 +94,8 @@ pub enum Command {
     Standby,
     /// Take a group, or everything; ends standby.
     Takeover,
+    /// Take a person's word that a node is off.
+    Confirm,
     /// Report, and then tell what happens.
     Watch,
 }

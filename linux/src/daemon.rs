@@ -17,6 +17,7 @@ mod lines;
 mod machine;
 mod notifying;
 mod outbox;
+mod pursuits;
 mod remedy;
 mod upkeep;
 
@@ -30,7 +31,7 @@ mod wake;
 use std::collections::VecDeque;
 
 use lifesign_core::group::Token;
-use lifesign_core::node::NodeId;
+use lifesign_core::node::{BootId, NodeId};
 use lifesign_core::seal::Keyring;
 use lifesign_core::time::{Duration, Instant};
 use nix::sys::epoll::Epoll;
@@ -43,6 +44,8 @@ use self::fence::Fencing;
 use self::notifying::Notifying;
 use self::paths::IpSide;
 use self::ping::Pinger;
+use self::pursuits::Chase;
+use self::pursuits::told::Ended;
 use crate::address::Addresses;
 use crate::agent::Action;
 use crate::agent::convention::Patience;
@@ -96,6 +99,10 @@ struct Daemon {
     /// Under which a dongle is spoken to.
     control_keys: Keyring,
     fencing: Fencing,
+    /// Who is being fenced.
+    pursuits: Vec<Chase>,
+    /// The last fence of each server that is over.
+    fenced: Vec<Ended>,
     is_ready: bool,
 }
 
@@ -130,6 +137,10 @@ enum Errand {
     Service { group: usize, service: usize, action: Action },
     /// Tell a target what has happened.
     Notify { target: usize },
+    /// Run a fence agent against this start of a server.
+    Fence { target: NodeId, boot: Option<BootId> },
+    /// Switch a server on again, by this one of its means.
+    PowerOn { target: NodeId, means: u8 },
 }
 
 /// What somebody should look at: each with when it began, the latest first.

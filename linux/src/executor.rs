@@ -17,6 +17,7 @@
 pub mod message;
 pub mod persist;
 mod running;
+pub mod secret;
 pub mod server;
 
 use std::fmt;
@@ -32,10 +33,13 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 use nix::unistd::Pid;
 
-use self::message::{Reply, Request};
-pub(crate) use self::running::{bare, has_exited};
+use self::message::{Command, Outcome, Reply, Request};
+use self::running::Running;
+pub(crate) use self::running::{bare, has_exited, stdin};
+use crate::clock;
 use crate::log::{self, Drain, Logger};
 use crate::record::writer::Writer;
+use crate::settings::said;
 use crate::sys;
 
 /// What [`start`] leaves in the process that called it.
@@ -228,3 +232,22 @@ pub const GRACE: Duration = Duration::from_millis(500);
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const _: () = assert!(3 * OUTPUT_LEN_MAX < MESSAGE_LEN_MAX, "each byte may become three");
+
+/// Runs a command in this process and waits for it, as the executor would have run it: for a person
+/// who waits too.
+#[must_use]
+pub fn run_here(command: &Command) -> (Outcome, String) {
+    let mut running = match Running::start(command, clock::now()) {
+        Ok(running) => running,
+        Err(error) => return (Outcome::NotStarted(said(&error)), String::new()),
+    };
+    loop {
+        if let Some(outcome) = running.step(clock::now()) {
+            return (outcome, running.take_output());
+        }
+        thread::sleep(std::time::Duration::from_millis(LOOK_MS));
+    }
+}
+
+/// How often to look whether a command has ended that somebody waits for, in milliseconds.
+const LOOK_MS: u64 = 5;

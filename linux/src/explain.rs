@@ -213,7 +213,13 @@ fn held_by(holder: &str) -> (String, Vec<String>) {
 fn unfenced(node: &str) -> (String, Vec<String>) {
     (
         format!("{node} could still be holding it"),
-        vec![format!("{node} is fenced"), format!("{node} comes back and does not hold it")],
+        vec![
+            format!("{node} is fenced"),
+            format!("{node} comes back and does not hold it"),
+            format!(
+                "it is certainly off, and the operator runs `lifesign fence confirm {node}` here"
+            ),
+        ],
     )
 }
 

@@ -50,8 +50,9 @@ use self::links::{Finder, Links};
 use self::surroundings::Surroundings;
 use self::translate::{NO_WITNESS, Translation, whole_millis};
 use crate::check::{Check, expected};
-use crate::settings::key::{KeyFile, openness};
+use crate::settings::key::KeyFile;
 use crate::settings::mistake::Mistakes;
+use crate::settings::private::openness;
 use crate::settings::value::ping_said;
 use crate::settings::{Settings, said};
 

@@ -97,6 +97,19 @@ pub fn relocate(control: &Path, group: Option<&str>, to: Move) -> Result<Outcome
     }
 }
 
+/// Tells the daemon at `control` a person's word that `node` is off in its start `boot`.
+///
+/// # Errors
+/// Says why that changes nothing.
+pub fn confirm(control: &Path, node: &str, boot: &str) -> Result<(), String> {
+    let answer = ask(control, &Request::confirm(node, boot), LIMIT);
+    match answer.map_err(|error| error.to_string())? {
+        Response::Accepted { .. } => Ok(()),
+        Response::Refused { reason } => Err(reason),
+        _ => Err(MISMATCH.to_owned()),
+    }
+}
+
 fn clock_sleep(each: Duration, until: Instant, now: Instant) {
     let span = each.min(until.since(now));
     std::thread::sleep(std::time::Duration::from_micros(span.as_micros()));

@@ -6,8 +6,10 @@
 //! may be short.
 
 mod failures;
+mod fence;
 mod line;
 mod quorum;
+mod recording;
 mod timing;
 pub mod witness;
 
@@ -16,10 +18,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::failures::{FailuresReport, RestartsReport};
-pub use self::line::{
-    DongleReport, FenceReport, IpSideReport, LineErrorsReport, PingReport, PortReport,
-};
+pub use self::fence::{FenceReport, FencedReport};
+pub use self::line::{DongleReport, IpSideReport, LineErrorsReport, PingReport, PortReport};
 pub use self::quorum::{ModuleReport, QuorumReport};
+pub use self::recording::RecordingReport;
 pub use self::timing::TimingReport;
 
 /// The version of this form.
@@ -48,9 +50,12 @@ pub struct Report {
     pub peers: Vec<PeerReport>,
     /// The links, in the order of the settings.
     pub links: Vec<LinkReport>,
-    /// The resets that the reporting node asks dongles for.
+    /// Whom the reporting node is fencing.
     #[serde(default)]
     pub fencing: Vec<FenceReport>,
+    /// How its last attempt to fence each server has ended, the latest last.
+    #[serde(default)]
+    pub fenced: Vec<FencedReport>,
     /// Whether clients can reach the reporting node, where it can tell.
     #[serde(default)]
     pub ip_side: Option<IpSideReport>,
@@ -72,19 +77,6 @@ pub struct Report {
     pub enforcer: EnforcerReport,
     /// The latest decisions, the latest first; at most 32.
     pub decisions: Vec<Decision>,
-}
-
-/// What is known of a recording.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordingReport {
-    /// The directory of its segments.
-    pub directory: String,
-    /// The most bytes that they may have.
-    pub bound: u64,
-    /// How many entries were lost since the start.
-    pub lost: u64,
-    /// What the disk has refused last, if it has refused anything.
-    pub error: Option<String>,
 }
 
 /// What a node is doing.
@@ -429,6 +421,7 @@ pub(crate) mod tests {
                 rejected: BTreeMap::new(),
             }],
             fencing: Vec::new(),
+            fenced: Vec::new(),
             ip_side: None,
             at_us: 0,
             recording: None,

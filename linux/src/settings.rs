@@ -18,6 +18,8 @@
 //! | `resources` | groups and services |
 //! | `place` | groups that follow others, and groups that are kept apart |
 //! | `agent` | the agents of services |
+//! | `fence` | what makes certain that a node is silent |
+//! | `private` | files that nobody but root and the caller may read |
 //! | `notify` | who is told of what happens |
 //! | [`mod@line`] | what serial lines have to carry |
 //! | [`safety`] | the inequality, the cluster's id and the digest |
@@ -26,6 +28,7 @@
 
 mod agent;
 mod document;
+pub(crate) mod fence;
 pub mod key;
 pub mod line;
 mod link;
@@ -33,6 +36,7 @@ mod members;
 pub mod mistake;
 mod notify;
 mod place;
+pub(crate) mod private;
 pub mod profile;
 mod resources;
 pub mod safety;
@@ -57,6 +61,7 @@ use crate::address::ServiceAddress;
 use crate::address::lease::EnforcerChoice;
 use crate::agent::Agent;
 use crate::agent::convention::Convention;
+use crate::agent::fence::Fence;
 
 pub(crate) use self::document::written as written_span;
 pub use self::link::serial::SerialLinkSettings;
@@ -108,6 +113,8 @@ pub struct Node {
     pub name: String,
     /// How many votes it has.
     pub votes: u8,
+    /// What makes certain that it is silent, in the order of the file.
+    pub fence: Vec<Fence>,
 }
 
 /// Resources that move together: the addresses first, then the services, in order.

@@ -329,6 +329,9 @@ fn write_rest(text: &mut String, report: &Report, page: Page) {
     if let Some(recording) = &report.recording {
         text.push_str(&wrap("recording   ", &said_of(recording)));
     }
+    for fenced in &report.fenced {
+        text.push_str(&wrap("last fence  ", &fenced.sentence()));
+    }
     if !report.alerts.is_empty() || !report.fencing.is_empty() {
         text.push('\n');
     }

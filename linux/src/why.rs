@@ -63,6 +63,9 @@ fn one(report: &Report, group: &GroupReport, page: Page) -> String {
         let _ = writeln!(text, "  unless they are renewed, its authority ends in {left:.1} ms");
     }
     write_elsewhere(&mut text, report, group);
+    for fenced in report.fenced.iter().filter(|fenced| fenced.group == group.name) {
+        text.push_str(&wrap("  last fence: ", &fenced.sentence()));
+    }
     if !group.would_change.is_empty() {
         text.push_str("\n  what would change that\n");
     }

@@ -20,6 +20,19 @@ pub enum Condition {
     Left(BootId),
 }
 
+impl Condition {
+    /// Returns which start of the peer there is to fence, the inner `None` standing for any it may
+    /// have been, or `None` if there is nothing to fence.
+    #[must_use]
+    pub const fn start_to_fence(self) -> Option<Option<BootId>> {
+        match self {
+            Self::Unmet => Some(None),
+            Self::Alive(boot) | Self::Lost(boot) => Some(Some(boot)),
+            Self::Left(_) => None,
+        }
+    }
+}
+
 /// Something the caller has to do or may want to log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -105,7 +118,10 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
                 self.with(group, |state| state.fence_asked = NodeSet::EMPTY);
                 continue;
             }
-            let asked = self.group(group)?.fence_asked;
+            // Who has come back and is gone again is asked for anew.
+            let present: NodeSet = self.unfenced(group).map(|(node, _)| node).collect();
+            let asked = self.group(group)?.fence_asked.intersection(present);
+            self.with(group, |state| state.fence_asked = asked);
             let Some((node, boot)) = self.unfenced(group).find(|(node, _)| !asked.contains(*node))
             else {
                 continue;

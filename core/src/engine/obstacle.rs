@@ -64,12 +64,15 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     }
 
     /// Returns whether this node's claim of `group` under `token` waits for nothing but proof that
-    /// some server is silent. Only as long as it does may a reset be asked for: nobody is reset for
-    /// a claim that has no quorum, or that a living node objects to.
+    /// servers are silent, `target` among them. Only as long as it does may that server be fenced:
+    /// nobody is fenced for a claim that has no quorum, or that a living node objects to, and
+    /// nobody who has come back meanwhile and does not hold it.
     #[must_use]
-    pub fn waits_for_fence(&self, group: GroupId, token: Token) -> bool {
+    pub fn waits_for_fence(&self, group: GroupId, token: Token, target: NodeId) -> bool {
         let claimed = self.group(group).and_then(|state| state.role().token());
-        claimed == Some(token) && matches!(self.obstacle(group), Some(Obstacle::Unfenced(_)))
+        claimed == Some(token)
+            && matches!(self.obstacle(group), Some(Obstacle::Unfenced(_)))
+            && self.unfenced(group).any(|(node, _)| node == target)
     }
 
     fn idle_obstacle(&self, group: GroupId) -> Option<Obstacle> {

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::clock;
-use crate::executor::{bare, has_exited};
+use crate::executor::{bare, has_exited, stdin};
 use crate::settings::said;
 
 /// What a program said before it ended.
@@ -23,7 +23,22 @@ pub(super) struct Answer {
     pub(super) text: String,
 }
 
-/// Runs a program with `environment` and nothing else of ours, and returns what it said.
+impl Answer {
+    /// Returns what was said, if it ended well; `name` gives the name of another exit status.
+    ///
+    /// # Errors
+    /// How it ended.
+    pub(super) fn good(self, name: impl Fn(i32) -> String) -> Result<String, String> {
+        match self.status.code() {
+            Some(0) => Ok(self.text),
+            Some(code) => Err(name(code)),
+            None => Err("it was killed".to_owned()),
+        }
+    }
+}
+
+/// Runs a program with `environment` and nothing else of ours, gives it `input` to read, and
+/// returns what it said.
 ///
 /// At `limit`, or after more than `most` bytes, it is killed with all of its process group; so are
 /// children that it leaves there.
@@ -33,6 +48,7 @@ pub(super) struct Answer {
 pub(super) fn ask(
     arguments: &[&str],
     environment: &[(String, String)],
+    input: &[u8],
     limit: Duration,
     most: usize,
 ) -> Result<Answer, String> {
@@ -41,7 +57,7 @@ pub(super) fn ask(
     let (mut output, writer) = io::pipe().map_err(failed)?;
     fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| failed(error.into()))?;
     let mut command = bare(program, arguments, environment);
-    command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::null());
+    command.stdin(stdin(input).map_err(failed)?).stdout(writer).stderr(Stdio::null());
     let mut child = command.spawn().map_err(failed)?;
     // It holds our copy of the writing end, which would keep the pipe open.
     drop(command);
@@ -107,7 +123,7 @@ mod tests {
     use super::*;
 
     fn shell(script: &str, limit_ms: u64, most: usize) -> Result<Answer, String> {
-        ask(&["/bin/sh", "-c", script], &[], Duration::from_millis(limit_ms), most)
+        ask(&["/bin/sh", "-c", script], &[], b"", Duration::from_millis(limit_ms), most)
     }
 
     #[test]
@@ -131,7 +147,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_run_says_why() {
-        let error = ask(&["/no/such"], &[], Duration::from_millis(100), 10).unwrap_err();
+        let error = ask(&["/no/such"], &[], b"", Duration::from_millis(100), 10).unwrap_err();
         assert_eq!(error, "no such file or directory");
     }
 }

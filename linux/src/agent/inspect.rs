@@ -1,8 +1,11 @@
 //! Whether a machine has the agents that its groups need, and whether they know their parameters.
 //!
 //! Only what runs on this node is looked at. Nothing is started: an OCF agent is asked for its
-//! meta-data, and systemd for the state of a unit.
+//! meta-data, and systemd for the state of a unit. Fence agents are in `fences`.
 
+mod fences;
+
+use core::ops::Range;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -11,7 +14,8 @@ use lifesign_core::time::Duration;
 use nix::unistd::{AccessFlags, access};
 
 use super::metadata::Metadata;
-use super::{Agent, Kind, child};
+use super::{Agent, Kind, Parameter, child};
+use crate::settings::fence::is_secret;
 use crate::settings::mistake::{Mistakes, did_you_mean};
 use crate::settings::{Service, Settings};
 
@@ -25,12 +29,13 @@ pub enum Lack {
 }
 
 /// Looks at every agent that may run on node `me`, which is this machine. The `settings`, settled
-/// for it, are those of `source`, which came from `path`. Returns what is not wise.
+/// for it, are those of `source`, which came from `path`; they learn which fence agents can tell
+/// whether a server has power. Returns what is not wise.
 ///
 /// # Errors
 /// Every mistake, where the settings have it.
 pub fn inspect(
-    settings: &Settings,
+    settings: &mut Settings,
     me: NodeId,
     (path, source): (&str, &str),
     lack: Lack,
@@ -47,8 +52,36 @@ pub fn inspect(
             inspector.look_at(agent, service, &format!("{}/{}", group.name, service.name));
         }
     }
+    inspector.look_at_fences(settings, me);
     let Inspector { mistakes, advice, .. } = inspector;
     mistakes.or(Some(advice))
+}
+
+/// An agent, in the words of the settings.
+pub(super) struct Subject<'s> {
+    /// What it is called.
+    name: String,
+    /// Where the settings name it.
+    span: &'s Range<usize>,
+    /// Where to get it.
+    source: Option<String>,
+}
+
+impl Subject<'_> {
+    /// Returns how the parameter called `name` would be written.
+    fn example(&self, name: &str) -> String {
+        if is_secret(name) {
+            return format!("add `secrets = {{ {name} = \"/path/of/file\" }}`");
+        }
+        format!("add `parameters = {{ {name} = \"..\" }}`")
+    }
+}
+
+impl Agent {
+    fn subject(&self) -> Subject<'_> {
+        let source = source_of(&self.kind);
+        Subject { name: self.kind.to_string(), span: &self.span, source }
+    }
 }
 
 struct Inspector {
@@ -65,40 +98,41 @@ impl Inspector {
         match &agent.kind {
             Kind::Systemd { unit } => self.ask_systemd(agent, unit, name),
             Kind::Ocf { .. } => {
-                if self.is_there(agent, program) {
+                if self.is_there(&agent.subject(), program) {
                     self.ask_agent(agent, service, program, name);
                 }
             }
             Kind::Lsb { .. } | Kind::Heartbeat { .. } => {
-                self.is_there(agent, program);
+                self.is_there(&agent.subject(), program);
             }
         }
     }
 
     /// Returns whether the agent's program can be run, and notes if not.
-    fn is_there(&mut self, agent: &Agent, program: &str) -> bool {
+    pub(super) fn is_there(&mut self, subject: &Subject<'_>, program: &str) -> bool {
         let path = Path::new(program);
         if !path.is_file() {
-            self.lacks(agent, &format!("there is no {program}"), source_of(&agent.kind));
+            let hint = subject.source.clone();
+            self.lacks(subject, &format!("there is no {program}"), hint);
             return false;
         }
         let is_executable = access(path, AccessFlags::X_OK).is_ok();
         if !is_executable {
             let why = format!("{program} may not be executed");
-            self.lacks(agent, &why, Some(format!("chmod 755 {program}")));
+            self.lacks(subject, &why, Some(format!("chmod 755 {program}")));
         }
         is_executable
     }
 
-    fn lacks(&mut self, agent: &Agent, why: &str, hint: Option<String>) {
-        let title = format!("this machine has no agent {}", agent.kind);
+    pub(super) fn lacks(&mut self, subject: &Subject<'_>, why: &str, hint: Option<String>) {
+        let title = format!("this machine has no agent {}", subject.name);
         match self.lack {
             Lack::Noted => {
                 let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
                 self.advice.push(format!("{title}: {why}{hint}"));
             }
             Lack::Refused => {
-                self.mistakes.add(agent.span.clone(), title).label(why).maybe_hint(hint);
+                self.mistakes.add(subject.span.clone(), title).label(why).maybe_hint(hint);
             }
         }
     }
@@ -116,14 +150,9 @@ impl Inspector {
                 return;
             }
         };
-        check_parameters(agent, metadata, &mut self.mistakes);
-        for parameter in &agent.parameters {
-            let mut known = metadata.parameters.iter();
-            if known.any(|known| known.name == parameter.name && known.is_deprecated) {
-                let kind = &agent.kind;
-                self.advice.push(format!("{name}: {kind} deprecates `{}`", parameter.name));
-            }
-        }
+        let told: Vec<&Parameter> = agent.parameters.iter().collect();
+        check_parameters(&agent.subject(), &told, metadata, &mut self.mistakes);
+        self.advice.extend(deprecated(&agent.subject(), &told, metadata, name));
         for (action, key, limit) in [
             ("start", "start_limit", service.start_limit),
             ("stop", "stop_limit", service.stop_limit),
@@ -147,21 +176,21 @@ impl Inspector {
             "--",
             unit,
         ];
-        let answer = child::ask(&question, &[], PATIENCE, LONGEST);
+        let answer = child::ask(&question, &[], b"", PATIENCE, LONGEST);
         let text = match answer {
             Ok(answer) if answer.status.success() => answer.text,
             Ok(answer) => {
                 let why = format!("systemd does not answer (systemctl: {})", answer.status);
-                return self.lacks(agent, &why, None);
+                return self.lacks(&agent.subject(), &why, None);
             }
             Err(why) => {
                 let why = format!("systemd does not answer (systemctl: {why})");
-                return self.lacks(agent, &why, None);
+                return self.lacks(&agent.subject(), &why, None);
             }
         };
         let (lack, is_enabled) = unit_state(unit, &text);
         if let Some((why, hint)) = lack {
-            self.lacks(agent, &why, hint);
+            self.lacks(&agent.subject(), &why, hint);
         }
         if is_enabled {
             self.advice.push(format!(
@@ -209,11 +238,16 @@ fn source_of(kind: &Kind) -> Option<String> {
     Some(format!("install the package {package}"))
 }
 
-/// Notes parameters that the agent does not know, and those that it must have.
-fn check_parameters(agent: &Agent, metadata: &Metadata, mistakes: &mut Mistakes) {
-    let kind = &agent.kind;
+/// Notes those of `told` that the agent does not know, and what it must be told besides.
+pub(super) fn check_parameters(
+    subject: &Subject<'_>,
+    told: &[&Parameter],
+    metadata: &Metadata,
+    mistakes: &mut Mistakes,
+) {
+    let name = &subject.name;
     let names = || metadata.parameters.iter().map(|known| known.name.as_str());
-    for parameter in &agent.parameters {
+    for parameter in told {
         if names().any(|known| known == parameter.name) {
             continue;
         }
@@ -227,17 +261,37 @@ fn check_parameters(agent: &Agent, metadata: &Metadata, mistakes: &mut Mistakes)
         });
         mistakes
             .add(parameter.span.clone(), format!("unknown parameter `{}`", parameter.name))
-            .label(format!("{kind} has no such parameter"))
+            .label(format!("{name} has no such parameter"))
             .hint(hint);
     }
-    let is_there = |name: &str| agent.parameters.iter().any(|parameter| parameter.name == name);
-    let missing = metadata.parameters.iter().filter(|known| known.is_required);
-    for known in missing.filter(|known| !is_there(&known.name)) {
+    let given: Vec<&str> = told.iter().map(|parameter| parameter.name.as_str()).collect();
+    for missing in metadata.missing(&given) {
         mistakes
-            .add(agent.span.clone(), format!("the parameter `{}` is missing", known.name))
+            .add(subject.span.clone(), format!("the parameter `{missing}` is missing"))
             .label("this agent must have it")
-            .hint(format!("add `parameters = {{ {} = \"..\" }}`", known.name));
+            .hint(subject.example(missing));
     }
+}
+
+/// Says which of `told` the agent would rather be told in another way; `name` is who tells it.
+pub(super) fn deprecated(
+    subject: &Subject<'_>,
+    told: &[&Parameter],
+    metadata: &Metadata,
+    name: &str,
+) -> Vec<String> {
+    let is_old = |parameter: &&&Parameter| {
+        let mut known = metadata.parameters.iter();
+        known.any(|known| known.name == parameter.name && known.is_deprecated)
+    };
+    let old = told.iter().filter(is_old).map(|parameter| {
+        let newer = metadata.parameters.iter();
+        let mut newer = newer.filter(|known| known.obsoletes.as_ref() == Some(&parameter.name));
+        let hint = newer.next().map(|known| format!(" in favour of `{}`", known.name));
+        let hint = hint.unwrap_or_default();
+        format!("{name}: {} deprecates `{}`{hint}", subject.name, parameter.name)
+    });
+    old.collect()
 }
 
 #[cfg(test)]
@@ -275,7 +329,7 @@ mod tests {
         let mut settings = parsed.unwrap_or_else(|mistakes| panic!("{mistakes}"));
         places.settle(&mut settings);
         let me = settings.node("alpha").unwrap();
-        inspect(&settings, me, ("test.toml", &source), lack)
+        inspect(&mut settings, me, ("test.toml", &source), lack)
             .map_err(|mistakes| mistakes.to_string())
     }
 
@@ -358,9 +412,9 @@ mod tests {
         let source = source.replace("prefer = [\"alpha\", \"beta\"]", "prefer = [\"beta\"]");
         let mut settings = Settings::parse("test.toml", &source).unwrap();
         places.settle(&mut settings);
-        let look = |name: &str| {
+        let mut look = |name: &str| {
             let me = settings.node(name).unwrap();
-            inspect(&settings, me, ("test.toml", &source), Lack::Refused)
+            inspect(&mut settings, me, ("test.toml", &source), Lack::Refused)
         };
         assert_eq!(look("alpha").unwrap(), Vec::<String>::new());
         assert!(look("beta").is_err());

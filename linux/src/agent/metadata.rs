@@ -1,9 +1,9 @@
-//! What an OCF agent says of itself: its parameters, and how long its actions may take.
+//! What an agent of OCF, or a fence agent, says of itself: its parameters and its actions.
 
 use lifesign_core::time::Duration;
 use roxmltree::{Document, Node, ParsingOptions};
 
-use super::child;
+use super::{child, fence};
 
 /// What an agent says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,10 @@ pub struct Metadata {
     pub parameters: Vec<Known>,
     /// How long its actions may take, in its own opinion.
     pub timeouts: Vec<(String, Duration)>,
+    /// What it can be asked; fence agents alone.
+    pub actions: Vec<String>,
+    /// Whether what it has fenced must be let in again before it can work; fence agents alone.
+    pub must_let_in: bool,
 }
 
 /// A parameter that an agent knows.
@@ -23,6 +27,15 @@ pub struct Known {
     pub is_required: bool,
     /// Whether it should not be used any more.
     pub is_deprecated: bool,
+    /// Which other parameter it takes the place of.
+    pub obsoletes: Option<String>,
+}
+
+impl Known {
+    fn optional(name: &str) -> Self {
+        let name = name.to_owned();
+        Self { name, is_required: false, is_deprecated: false, obsoletes: None }
+    }
 }
 
 impl Metadata {
@@ -33,12 +46,36 @@ impl Metadata {
     pub fn ask(program: &str, environment: &[(String, String)]) -> Result<Self, String> {
         let mut environment = environment.to_vec();
         environment.push(("__OCF_ACTION".to_owned(), ACTION.to_owned()));
-        let answer = child::ask(&[program, ACTION], &environment, PATIENCE, LONGEST)?;
-        match answer.status.code() {
-            Some(0) => Self::parse(&answer.text),
-            Some(code) => Err(super::ocf::name(code)),
-            None => Err("it was killed".to_owned()),
+        let answer = child::ask(&[program, ACTION], &environment, b"", PATIENCE, LONGEST)?;
+        Self::parse(&answer.good(super::ocf::name)?)
+    }
+
+    /// Asks the fence agent of `kind` at `program`.
+    ///
+    /// # Errors
+    /// Why there is no answer, or none that can be read, in a few words.
+    pub fn ask_fence(kind: &fence::Kind, program: &str) -> Result<Self, String> {
+        let ask = |words: &[&str], input: &[u8]| {
+            let arguments: Vec<&str> = core::iter::once(&program).chain(words).copied().collect();
+            let answer = child::ask(&arguments, &[], input, PATIENCE, LONGEST)?;
+            answer.good(|code| format!("exit status {code}"))
+        };
+        if let fence::Kind::Rhcs(_) = kind {
+            return Self::parse(&ask(&[], b"action=metadata\n")?);
         }
+        // Some describe other parameters than they take, so both count.
+        let (text, names) = (ask(&["getinfo-xml"], b"")?, ask(&["getconfignames"], b"")?);
+        if text.trim().is_empty() {
+            return Err("it says nothing of itself".to_owned());
+        }
+        let mut metadata = Self::parse(&format!("<resource-agent>{text}</resource-agent>"))?;
+        for name in names.split_whitespace() {
+            if !metadata.parameters.iter().any(|known| known.name == name) {
+                metadata.parameters.push(Known::optional(name));
+            }
+        }
+        metadata.actions = ["reset", "off", "on"].map(str::to_owned).into();
+        Ok(metadata)
     }
 
     /// Reads what an agent has written.
@@ -63,7 +100,33 @@ impl Metadata {
         Ok(Self {
             parameters: named("parameters", "parameter").filter_map(known).collect(),
             timeouts: named("actions", "action").filter_map(timeout).collect(),
+            actions: named("actions", "action")
+                .filter_map(|node| node.attribute("name").map(str::to_owned))
+                .collect(),
+            must_let_in: named("actions", "action").any(|node| {
+                node.attribute("name") == Some("on") && node.attribute("automatic") == Some("1")
+            }),
         })
+    }
+
+    /// Returns the names that it must be told and is not, if it is told those of `told`. Of a
+    /// parameter and the one whose place it takes, one is enough.
+    pub fn missing<'a>(&'a self, told: &[&str]) -> impl Iterator<Item = &'a str> {
+        let is_told = move |known: &Known| {
+            let names = self.parameters.iter().filter(|other| {
+                known.name == other.name
+                    || known.obsoletes.as_ref() == Some(&other.name)
+                    || other.obsoletes.as_ref() == Some(&known.name)
+            });
+            names.map(|other| other.name.as_str()).any(|name| told.contains(&name))
+        };
+        let needed = self.parameters.iter().filter(|known| known.is_required);
+        let needed = needed.filter(|known| {
+            !known.is_deprecated || !self.parameters.iter().any(|other| replaces(other, known))
+        });
+        let missing: Vec<&str> =
+            needed.filter(|known| !is_told(known)).map(|known| known.name.as_str()).collect();
+        missing.into_iter()
     }
 
     /// Returns how long `action` may take, in the agent's opinion.
@@ -95,7 +158,13 @@ fn known(node: Node<'_, '_>) -> Option<Known> {
         is_required: is_set("required") && default.is_none_or(str::is_empty),
         is_deprecated: is_set("deprecated")
             || node.children().any(|child| child.has_tag_name("deprecated")),
+        obsoletes: node.attribute("obsoletes").map(str::to_owned),
     })
+}
+
+/// Returns whether `new` takes the place of `old`.
+fn replaces(new: &Known, old: &Known) -> bool {
+    new.obsoletes.as_ref() == Some(&old.name)
 }
 
 fn timeout(node: Node<'_, '_>) -> Option<(String, Duration)> {
@@ -153,6 +222,7 @@ mod tests {
             name: name.to_owned(),
             is_required,
             is_deprecated,
+            obsoletes: None,
         };
         assert_eq!(
             metadata.parameters,

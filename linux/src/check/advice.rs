@@ -2,12 +2,12 @@
 
 use lifesign_core::frame::LinkClass;
 use lifesign_core::group::Guard;
-use lifesign_core::node::NodeSet;
 use lifesign_core::quorum::Module;
 
 use super::line::LineCheck;
+use crate::agent::fence::means_against;
 use crate::page::list;
-use crate::settings::{Link, Settings};
+use crate::settings::{Group, Link, Settings};
 
 /// Below this, in millionths, no clock is honest: NTP alone may slew by 500 (adjtimex(2)), and
 /// quartz adds 100.
@@ -68,19 +68,31 @@ fn crowded_dongles(settings: &Settings) -> Option<String> {
     })
 }
 
-/// Says which nodes nothing can fence, if a group waits for that.
+/// Says which nodes nothing can fence, if a group waits for that, and which are fenced for nobody.
 fn unfenced(settings: &Settings) -> Vec<String> {
-    let resets = settings.links.iter().filter_map(Link::serial);
-    let resets = resets.fold(NodeSet::EMPTY, |all, serial| all.union(serial.resets));
     let nodes = settings.members().filter(|(node, _)| !node.is_witness());
-    let missing: Vec<&str> =
-        nodes.filter(|(node, _)| !resets.contains(*node)).map(|(_, name)| name).collect();
-    let groups = settings.groups.iter().filter(|group| group.guard == Guard::Fence);
+    let missing: Vec<&str> = nodes
+        .filter(|(node, _)| means_against(settings, *node).is_empty())
+        .map(|(_, name)| name)
+        .collect();
+    let waits = |group: &&Group| group.guard == Guard::Fence;
+    if !settings.groups.iter().any(|group| waits(&group)) {
+        let named = settings.nodes.iter().filter(|node| !node.fence.is_empty());
+        let named: Vec<&str> = named.map(|node| node.name.as_str()).collect();
+        return (!named.is_empty())
+            .then(|| {
+                format!("{} is fenced for nobody: no group has guard = \"fence\"", list(&named))
+            })
+            .into_iter()
+            .collect();
+    }
+    let groups = settings.groups.iter().filter(waits);
     let groups = groups.filter(|_| !missing.is_empty() && settings.nodes.len() > 1);
     let said = groups.map(|group| {
         format!(
             "group {}: nothing can fence {}: after a crash of such a node the group waits until it \
-             is back; give a serial link a dongle as `witness`, and `resets`",
+             is back or a person says that it is off; add a `[[node.fence]]` with an agent, or a \
+             dongle with `resets`",
             group.name,
             list(&missing)
         )

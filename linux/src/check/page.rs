@@ -105,8 +105,10 @@ impl GroupCheck {
             writeln!(formatter, "    {what:<23} {value:>11.1} ms")?;
         }
         writeln!(formatter, "    a crash is {}", sum.join(" + "))?;
-        if self.guard == "fence" {
-            writeln!(formatter, "    and the time that fencing takes")?;
+        let is_fenced =
+            bounds.crash_terms.iter().any(|(name, term)| *name == "fence" && *term > 0.0);
+        if self.guard == "fence" && !is_fenced {
+            writeln!(formatter, "    and the time until what cannot be fenced is back")?;
         }
         if bounds.services_start_ms > 0.0 {
             let start = bounds.services_start_ms;

@@ -203,7 +203,8 @@ fn a_fence_group_that_nothing_can_fence_is_named() {
     assert_eq!(
         warned(&half).unwrap(),
         "group www: nothing can fence beta: after a crash of such a node the group waits until it is \
-         back; give a serial link a dongle as `witness`, and `resets`"
+         back or a person says that it is off; add a `[[node.fence]]` with an agent, or a dongle \
+         with `resets`"
     );
     assert_eq!(warned(SERIAL), None);
 }
@@ -241,4 +242,25 @@ fn what_is_recorded_is_said() {
     assert!(page.contains("\nrecords: each node up to 16 MiB, for `lifesign replay`\n"), "{page}");
     let digest = checked(&source, Enforcer::Bpf).digest;
     assert_eq!(digest, checked(SERIAL, Enforcer::Bpf).digest, "nodes need not agree on it");
+}
+
+#[test]
+fn the_worst_time_counts_what_a_fence_may_take() {
+    let fence = |name: &str, agent: &str, limit: &str| {
+        format!("name = \"{name}\"\n[[node.fence]]\nagent = \"{agent}\"\nlimit = \"{limit}\"\n")
+    };
+    let source = EXAMPLE.replace("votes = 1\n", "").replace("\"address\"", "\"fence\"");
+    let one = source.replacen("name = \"alpha\"\n", &fence("alpha", "fence_one", "20s"), 1);
+    let both = one.replacen("name = \"beta\"\n", &fence("beta", "fence_one", "30s"), 1);
+    let bounds = |source: &str| {
+        let settings = Settings::parse("test.toml", source).unwrap();
+        Check::new(&settings, Enforcer::Nftables).groups[0].bounds.clone().unwrap()
+    };
+    let (unlimited, limited) = (bounds(&one), bounds(&both));
+    assert!(limited.crash_terms.contains(&("fence", 30_000.0)), "{limited:?}");
+    assert!((limited.crash_ms - unlimited.crash_ms - 30_000.0).abs() < 1e-6);
+    let idle = both.replace("\"fence\"", "\"address\"");
+    let settings = Settings::parse("test.toml", &idle).unwrap();
+    let warnings = Check::new(&settings, Enforcer::Nftables).warnings;
+    assert!(warnings.iter().any(|text| text.contains("is fenced for nobody")), "{warnings:?}");
 }

@@ -1,6 +1,6 @@
 //! What `lifesign dongle` does, and its questions.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::grammar::dongle::{
     DeviceArgs, DongleCommand, EmulateArgs, InfoArgs, LogArgs, ProvisionArgs, TestArgs,
 };
-use super::{refuse, say, say_json};
+use super::{is_confirmed, refuse, say, say_json};
 use crate::clock;
 use crate::dongle::client::Client;
 use crate::dongle::history::History;
@@ -95,7 +95,7 @@ fn provision(args: ProvisionArgs) -> Result<ExitCode, DongleError> {
         )));
     }
     say(plan.explain(&info, &at.device, client.line().speed()).trim_end());
-    if !yes && !is_confirmed()? {
+    if !yes && !is_confirmed("Store this").map_err(DongleError::Unfit)? {
         say("Nothing is stored, and the dongle is as it was.");
         return Ok(ExitCode::FAILURE);
     }
@@ -103,20 +103,6 @@ fn provision(args: ProvisionArgs) -> Result<ExitCode, DongleError> {
     let info: Info = client.info()?;
     say(&plan.carry_out(&mut client, info)?);
     Ok(ExitCode::SUCCESS)
-}
-
-/// Asks on the terminal whether it shall be done.
-fn is_confirmed() -> Result<bool, DongleError> {
-    if !io::stdin().is_terminal() {
-        return Err(DongleError::Unfit(
-            "there is no terminal to ask on: say --yes if it shall be done".to_owned(),
-        ));
-    }
-    print!("Store this? [y/N] ");
-    let _ = io::stdout().flush();
-    let mut answer = String::new();
-    let _ = io::stdin().lock().read_line(&mut answer);
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 fn log(args: &LogArgs) -> Result<ExitCode, DongleError> {

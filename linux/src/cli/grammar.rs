@@ -1,6 +1,7 @@
 //! The grammar of the command line, with all help texts.
 
 pub(super) mod dongle;
+pub(super) mod fence;
 pub(super) mod heartbeat;
 pub(super) mod watch;
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use self::dongle::DongleCommand;
+use self::fence::FenceCommand;
 use self::heartbeat::{
     CL_STATUS_EXAMPLES, ChoiceArgs, ClStatusArgs, HB_STANDBY_EXAMPLES, HB_TAKEOVER_EXAMPLES,
     IMPORT_EXAMPLES, ImportArgs, SetArgs,
@@ -142,6 +144,9 @@ pub(super) enum Command {
     /// between them, votes as their witness, and can reset a server that does not answer.
     #[command(subcommand, after_help = dongle::AFTER_HELP)]
     Dongle(DongleCommand),
+    /// Try what makes another server silent, or say that one is
+    #[command(subcommand, after_help = fence::AFTER_HELP)]
+    Fence(FenceCommand),
     /// Show on this machine alone what happens to an address when servers fail
     ///
     /// Builds two servers, a witness, a switch and a client in namespaces, runs the real daemons

@@ -103,6 +103,12 @@ impl Daemon {
                 (Errand::Notify { target }, Reply::Done { outcome, output, .. }) => {
                     self.handle_told(target, &outcome, &output, now);
                 }
+                (Errand::Fence { target, boot }, Reply::Done { outcome, output, .. }) => {
+                    self.handle_fence((target, boot), &outcome, &output, now);
+                }
+                (Errand::PowerOn { target, means }, Reply::Done { outcome, output, .. }) => {
+                    self.handle_power_on(target, means, &outcome, &output);
+                }
                 _ => {}
             }
         }

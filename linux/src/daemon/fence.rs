@@ -1,17 +1,18 @@
-//! Fencing: dead servers are reset by the dongle before a `fence` group starts elsewhere.
+//! Reset lines: dead servers are reset by a dongle before a `fence` group starts elsewhere.
 //!
-//! The engine says who could still be holding a group. If a dongle has a reset line to that server,
-//! it is asked in two steps ([`lifesign_core::reset`]) for as long as the group's claim lasts. Only
-//! its word that the pulse was seen on the line frees the group.
+//! When its turn comes among the means against a server, a dongle with a reset line to it is asked
+//! in two steps ([`lifesign_core::reset`]) for as long as the group's claim lasts. Only its word
+//! that the pulse was seen on the line frees the group.
 
 use lifesign_core::dongle::Request;
-use lifesign_core::engine::Condition;
 use lifesign_core::group::{GroupId, Role, Token};
 use lifesign_core::node::{BootId, LinkId, NodeId};
-use lifesign_core::reset::{Answer, Arm, Asker, Outcome, RequestId, Step};
+use lifesign_core::reset::{Answer, Arm, Asker, Outcome, Refusal, RequestId, Step};
 use lifesign_core::time::{Duration, Instant};
 
 use super::Daemon;
+use super::pursuits::boot_text;
+use crate::agent::fence::{fences_of, means_against};
 use crate::link::State;
 use crate::link::serial::line_time;
 use crate::report::FenceReport;
@@ -194,29 +195,23 @@ impl Fencing {
 const ATTEMPTS: u32 = 1024;
 
 impl Daemon {
-    /// Has a server reset before `group` starts here, if a dongle can.
-    pub(super) fn fence(
+    /// Has a server reset by the dongle that has a line to it, when its turn comes.
+    pub(super) fn ask_dongle(
         &mut self,
         group: GroupId,
-        node: NodeId,
-        boot: Option<BootId>,
+        token: Token,
+        (node, boot): (NodeId, Option<BootId>),
         now: Instant,
     ) {
+        let Some(link) = self.reset_line(node) else { return };
         let (name, target) = (self.group_name(group.index()), self.settings.name_of(node));
-        let Some(link) = self.reset_line(node) else {
-            return self.alert(format!(
-                "{name}: {target} must be fenced before it can start here, and no dongle has a \
-                 reset line to {target}"
-            ));
-        };
-        let Some(token) = self.engine.group(group).and_then(|state| state.role().token()) else {
-            return;
-        };
         let every = self.fence_interval(link);
         self.fencing.begin(link, (self.me, group, token), (node, boot), every, now);
-        self.decided(format!(
-            "{name}: asks the dongle to reset {target}, which could be holding it"
-        ));
+        if fences_of(&self.settings, node).is_empty() {
+            self.decided(format!(
+                "{name}: asks the dongle to reset {target}, which could be holding it"
+            ));
+        }
     }
 
     /// Returns the link whose dongle has a reset line to `node`, one that is up first.
@@ -240,22 +235,29 @@ impl Daemon {
     }
 
     /// Goes on with the resets that are wanted, and tells what has become of them.
-    pub(super) fn go_on_fencing(&mut self, now: Instant) {
+    pub(super) fn go_on_with_lines(&mut self, now: Instant) {
         let engine = &self.engine;
         self.fencing.keep(|arm| {
             let role = engine.group(arm.group).map(|state| state.role());
             let is_claimed =
                 matches!(role, Some(Role::Claiming(claim)) if claim.token == arm.token);
-            is_claimed && start_of(engine.condition(arm.target)) == Some(arm.target_boot)
+            is_claimed && engine.condition(arm.target).start_to_fence() == Some(arm.target_boot)
         });
-        self.fencing.let_rest(|arm| engine.waits_for_fence(arm.group, arm.token), now);
+        let wished = self.fencing.wishes.iter().map(|wish| *wish.asker.arm());
+        let turns: Vec<Arm> = wished
+            .filter(|arm| {
+                self.is_at_line(arm.target, arm.target_boot)
+                    && self.engine.waits_for_fence(arm.group, arm.token, arm.target)
+            })
+            .collect();
+        self.fencing.let_rest(|arm| turns.contains(arm), now);
         while let Some((link, request)) = self.fencing.poll_transmit(now) {
             self.ask_sealed(link, &request, now);
         }
         let patience = self.settings.links().map(|(id, _)| self.fence_interval(id)).max();
         let patience = patience.unwrap_or_default().times(SILENT_AFTER);
         while let Some(news) = self.fencing.poll_news(patience, now) {
-            self.tell_reset(&news);
+            self.tell_reset(&news, now);
         }
     }
 
@@ -264,14 +266,14 @@ impl Daemon {
         let fenced = self.fencing.handle_answer(answer, now);
         let patience = Duration::from_micros(u64::MAX);
         while let Some(news) = self.fencing.poll_news(patience, now) {
-            self.tell_reset(&news);
+            self.tell_reset(&news, now);
         }
         if let Some((node, boot)) = fenced {
             self.engine.handle_fenced(node, boot, now);
         }
     }
 
-    fn tell_reset(&mut self, news: &News) {
+    fn tell_reset(&mut self, news: &News, now: Instant) {
         let group = self.group_name(news.arm.group.index());
         let target = self.settings.name_of(news.arm.target);
         let dongle = self.dongle_name(news.link);
@@ -284,22 +286,34 @@ impl Daemon {
             }
             Told::Said(_) => self.decided(format!("{group}: {said}")),
         }
+        let is_over = match news.told {
+            Told::Said(Outcome::Done) => Some(true),
+            // What will not be otherwise by waiting makes way for what comes next.
+            Told::Said(Outcome::Refused(Refusal::NoLine | Refusal::LineStuck)) => Some(false),
+            Told::Silent | Told::Said(_) => None,
+        };
+        if let Some(is_pulled) = is_over {
+            let whom = (news.arm.target, news.arm.target_boot);
+            self.handle_line(whom, news.arm.group, is_pulled, (dongle, said), now);
+        }
     }
 
-    /// Returns what is known of the reset of `node` that `group` waits for, in a sentence.
+    /// Returns what is known of the fencing of `node` that `group` waits for, in a sentence.
     pub(super) fn reset_state(&self, group: GroupId, node: NodeId) -> String {
         let is_it = |wish: &&Wish| {
             let arm = wish.asker.arm();
-            (arm.group, arm.target) == (group, node)
+            (arm.group, arm.target) == (group, node) && self.is_at_line(arm.target, arm.target_boot)
         };
         let target = self.settings.name_of(node);
-        match (self.fencing.wishes.iter().find(is_it), self.reset_line(node)) {
-            (Some(wish), _) => self.wish_text(wish),
-            (None, Some(link)) => {
-                format!("{} will be asked to reset {target}", self.dongle_name(link))
-            }
-            (None, None) => format!("no dongle has a reset line to {target}"),
+        if let Some(wish) = self.fencing.wishes.iter().find(is_it) {
+            return self.wish_text(wish);
         }
+        self.pursuit_state(group, node).unwrap_or_else(|| {
+            if means_against(&self.settings, node).is_empty() {
+                return format!("nothing can fence {target}");
+            }
+            format!("{target} will be fenced")
+        })
     }
 
     /// Forgets what was told of resets for `group`, because it does not wait for them any more.
@@ -308,7 +322,9 @@ impl Daemon {
         let ours = format!("{name}: ");
         let is_over = |text: &str| {
             text.starts_with(&ours)
-                && (text.contains(" must be fenced ") || text.contains(" is not reset"))
+                && [" must be fenced ", " is not reset", " is not fenced by "]
+                    .iter()
+                    .any(|what| text.contains(what))
         };
         self.alerts.list.retain(|(_, text)| !is_over(text));
     }
@@ -329,7 +345,8 @@ impl Daemon {
             FenceReport {
                 group: self.group_name(arm.group.index()),
                 node: self.settings.name_of(arm.target),
-                dongle: self.dongle_name(wish.link),
+                boot: boot_text(arm.target_boot),
+                by: self.dongle_name(wish.link),
                 state: match wish.told {
                     None => "asked",
                     Some(Told::Silent) => "silent",
@@ -343,16 +360,12 @@ impl Daemon {
                 since_ms: now.since(wish.since).as_millis(),
             }
         };
-        self.fencing.wishes.iter().map(report).collect()
-    }
-}
-
-/// Returns which start of a server there is to fence, or `None` if there is nothing to fence.
-const fn start_of(condition: Condition) -> Option<Option<BootId>> {
-    match condition {
-        Condition::Unmet => Some(None),
-        Condition::Alive(boot) | Condition::Lost(boot) => Some(Some(boot)),
-        Condition::Left(_) => None,
+        let at_line = |wish: &&Wish| {
+            let arm = wish.asker.arm();
+            self.is_at_line(arm.target, arm.target_boot)
+        };
+        let lines = self.fencing.wishes.iter().filter(at_line).map(report);
+        lines.chain(self.chase_reports(now)).collect()
     }
 }
 

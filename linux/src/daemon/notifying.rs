@@ -61,6 +61,7 @@ impl Notifying {
             grace_us: GRACE.as_micros(),
             output_len_max: OUTPUT_LEN,
             input: input.into_bytes(),
+            secrets: Vec::new(),
         }
     }
 }
@@ -109,6 +110,13 @@ impl Daemon {
         let notice =
             Notice { kind: Kind::Group, subject, state, text, reason, token, ..Notice::default() };
         self.announce(notice, is_news);
+    }
+
+    /// Tells that the node called `name` is fenced.
+    pub(super) fn notify_of_fence(&mut self, name: &str, text: String) {
+        let (subject, state) = (name.to_owned(), "fenced".to_owned());
+        let notice = Notice { kind: Kind::Peer, subject, state, text, ..Notice::default() };
+        self.announce(notice, true);
     }
 
     /// Tells that an alert was raised, or is over.

@@ -260,6 +260,8 @@ fn prepare(
         dongles: Dongle::all(&settings, now),
         control_keys,
         fencing: Fencing::new(boot),
+        pursuits: Vec::new(),
+        fenced: Vec::new(),
         is_ready: false,
         settings,
     };

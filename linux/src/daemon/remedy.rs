@@ -43,7 +43,10 @@ impl Daemon {
     pub(super) fn forget_monitors(&mut self, at: usize) {
         let is_ours = |errand: &Errand| match errand {
             Errand::Service { group, action, .. } => *group == at && *action == Action::Monitor,
-            Errand::Reserve(_) | Errand::Notify { .. } => false,
+            Errand::Reserve(_)
+            | Errand::Notify { .. }
+            | Errand::Fence { .. }
+            | Errand::PowerOn { .. } => false,
         };
         for (id, _) in self.errands.iter().filter(|(_, errand)| is_ours(errand)) {
             // One that is not cancelled ends by itself, and nobody waits for its answer.

@@ -58,6 +58,10 @@ impl Daemon {
             }
             Command::Standby => self.order_standby(group, now),
             Command::Takeover => self.order_takeover(group, now),
+            Command::Confirm => {
+                let (node, boot) = (request.node.as_deref(), request.boot.as_deref());
+                self.order_confirm(node.unwrap_or_default(), boot.unwrap_or_default(), now)
+            }
         })
     }
 
@@ -158,6 +162,7 @@ impl Daemon {
                 .map(|(id, link)| self.link_report(id, link, now))
                 .collect(),
             fencing: self.fence_reports(now),
+            fenced: self.fenced_reports(now),
             ip_side: self.ip_side_report(now),
             at_us: now.as_micros(),
             recording: self.recording_report(),

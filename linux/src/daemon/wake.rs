@@ -275,6 +275,7 @@ impl Daemon {
             self.control.poll_timeout(),
             self.pinger.poll_timeout(),
             self.fencing.poll_timeout(),
+            self.next_pursuit(),
             self.next_dongle_due(),
             self.notifying.poll_timeout(self.engine.now()),
         ];

@@ -50,6 +50,29 @@ pub struct Command {
     pub output_len_max: u32,
     /// What it finds on its standard input, at most [`INPUT_LEN_MAX`](super::INPUT_LEN_MAX) bytes.
     pub input: Vec<u8>,
+    /// What it is told besides, out of files.
+    pub secrets: Vec<Secret>,
+}
+
+/// Something that a command is told and that stands in a file which only root may read. It is read
+/// when the command is started, and taken out of its output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret {
+    /// Under which name it is told.
+    pub name: String,
+    /// The file; its first line is the value.
+    pub path: String,
+    /// Where it is told.
+    pub place: Place,
+}
+
+/// Where a command is told something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// In a line `name=value` at the end of its standard input.
+    Input,
+    /// In its environment.
+    Environment,
 }
 
 /// What the executor answers.

@@ -14,6 +14,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use super::message::{Command, Outcome};
+use super::secret::{self, Veil};
 use super::{INPUT_LEN_MAX, OUTPUT_LEN_MAX, PATH};
 use crate::sys;
 
@@ -27,13 +28,17 @@ pub(super) struct Running {
     is_output_open: bool,
     tail: VecDeque<u8>,
     tail_len_max: usize,
+    veil: Veil,
     grace: Duration,
     started: Instant,
     stage: Stage,
 }
 
 /// Returns the standard input that has these bytes. A pipe takes them all before anybody reads.
-fn input(bytes: &[u8]) -> io::Result<Stdio> {
+///
+/// # Errors
+/// Out of descriptors, or more than [`INPUT_LEN_MAX`] bytes.
+pub(crate) fn stdin(bytes: &[u8]) -> io::Result<Stdio> {
     if bytes.is_empty() {
         return Ok(Stdio::null());
     }
@@ -69,10 +74,12 @@ impl Running {
             .arguments
             .split_first()
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program named"))?;
+        let told = secret::read(command)?;
         let (output, writer) = io::pipe()?;
         fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let mut child = bare(program, arguments, &command.environment)
-            .stdin(input(&command.input)?)
+            .envs(told.environment)
+            .stdin(stdin(&told.input)?)
             .stdout(writer.try_clone()?)
             .stderr(writer)
             .spawn()?;
@@ -95,6 +102,7 @@ impl Running {
             is_output_open: true,
             tail: VecDeque::new(),
             tail_len_max: tail_len_max.min(OUTPUT_LEN_MAX),
+            veil: told.veil,
             grace: Duration::from_micros(command.grace_us),
             started: now,
             stage: Stage::Free { until: now + Duration::from_micros(command.limit_us) },
@@ -134,7 +142,8 @@ impl Running {
         let bytes: Vec<u8> = std::mem::take(&mut self.tail).into();
         let text = String::from_utf8_lossy(&bytes);
         // A character cut in two at the front says nothing.
-        text.trim_start_matches(char::REPLACEMENT_CHARACTER).to_owned()
+        let text = text.trim_start_matches(char::REPLACEMENT_CHARACTER).to_owned();
+        self.veil.over(text, self.tail_len_max)
     }
 
     /// Returns when [`step`](Self::step) next has work, if neither output nor exit comes first.
@@ -186,7 +195,8 @@ impl Running {
                 Ok(0) => self.is_output_open = false,
                 Ok(len) => {
                     self.tail.extend(&buffer[..len]);
-                    let surplus = self.tail.len().saturating_sub(self.tail_len_max);
+                    let surplus =
+                        self.tail.len().saturating_sub(self.tail_len_max + self.veil.margin());
                     self.tail.drain(..surplus);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -119,6 +119,7 @@ fn report(player: &Player, at: Instant) -> Report {
             .collect(),
         links: Vec::new(),
         fencing: Vec::new(),
+        fenced: Vec::new(),
         ip_side: None,
         at_us: at.as_micros(),
         recording: None,

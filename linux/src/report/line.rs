@@ -76,23 +76,6 @@ pub struct DongleReport {
     pub faults: Vec<String>,
 }
 
-/// A reset that a dongle is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FenceReport {
-    /// The group that waits for it.
-    pub group: String,
-    /// Who is to be reset.
-    pub node: String,
-    /// Who is asked.
-    pub dongle: String,
-    /// `asked`, `armed`, `fired`, `done`, `refused` or `silent`.
-    pub state: String,
-    /// The same in a sentence, without a full stop.
-    pub text: String,
-    /// Since when, or since the dongle's last answer.
-    pub since_ms: u64,
-}
-
 /// Whether clients can reach a node, as far as it can tell from whom it hears over IP.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IpSideReport {

@@ -1,5 +1,7 @@
 //! A service's agent, its parameters and its arguments.
 
+use core::ops::Range;
+
 use toml::Spanned;
 
 use super::mistake::{Mistakes, did_you_mean};
@@ -71,14 +73,24 @@ fn read_parameters(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Vec<Parame
             parameters.push(Parameter { name: name.to_owned(), value, span });
         }
     }
-    let len: usize =
-        parameters.iter().map(|parameter| parameter.name.len() + parameter.value.len()).sum();
-    if len > MOST_BYTES {
-        mistakes
-            .add(table.span(), "the parameters are too long")
-            .label(format!("{len} bytes; there can be {MOST_BYTES}"));
-    }
+    check_length(&parameters, table.span(), MOST_BYTES, mistakes);
     parameters
+}
+
+/// Notes if what stands at `span` is too long.
+pub(super) fn check_length(
+    parameters: &[Parameter],
+    span: Range<usize>,
+    most: usize,
+    mistakes: &mut Mistakes,
+) {
+    let len = |parameter: &Parameter| parameter.name.len() + parameter.value.len() + 2;
+    let len: usize = parameters.iter().map(len).sum();
+    if len > most {
+        mistakes
+            .add(span, "the parameters are too long")
+            .label(format!("{len} bytes; there can be {most}"));
+    }
 }
 
 fn is_parameter(name: &str) -> bool {
@@ -184,7 +196,7 @@ fn script(text: &str, misfit: impl Fn(&str) -> Misfit) -> Result<String, Misfit>
     Ok(text.to_owned())
 }
 
-fn is_file_name(text: &str) -> bool {
+pub(super) fn is_file_name(text: &str) -> bool {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "_.+-".contains(letter);
     !text.is_empty()
         && text.len() <= 64

@@ -14,15 +14,14 @@
 
 use core::fmt;
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use lifesign_core::seal::{KEY_LEN, Key, KeyId, Keyring, KeyringError, MAX_KEYS};
-use nix::unistd::geteuid;
 use toml::de::{DeTable, DeValue};
 
-use super::said;
+use super::private::{self, PrivateError};
 use crate::heartbeat::authkeys::Authkeys;
 
 /// What a key file says. Its keys are never printed.
@@ -53,29 +52,10 @@ impl KeyFile {
     /// # Errors
     /// Says who else may read it, or what is wrong in it.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let wrong = |kind| KeyError { path: path.to_owned(), kind };
-        let opened = |error| wrong(KeyErrorKind::Open(error));
-        // Without O_NONBLOCK, a FIFO in the place of the file would hold the program up.
-        let file = File::options()
-            .read(true)
-            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
-            .open(path)
-            .map_err(opened)?;
-        let status = file.metadata().map_err(opened)?;
-        if !status.is_file() {
-            return Err(wrong(KeyErrorKind::NotAFile));
-        }
-        if let Some(what) = openness(status.mode()) {
-            return Err(wrong(KeyErrorKind::Mode(what)));
-        }
-        if status.uid() != 0 && status.uid() != geteuid().as_raw() {
-            return Err(wrong(KeyErrorKind::Owner(status.uid())));
-        }
-        let mut text = String::new();
-        file.take(LONGEST + 1).read_to_string(&mut text).map_err(opened)?;
-        if text.len() as u64 > LONGEST {
-            return Err(wrong(KeyErrorKind::TooLong));
-        }
+        let text = private::read(path, LONGEST).map_err(|error| KeyError {
+            path: path.to_owned(),
+            kind: KeyErrorKind::Private(error),
+        })?;
         Self::parse(path, &text)
     }
 
@@ -265,12 +245,6 @@ const AUTHKEYS: &str = "authkeys";
 /// The longest key file that is read, in bytes.
 const LONGEST: u64 = 4096;
 
-/// Returns what is wrong with the mode of a file of secrets, if others may read or run it, or its
-/// owner may run it.
-pub(crate) fn openness(mode: u32) -> Option<String> {
-    (mode & 0o177 != 0).then(|| format!("mode {:04o} lets others in", mode & 0o7777))
-}
-
 fn from_hex(text: &str) -> Option<[u8; KEY_LEN]> {
     let mut secret = [0; KEY_LEN];
     if text.len() != 2 * KEY_LEN || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
@@ -295,16 +269,8 @@ pub struct KeyError {
 
 #[derive(Debug)]
 enum KeyErrorKind {
-    /// The system does not give it.
-    Open(io::Error),
-    /// It is a folder, a pipe or a device.
-    NotAFile,
-    /// Others may read or run it, or its owner may run it.
-    Mode(String),
-    /// It belongs to somebody who is neither root nor the caller.
-    Owner(u32),
-    /// It is too long for a key file.
-    TooLong,
+    /// It cannot be read, or others may read it.
+    Private(PrivateError),
     /// A line is wrong.
     Wrong(usize, String),
     /// The keys do not make a keyring.
@@ -315,18 +281,7 @@ impl fmt::Display for KeyError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match &self.kind {
-            KeyErrorKind::Open(error) => write!(formatter, "open key file {path}: {}", said(error)),
-            KeyErrorKind::NotAFile => write!(formatter, "key file {path}: not a file"),
-            KeyErrorKind::Mode(what) => {
-                write!(formatter, "key file {path}: {what}; run `chmod 600 {path}`")
-            }
-            KeyErrorKind::Owner(uid) => write!(
-                formatter,
-                "key file {path}: belongs to user {uid}, not to root or the caller"
-            ),
-            KeyErrorKind::TooLong => {
-                write!(formatter, "key file {path}: longer than {LONGEST} bytes")
-            }
+            KeyErrorKind::Private(error) => formatter.write_str(&error.of("key file", &self.path)),
             KeyErrorKind::Wrong(line, why) => {
                 write!(formatter, "key file {path}: line {line}: {why}")
             }
@@ -341,7 +296,7 @@ impl core::error::Error for KeyError {}
 mod tests {
     use super::*;
     use crate::settings::tests::Folder;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     fn written(name: &str, text: &str, mode: u32) -> (Folder, PathBuf) {
         let folder = Folder::new(name);

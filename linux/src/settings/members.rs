@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::mistake::{Mistakes, did_you_mean};
 use super::table::Table;
-use super::{Link, Node, link, value};
+use super::{Link, Node, fence, link, value};
 
 /// Who takes part, and the ways between them.
 #[derive(Debug)]
@@ -141,7 +141,9 @@ pub(super) fn read(top: &mut Table<'_>, mistakes: &mut Mistakes) -> Members {
     for mut table in top.tables("node", MAX_NODES, mistakes) {
         let name = names.read(&mut table, mistakes);
         let votes = table.integer("votes", 0..=100, mistakes).map_or(1, Spanned::into_inner);
-        members.nodes.push(Node { name, votes: u8::try_from(votes).unwrap_or(1) });
+        let votes = u8::try_from(votes).unwrap_or(1);
+        let fence = fence::read(&mut table, mistakes);
+        members.nodes.push(Node { name, votes, fence });
         table.finish(mistakes);
     }
     if members.nodes.is_empty() {
@@ -152,5 +154,6 @@ pub(super) fn read(top: &mut Table<'_>, mistakes: &mut Mistakes) -> Members {
         table.finish(mistakes);
     }
     link::read(top, &mut members, mistakes);
+    fence::check_lines(&members.nodes, &members.links, mistakes);
     members
 }

@@ -85,6 +85,13 @@ impl Mistakes {
         Self { path: path.to_owned(), source: source.to_owned(), list: Vec::new() }
     }
 
+    /// Shows stars for what stands at `span`, in bytes, wherever its line is shown.
+    pub(crate) fn hide(&mut self, span: Range<usize>) {
+        let span = within(&self.source, &span);
+        let stars = "*".repeat(span.len());
+        self.source.replace_range(span, &stars);
+    }
+
     /// Adds a mistake at `span`, in bytes, and returns it for what else there is to say.
     pub(crate) fn add(&mut self, span: Range<usize>, title: impl Into<String>) -> &mut Mistake {
         self.list.push(Mistake {

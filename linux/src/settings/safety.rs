@@ -153,14 +153,19 @@ impl Settings {
     }
 
     /// Returns everything on which safety depends, as text: cluster, votes, witnesses, quorum,
-    /// timing, the order and kinds of the links, which witness is a dongle and whom it can reset,
-    /// and of each group the addresses, guard, order, promise, failback, leader and those it is
-    /// kept apart from. Adapters, devices and their speed, paths and commands may differ.
+    /// timing, by what each node is fenced, the order and kinds of the links, which witness is a
+    /// dongle and whom it can reset, and of each group the addresses, guard, order, promise,
+    /// failback, leader and those it is kept apart from. Adapters, devices and their speed, paths,
+    /// commands and parameters may differ.
     #[must_use]
     pub fn agreement(&self) -> String {
         let mut text = format!("lifesign 1\ncluster {}\n", self.cluster);
         for node in &self.nodes {
             let _ = writeln!(text, "node {} {}", node.name, node.votes);
+            for fence in &node.fence {
+                let (kind, manner, level) = (&fence.kind, fence.manner, fence.level);
+                let _ = writeln!(text, "fence {kind} {manner:?} {level}");
+            }
         }
         for witness in &self.witnesses {
             let _ = writeln!(text, "witness {witness}");

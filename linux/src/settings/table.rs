@@ -316,7 +316,7 @@ pub(super) fn text_of<'t>(
 }
 
 /// The keys whose texts are spans of time.
-const SPANS: [&str; 14] = [
+const SPANS: [&str; 15] = [
     "heartbeat",
     "dead",
     "promise",
@@ -331,6 +331,7 @@ const SPANS: [&str; 14] = [
     "monitor_limit",
     "monitor_interval",
     "failure_window",
+    "limit",
 ];
 
 /// Notes that the value of `key` is not what is `wanted`.

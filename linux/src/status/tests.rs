@@ -338,7 +338,8 @@ fn a_reset_that_is_waited_for_stands_before_the_alerts() {
     report.fencing.push(FenceReport {
         group: "db".to_owned(),
         node: "beta".to_owned(),
-        dongle: "quorum".to_owned(),
+        by: "quorum".to_owned(),
+        boot: "none".to_owned(),
         state: "armed".to_owned(),
         text: "quorum has armed the reset line of beta".to_owned(),
         since_ms: 12,

@@ -30,7 +30,7 @@ impl Server {
         Some(match request.command {
             Command::Status => Response::Witness { report: Box::new(self.report(now)) },
             Command::Watch => return None,
-            Command::Why | Command::Standby | Command::Takeover => {
+            Command::Why | Command::Standby | Command::Takeover | Command::Confirm => {
                 Response::refused("this is a quorum server, which holds nothing")
             }
         })

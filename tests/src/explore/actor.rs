@@ -292,7 +292,8 @@ impl Actor {
         let claimed = if let Some(Role::Claiming(claim)) = role { Some(claim.token) } else { None };
         self.asker = self.asker.take().filter(|asker| claimed == Some(asker.arm().token));
         let asking = self.asker.as_mut();
-        let asking = asking.filter(|it| engine.waits_for_fence(GROUP, it.arm().token));
+        let asking =
+            asking.filter(|it| engine.waits_for_fence(GROUP, it.arm().token, it.arm().target));
         if let Some(step) = asking.and_then(|asker| asker.poll_transmit(now)) {
             deeds.send(self.host, setup.servers.into(), Parcel::Step(step));
         }
@@ -353,7 +354,8 @@ impl Actor {
     pub fn wake(&self) -> Option<Instant> {
         let (brain, asker) = match &self.brain {
             Brain::Server(engine) => {
-                let asks = |it: &&Asker| engine.waits_for_fence(GROUP, it.arm().token);
+                let asks =
+                    |it: &&Asker| engine.waits_for_fence(GROUP, it.arm().token, it.arm().target);
                 (engine.poll_timeout(), self.asker.as_ref().filter(asks))
             }
             Brain::Witness(witness) => (witness.poll_timeout(), None),

@@ -2,6 +2,7 @@
 
 mod authority;
 mod dongle;
+mod fence;
 mod frame;
 mod service;
 mod voter;
@@ -12,5 +13,5 @@ use super::Mutant;
 /// end of authority, and from there to the dongle and to services.
 pub fn all() -> impl Iterator<Item = &'static Mutant> {
     let core = [frame::MUTANTS, voter::MUTANTS, authority::MUTANTS, dongle::MUTANTS];
-    core.into_iter().chain([service::MUTANTS]).flatten()
+    core.into_iter().chain([fence::MUTANTS, service::MUTANTS]).flatten()
 }

@@ -21,6 +21,8 @@ pub struct Setup {
     tables: Vec<(&'static str, &'static str, String)>,
     services: String,
     longest_promise: &'static str,
+    /// What stands in the table of the first node.
+    first: String,
 }
 
 impl Setup {
@@ -40,6 +42,7 @@ impl Setup {
             tables: Vec::new(),
             services: String::new(),
             longest_promise: "1s",
+            first: String::new(),
         }
     }
 
@@ -129,6 +132,14 @@ impl Setup {
         self
     }
 
+    /// Returns the setup with `text` in the table of the first node; `DIRECTORY` in it stands for
+    /// where the settings are.
+    #[must_use]
+    pub fn with_first(mut self, text: &str) -> Self {
+        self.first.push_str(text);
+        self
+    }
+
     pub(super) fn members(&self) -> impl Iterator<Item = (&'static str, u8)> {
         let witness = self.has_witness.then_some((WITNESS, 9));
         self.nodes.iter().copied().zip(1..).chain(witness)
@@ -175,6 +186,9 @@ impl Setup {
         );
         for name in &self.nodes {
             text += &format!("\n[[node]]\nname = \"{name}\"\n");
+            if self.nodes.first() == Some(name) {
+                text += &self.first;
+            }
         }
         if self.has_witness {
             text += &format!("\n[[witness]]\nname = \"{WITNESS}\"\n");

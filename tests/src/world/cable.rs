@@ -136,7 +136,7 @@ impl Cable {
         self.askers.retain(|_, asker| waits(asker.arm()));
         let mut fired = Vec::new();
         let arms = self.askers.values().map(|asker| asker.arm());
-        let asking = arms.filter(|arm| engine.waits_for_fence(arm.group, arm.token));
+        let asking = arms.filter(|arm| engine.waits_for_fence(arm.group, arm.token, arm.target));
         self.asking = asking.map(|arm| arm.target).collect();
         let asks = |asker: &&mut Asker| self.asking.contains(asker.arm().target);
         for asker in self.askers.values_mut().filter(asks) {
