@@ -80,8 +80,8 @@ pub fn table() -> String {
 
 const NO_CRM: &str = "belongs to Pacemaker, which lifesign does not run; take the line out";
 const NO_CLIENTS: &str = "lifesign has no clients that sign on; its control socket is root's";
-const NO_FENCE_AGENT: &str = "fence agents are not done yet, and without one nothing would be \
-    reset; take the line out, and let a dongle reset dead servers (`resets` of a serial link)";
+const NO_FENCE_AGENT: &str = "fences are not read from here; import without the line, and give \
+    each node a `[[node.fence]]` with agent = \"external/NAME\" or \"fence_NAME\"";
 const LOGS: &str = "lines go to standard error, which the service manager keeps";
 const FRAMES: &str = "frames have one form, small and signed";
 const MEMORY: &str = "the daemon locks what it has, and takes no more";
