@@ -19,6 +19,7 @@
 //! sees nothing.
 
 mod candidate;
+mod decreed;
 mod event;
 mod frames;
 mod holder;
@@ -26,6 +27,7 @@ mod obstacle;
 mod place;
 mod snapshot;
 
+pub use decreed::Unsaid;
 pub use event::{Condition, Event};
 pub use obstacle::Obstacle;
 pub use snapshot::Contradiction;
@@ -36,6 +38,7 @@ use serde::{Deserialize, Serialize};
 use crate::authority::Support;
 use crate::cadence::Cadence;
 use crate::config::{Config, Timing};
+use crate::decree::{Decree, Stamp};
 use crate::frame::{Body, LinkClass, MAX_ECHOES, Want};
 use crate::group::{GroupConfig, GroupId, MAX_GROUPS, Reason, Role, Token};
 use crate::member::{Heard, Identity, Member, Rejected, Spans};
@@ -70,6 +73,13 @@ pub struct Engine<
     /// By the place among the others.
     #[serde(with = "crate::array")]
     conditions: [Condition; MEMBERS],
+    /// What the operator has said last.
+    decree: Option<Decree>,
+    /// Whether the shell knows that.
+    is_decree_told: bool,
+    /// Which decree each peer knows, by the place among the others.
+    #[serde(with = "crate::array")]
+    known: [Option<Stamp>; MEMBERS],
     /// The number of the frame that is being handed out, and the links it has yet to go to.
     owed: LinkSet,
     sequence: u64,
@@ -93,6 +103,8 @@ pub struct Group<const MEMBERS: usize = MAX_MEMBERS> {
     able: bool,
     /// Who held it last, as far as this start knows, and whether that ended in good order.
     last_holder: Option<(NodeId, bool)>,
+    /// Since when the operator has it here: only who has come back since may have it back.
+    placed: Option<Instant>,
     fence_asked: NodeSet,
 }
 
@@ -151,6 +163,9 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
             farewells: 0,
             fenced: [None; MEMBERS],
             conditions: [Condition::Unmet; MEMBERS],
+            decree: None,
+            is_decree_told: true,
+            known: [None; MEMBERS],
             owed: LinkSet::EMPTY,
             sequence: 0,
             config,
@@ -240,8 +255,10 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         }
         let link = self.owed.iter().next()?;
         self.owed.remove(link);
-        let body = self.body();
-        let len = self.member.write(link, self.class(link), self.sequence, &body, buffer);
+        let (body, class) = (self.body(), self.class(link));
+        let told = self.decree.map(|decree| decree.told(self.now));
+        let said = (&body, told.as_ref());
+        let len = self.member.write_told(link, class, self.sequence, said, buffer);
         Some(Transmit { link, len })
     }
 
@@ -450,6 +467,7 @@ impl<const MEMBERS: usize> Group<MEMBERS> {
             standby: false,
             able: true,
             last_holder: None,
+            placed: None,
             fence_asked: NodeSet::EMPTY,
         }
     }

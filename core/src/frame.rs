@@ -15,10 +15,13 @@
 //! | 8 | 8 | boot id of the sender's start |
 //! | 16 | 8 | sequence number, from 1, one for each frame of that start; copies on several links share it |
 //! | 24 | n | body ([`Body`]) in postcard's format, fields in the order of the type |
-//! | 24 + n | 16 | tag over everything before it ([`seal`](crate::seal)) |
+//! | 24 + n | m | the operator's word ([`Told`]), likewise; nothing if there is none |
+//! | 24 + n + m | 16 | tag over everything before it ([`seal`](crate::seal)) |
 //!
 //! A frame is at most [`MAX_FRAME_LEN`] bytes. Two nodes with two groups need about 85, with a
-//! witness about 100.
+//! witness about 100, and up to 28 more from an operator's first word on. Code that knows of no such
+//! word understands the frames of those to whom nothing was ever said, and refuses the others as
+//! bodies that it does not understand: it takes their senders for lost, and counts that.
 //!
 //! The tag is checked before the body is looked at. Whatever the bytes, decoding returns, changes
 //! nothing and does not panic.
@@ -26,6 +29,7 @@
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
+use crate::decree::{MAX_TOLD_LEN, Told};
 use crate::group::{GroupId, MAX_GROUPS, Token};
 use crate::node::{BootId, ClusterId, LinkId, LinkSet, MAX_MEMBERS, NodeId, NodeSet};
 use crate::seal::{KeyId, Keyring, TAG_LEN};
@@ -47,11 +51,12 @@ const MAX_VARINT_U32: usize = 5;
 const MAX_VARINT_U64: usize = 10;
 const MAX_VARINT_FAVOURS: usize = MAX_MEMBERS.div_ceil(7);
 const _: () = assert!(
-    frame_len_max(MAX_ECHOES, MAX_GROUPS) <= MAX_FRAME_LEN,
-    "the largest body must fit a frame"
+    frame_len_max(MAX_ECHOES, MAX_GROUPS) + MAX_TOLD_LEN <= MAX_FRAME_LEN,
+    "the largest body and the longest word must fit a frame"
 );
 
-/// Returns the length of the longest frame with so many echoes and groups.
+/// Returns the length of the longest frame with so many echoes and groups, without an operator's
+/// word.
 #[must_use]
 pub const fn frame_len_max(echoes: usize, groups: usize) -> usize {
     len_max(echoes, groups, MAX_VARINT_U64)
@@ -67,10 +72,10 @@ const fn len_max(echoes: usize, groups: usize, sequence: usize) -> usize {
 
 /// Returns the length of the longest frame that a member of a cluster of `members` (servers and
 /// witnesses) with `groups` sends before its sequence number needs six bytes: at 200 frames a
-/// second, within its first five years.
+/// second, within its first five years. The operator's word is in it.
 #[must_use]
 pub const fn longest(members: usize, groups: usize) -> usize {
-    len_max(members.saturating_sub(1), groups, 5)
+    len_max(members.saturating_sub(1), groups, 5) + MAX_TOLD_LEN
 }
 
 /// The kind of a link; it is under the tag, so a frame of one kind is void on another.
@@ -267,12 +272,39 @@ pub fn encode<const ECHOES: usize, const GROUPS: usize, const LEN: usize>(
     buffer: &mut [u8; LEN],
 ) -> usize {
     const { assert!(frame_len_max(ECHOES, GROUPS) <= LEN, "the largest body must fit the buffer") };
+    write(header, body, None, keyring, buffer)
+}
+
+/// Writes a frame with what the operator has said last, if anything was, as [`encode`] does. The
+/// buffer has room for [`MAX_TOLD_LEN`] bytes more.
+pub fn encode_told<const ECHOES: usize, const GROUPS: usize, const LEN: usize>(
+    header: &Header,
+    body: &Body<ECHOES, GROUPS>,
+    told: Option<&Told>,
+    keyring: &Keyring,
+    buffer: &mut [u8; LEN],
+) -> usize {
+    const { assert!(frame_len_max(ECHOES, GROUPS) + MAX_TOLD_LEN <= LEN, "a word fits, too") };
+    write(header, body, told, keyring, buffer)
+}
+
+fn write<const ECHOES: usize, const GROUPS: usize, const LEN: usize>(
+    header: &Header,
+    body: &Body<ECHOES, GROUPS>,
+    told: Option<&Told>,
+    keyring: &Keyring,
+    buffer: &mut [u8; LEN],
+) -> usize {
     let head = head(header, keyring.signer());
     let body_len = {
         let (front, rest) = buffer.split_at_mut(HEADER_LEN);
         front.copy_from_slice(&head);
-        // The assertion says that the largest body fits, so there is no error to report.
-        postcard::to_slice(body, rest).map_or(0, |written| written.len())
+        // The assertions say that the largest fits, so there is no error to report.
+        let len = postcard::to_slice(body, rest).map_or(0, |written| written.len());
+        let word = told.zip(rest.get_mut(len..)).and_then(|(told, rest)| {
+            postcard::to_slice(told, rest).map(|written| written.len()).ok()
+        });
+        len + word.unwrap_or(0)
     };
     let end = HEADER_LEN + body_len;
     let (message, rest) = buffer.split_at_mut(end.min(LEN - TAG_LEN));
@@ -325,6 +357,18 @@ pub fn decode<const ECHOES: usize, const GROUPS: usize>(
     cluster: ClusterId,
     keyring: &Keyring,
 ) -> Result<(Header, Body<ECHOES, GROUPS>), FrameError> {
+    decode_told(bytes, cluster, keyring).map(|(header, body, _)| (header, body))
+}
+
+/// Returns the header and the body of a frame, and the operator's word that it carries, if it does.
+///
+/// # Errors
+/// As those of [`decode`].
+pub fn decode_told<const ECHOES: usize, const GROUPS: usize>(
+    bytes: &[u8],
+    cluster: ClusterId,
+    keyring: &Keyring,
+) -> Result<(Header, Body<ECHOES, GROUPS>, Option<Told>), FrameError> {
     if bytes.len() > MAX_FRAME_LEN {
         return Err(FrameError::Length);
     }
@@ -341,10 +385,10 @@ pub fn decode<const ECHOES: usize, const GROUPS: usize>(
     }
     let (body, rest) =
         postcard::take_from_bytes::<Body<ECHOES, GROUPS>>(body).map_err(|_| FrameError::Body)?;
-    if !rest.is_empty() || repeats(&body) {
+    if repeats(&body) {
         return Err(FrameError::Body);
     }
-    Ok((header, body))
+    Ok((header, body, word_of_operator(rest)?))
 }
 
 /// Returns what the header of `bytes` claims, without any check of the tag: only good for a first
@@ -401,6 +445,16 @@ fn header(head: &[u8; HEADER_LEN]) -> Result<Header, FrameError> {
     })
 }
 
+/// Reads the operator's word, which is all of `bytes` if there is any. Only servers have operators.
+fn word_of_operator(bytes: &[u8]) -> Result<Option<Told>, FrameError> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let (told, rest) = postcard::take_from_bytes::<Told>(bytes).map_err(|_| FrameError::Body)?;
+    let is_sound = rest.is_empty() && !told.stamp.by.is_witness();
+    is_sound.then_some(Some(told)).ok_or(FrameError::Body)
+}
+
 /// A body that says two things about one node or one group is nobody's honest word.
 fn repeats<const ECHOES: usize, const GROUPS: usize>(body: &Body<ECHOES, GROUPS>) -> bool {
     let is_again = |seen: &mut u32, group: GroupId| {
@@ -438,6 +492,8 @@ pub enum FrameError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decree::Stamp;
+    use crate::group::GroupSet;
     use crate::seal::{KEY_LEN, Key};
     use proptest::prelude::*;
 
@@ -517,17 +573,31 @@ mod tests {
         body
     }
 
+    fn longest_word() -> Told {
+        let groups = GroupSet::first(MAX_GROUPS);
+        Told {
+            stamp: Stamp { number: u32::MAX, by: NodeId::new(15).unwrap() },
+            disabled: groups,
+            maintenance: Some((groups, u32::MAX)),
+            moving: Some((group(31), NodeId::new(15).unwrap(), u16::MAX)),
+        }
+    }
+
     fn round_trip(body: &Body) -> usize {
+        told_trip(body, None)
+    }
+
+    fn told_trip(body: &Body, told: Option<Told>) -> usize {
         let mut buffer = [0; MAX_FRAME_LEN];
-        let len = encode(&header(), body, &keyring(), &mut buffer);
-        let (head, back) = decode(&buffer[..len], header().cluster, &keyring()).unwrap();
-        assert_eq!((head, &back), (header(), body));
+        let len = encode_told(&header(), body, told.as_ref(), &keyring(), &mut buffer);
+        let (head, back, word) = decode_told(&buffer[..len], header().cluster, &keyring()).unwrap();
+        assert_eq!((head, &back, word), (header(), body, told));
         len
     }
 
     #[test]
     fn the_largest_frame_fits_and_a_small_cluster_s_is_small() {
-        assert!(round_trip(&largest()) <= MAX_FRAME_LEN);
+        assert!(told_trip(&largest(), Some(longest_word())) <= MAX_FRAME_LEN);
         assert!(round_trip(&two_nodes_two_groups()) <= 96);
         assert_eq!(round_trip(&<Body>::default()), MIN_FRAME_LEN + 11);
     }
@@ -538,8 +608,9 @@ mod tests {
         for echo in &mut body.echoes {
             echo.sequence = (1 << 35) - 1;
         }
-        assert_eq!(round_trip(&body), longest(MAX_MEMBERS, MAX_GROUPS));
-        assert!(round_trip(&two_nodes_two_groups()) <= longest(2, 2));
+        let word = Some(longest_word());
+        assert_eq!(told_trip(&body, word), longest(MAX_MEMBERS, MAX_GROUPS));
+        assert!(told_trip(&two_nodes_two_groups(), word) <= longest(2, 2));
     }
 
     #[test]
@@ -579,6 +650,25 @@ mod tests {
     }
 
     #[test]
+    fn the_operator_s_word_follows_the_body_and_says_nothing_before_it_is_said() {
+        let (body, longest) = (two_nodes_two_groups(), longest_word());
+        let silent = round_trip(&body);
+        assert_eq!(told_trip(&body, Some(longest)), silent + MAX_TOLD_LEN);
+        let short = Told {
+            stamp: Stamp { number: 1, ..longest.stamp },
+            disabled: GroupSet::EMPTY.with(group(1)),
+            maintenance: None,
+            moving: None,
+        };
+        assert_eq!(told_trip(&body, Some(short)), silent + 5);
+        let witness = Stamp { number: 1, by: NodeId::witness(0).unwrap() };
+        let mut buffer = [0; MAX_FRAME_LEN];
+        let told = Told { stamp: witness, ..longest };
+        let len = encode_told(&header(), &body, Some(&told), &keyring(), &mut buffer);
+        assert_eq!(decode(&buffer[..len], header().cluster, &keyring()), Err(FrameError::Body));
+    }
+
+    #[test]
     fn strangers_are_told_apart() {
         let mut buffer = [0; MAX_FRAME_LEN];
         let len = encode(&header(), &<Body>::default(), &keyring(), &mut buffer);
@@ -608,8 +698,8 @@ mod tests {
             bytes.extend(body);
             let tag = keyring().tag(&bytes);
             bytes.extend(tag);
-            if let Ok((_, body)) = decode(&bytes, header().cluster, &keyring()) {
-                round_trip(&body);
+            if let Ok((_, body, told)) = decode_told(&bytes, header().cluster, &keyring()) {
+                told_trip(&body, told);
             }
         }
     }

@@ -41,7 +41,7 @@ impl GroupId {
     }
 }
 
-/// A set of groups.
+/// A set of groups, one bit each.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -52,6 +52,12 @@ const _: () = assert!(MAX_GROUPS <= 32, "a GroupSet has one bit for each group")
 impl GroupSet {
     /// The set of no group.
     pub const EMPTY: Self = Self(0);
+
+    /// Returns the first `count` groups.
+    #[must_use]
+    pub const fn first(count: usize) -> Self {
+        if count >= MAX_GROUPS { Self(u32::MAX) } else { Self((1 << count) - 1) }
+    }
 
     /// Returns whether `group` is in the set.
     #[must_use]
@@ -68,6 +74,24 @@ impl GroupSet {
     #[must_use]
     pub const fn with(self, group: GroupId) -> Self {
         Self(self.0 | 1 << group.0)
+    }
+
+    /// Returns the set without `group`.
+    #[must_use]
+    pub const fn without(self, group: GroupId) -> Self {
+        Self(self.0 & !(1 << group.0))
+    }
+
+    /// Returns those in either set.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Returns those in this set that are not in `other`.
+    #[must_use]
+    pub const fn difference(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Returns whether there is no group in the set.
@@ -200,10 +224,10 @@ impl GroupConfig {
 /// |---|---|---|
 /// | Idle | nothing is in the way, or the operator asks | Claiming |
 /// | Claiming | authority, consent and fencing are complete | Starting |
-/// | Claiming | a better claim, a holder, no answer, failed probe, no place here | Idle |
+/// | Claiming | a better claim, a holder, no answer, failed probe, no place here, disabled | Idle |
 /// | Starting | the shell has started it | Holding |
-/// | Starting | the shell has failed, authority has ended, or it has no place here | Stopping |
-/// | Holding | authority has ended, or it is given away | Stopping |
+/// | Starting | the shell has failed, authority has ended, no place here, disabled | Stopping |
+/// | Holding | authority has ended, it is given away, or it is disabled | Stopping |
 /// | Stopping | the shell has stopped it | Idle |
 /// | Stopping | the shell has failed to stop it | Stuck |
 /// | Stuck | the shell has stopped it after all | Idle |
@@ -329,4 +353,8 @@ pub enum Reason {
     Apart(GroupId),
     /// This group, which was to make way for it here, could not be stopped.
     Occupied(GroupId),
+    /// The operator wants it started nowhere.
+    Disabled,
+    /// The operator wants nothing to move for a while.
+    Maintenance,
 }

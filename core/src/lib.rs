@@ -21,6 +21,7 @@
 //! | [`peer`] | who is alive, by frames that prove to be recent |
 //! | [`promise`] | a voter's word, and until when it holds |
 //! | [`authority`] | how old the support of a quorum is, counted from sending |
+//! | [`decree`] | the operator's lasting word, which all nodes share |
 //! | [`cadence`] | when a member speaks |
 //! | [`member`] | what a server and a witness have in common |
 //! | [`side`] | a witness's choice of side |
@@ -51,6 +52,7 @@ pub mod authority;
 pub mod cadence;
 pub mod config;
 pub mod deadline;
+pub mod decree;
 pub mod dongle;
 pub mod engine;
 pub mod fence;

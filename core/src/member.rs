@@ -7,6 +7,7 @@ pub use rejected::{Counters, Rejected};
 
 use serde::{Deserialize, Serialize};
 
+use crate::decree::Told;
 use crate::frame::{self, Body, Flags, FrameError, Header, LinkClass, MAX_ECHOES, Want, Word};
 use crate::group::{GroupId, MAX_GROUPS, Token};
 use crate::node::{BootId, ClusterId, LinkId, MAX_LINKS, MAX_MEMBERS, NodeId, NodeSet};
@@ -24,6 +25,8 @@ pub struct Heard {
     pub accepted: Accepted,
     /// Whether this voter's promises have changed hands.
     pub promised: bool,
+    /// What the sender says that an operator has said.
+    pub decree: Option<Told>,
 }
 
 /// The common part of a server and a witness, with room for the first `MEMBERS` others.
@@ -141,8 +144,8 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         admits: impl Fn(&Body<ECHOES, GROUPS>, NodeId, &Want) -> bool,
         now: Instant,
     ) -> Result<Heard, Rejected> {
-        let (header, body) =
-            frame::decode(bytes, self.cluster, &self.keyring).map_err(Rejected::Frame)?;
+        let (header, body, decree): (_, Body<ECHOES, GROUPS>, _) =
+            frame::decode_told(bytes, self.cluster, &self.keyring).map_err(Rejected::Frame)?;
         if header.sender == self.me {
             let own = header.boot == self.sequence.boot();
             return Err(if own { Rejected::Loop } else { Rejected::OwnId });
@@ -159,7 +162,7 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         let accepted =
             self.peers.accept(&header, body, link, fresh, now).map_err(Rejected::Stale)?;
         let promised = self.judge(header.sender, accepted, admits, now);
-        Ok(Heard { from: header.sender, accepted, promised })
+        Ok(Heard { from: header.sender, accepted, promised, decree })
     }
 
     /// Returns whether the sender of a newly heard frame waits for its echo: it holds or wants
@@ -233,9 +236,24 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         body: &Body<ECHOES, GROUPS>,
         buffer: &mut [u8; LEN],
     ) -> usize {
+        frame::encode(&self.header(link, class, sequence), body, &self.keyring, buffer)
+    }
+
+    /// Writes the frame `body` as [`write`](Self::write) does, with the operator's word.
+    pub fn write_told<const LEN: usize>(
+        &self,
+        link: LinkId,
+        class: LinkClass,
+        sequence: u64,
+        (body, told): (&Body<ECHOES, GROUPS>, Option<&Told>),
+        buffer: &mut [u8; LEN],
+    ) -> usize {
+        frame::encode_told(&self.header(link, class, sequence), body, told, &self.keyring, buffer)
+    }
+
+    fn header(&self, link: LinkId, class: LinkClass, sequence: u64) -> Header {
         let (cluster, boot, key) = (self.cluster, self.sequence.boot(), self.keyring.signer());
-        let header = Header { class, link, sender: self.me, key, cluster, boot, sequence };
-        frame::encode(&header, body, &self.keyring, buffer)
+        Header { class, link, sender: self.me, key, cluster, boot, sequence }
     }
 
     /// Returns the parts of a frame's body that every member fills alike.

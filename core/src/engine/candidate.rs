@@ -26,7 +26,7 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
             Some(Role::Idle) => self.consider_claim(group),
             Some(Role::Claiming(_)) => {}
             Some(Role::Starting(token)) => {
-                if let Some(reason) = self.misplaced(group) {
+                if let Some(reason) = self.parting(group) {
                     self.set_role(group, Role::Stopping(token), reason);
                 }
             }
@@ -55,7 +55,9 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         let state = self.group(group)?;
         match state.role {
             Role::Idle => match self.obstacle(group)? {
-                super::Obstacle::Rank(at) | super::Obstacle::Settling(at) => Some(at),
+                super::Obstacle::Rank(at)
+                | super::Obstacle::Settling(at)
+                | super::Obstacle::Maintenance(at) => Some(at),
                 _ => None,
             },
             Role::Starting(_) | Role::Holding { .. } => self.authority_end(group),
@@ -138,6 +140,9 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         if self.leaving {
             return self.withdraw(group, Reason::Leaving);
         }
+        if let Some(reason) = self.forbidden(group, &claim) {
+            return self.withdraw(group, reason);
+        }
         let occupied = || self.stuck_occupant(group).map(Reason::Occupied);
         if let Some(reason) = self.misplaced(group).or_else(occupied) {
             return self.withdraw(group, reason);
@@ -165,6 +170,8 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         if self.obstacle(group).is_none() {
             let reason = dissenter.map_or(Reason::Granted, Reason::Disputed);
             self.set_role(group, Role::Starting(token), reason);
+            let placed = asked.then_some(self.now);
+            self.with(group, |state| state.placed = placed);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the engine tells its caller.
 
 use super::{Engine, Obstacle};
+use crate::decree::Stamp;
 use serde::{Deserialize, Serialize};
 
 use crate::group::{GroupId, Reason, Role, Token};
@@ -54,6 +55,8 @@ pub enum Event {
         /// How.
         condition: Condition,
     },
+    /// The operator's word is otherwise; it must be saved, so that it outlives this process.
+    Decreed(Stamp),
     /// Tokens up to this one must be saved as used before they may be minted.
     Reserve(Token),
     /// A group can start only when this node is certain to be silent in this start; `None` if none
@@ -74,6 +77,10 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     /// Returns the next thing that has changed since it was last reported, or `None`.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
+        // The cause before what it brings about.
+        if let Some(stamp) = self.poll_decree() {
+            return Some(Event::Decreed(stamp));
+        }
         for (group, state) in GroupId::all().zip(&mut self.groups) {
             if state.reported != (state.role, state.reason) {
                 state.reported = (state.role, state.reason);

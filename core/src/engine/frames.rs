@@ -79,6 +79,7 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         }
         let echo = session.body.echo_of(me);
         let sent = echo.and_then(|echo| Some((echo.sequence, self.member.sequence.sent(&echo)?)));
+        let has_same_settings = session.body.digest == self.config.digest.to_le_bytes();
         for (group, state) in GroupId::all().zip(&mut self.groups) {
             let (want, word) = (session.body.want(group), session.body.word(group));
             let seen =
@@ -97,6 +98,10 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
                     state.support.note(heard.from, sent);
                 }
             }
+        }
+        // Groups go by their numbers, which other settings may give to other groups.
+        if has_same_settings && let Some((_, sent)) = sent {
+            self.hear_decree(heard.from, heard.decree.as_ref(), sent);
         }
     }
 

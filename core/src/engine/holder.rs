@@ -57,6 +57,14 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         if let Some(reason) = self.parting(group) {
             return self.part(group, token, reason);
         }
+        if self.maintenance_end(group).is_some() {
+            // It stays, and nobody is told that it could be had.
+            if offered_until.is_some() {
+                let kept = Role::Holding { token, offered_until: None };
+                self.set_role(group, kept, Reason::Maintenance);
+            }
+            return;
+        }
         match offered_until {
             Some(until) if self.now.has_reached(until) => self.end_offer(group, token),
             Some(_) => {}
@@ -162,9 +170,13 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
             return None;
         };
         let mine = settings.rank(self.config.me);
+        let placed = self.group(group)?.placed;
         let steady = |node: &NodeId| {
             let session = self.member.peers.session(*node);
-            session.is_some_and(|session| self.now.since(session.since) >= hold_off)
+            session.is_some_and(|session| {
+                let is_back = placed.is_none_or(|placed| session.since >= placed);
+                is_back && self.now.since(session.since) >= hold_off
+            })
         };
         let better = self.takers(group).filter(|node| settings.rank(*node) < mine && steady(node));
         better.min_by_key(|node| settings.rank(*node))

@@ -17,6 +17,10 @@ pub enum Obstacle {
     NotInOrder,
     /// This node is leaving.
     Leaving,
+    /// The operator wants it started nowhere.
+    Disabled,
+    /// The operator wants nothing to move until this moment.
+    Maintenance(Instant),
     /// The operator wants this node free of it.
     Standby,
     /// This machine cannot serve it: an adapter is gone or has no carrier.
@@ -92,6 +96,10 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
             Some(Obstacle::NotInOrder)
         } else if self.leaving {
             Some(Obstacle::Leaving)
+        } else if self.is_disabled(group) {
+            Some(Obstacle::Disabled)
+        } else if let Some(until) = self.maintenance_end(group) {
+            Some(Obstacle::Maintenance(until))
         } else if self.standby || state.standby {
             Some(Obstacle::Standby)
         } else if !state.able {

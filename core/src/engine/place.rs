@@ -54,16 +54,23 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     /// Returns why `group`, which is up, is to be stopped in good order, if it is.
     pub(super) fn parting(&self, group: GroupId) -> Option<Reason> {
         let state = self.group(group)?;
+        let disabled = self.is_disabled(group).then_some(Reason::Disabled);
         let offered_until = match state.role {
             Role::Holding { offered_until, .. } => offered_until,
-            Role::Starting(_) => return self.misplaced(group),
+            Role::Starting(_) => return disabled.or_else(|| self.misplaced(group)),
             Role::Idle | Role::Claiming(_) | Role::Stopping(_) | Role::Stuck(_) => return None,
         };
+        if disabled.is_some() {
+            return disabled;
+        }
         if state.reason == Reason::Failed {
             return Some(Reason::Failed);
         }
         if let Some(reason) = self.misplaced(group) {
             return Some(reason);
+        }
+        if self.maintenance_end(group).is_some() {
+            return self.parting_in_maintenance(group);
         }
         if let Some(taker) = self.taker(group, offered_until.is_some()) {
             return Some(Reason::HandedTo(taker));
@@ -73,6 +80,17 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         // A follower goes when its leader does.
         let leaves = self.leaving && is_over && self.leader(group).is_none();
         leaves.then_some(Reason::Leaving)
+    }
+
+    /// Returns why `group`, which is in maintenance, is to be stopped all the same: what had begun
+    /// before is brought to its end, and whoever leaves stops what it holds and offers it to nobody.
+    fn parting_in_maintenance(&self, group: GroupId) -> Option<Reason> {
+        let state = self.group(group)?;
+        let is_offered = matches!(state.role, Role::Holding { offered_until: Some(_), .. });
+        if is_offered && let Reason::HandedTo(_) = state.reason {
+            return Some(state.reason);
+        }
+        (self.leaving && self.leader(group).is_none()).then_some(Reason::Leaving)
     }
 
     /// Stops `group`, which is held, for `reason`; as long as anything that follows it is up, it is
