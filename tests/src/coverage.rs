@@ -7,7 +7,7 @@ use crate::fault::{Fault, Manner, Order};
 use crate::scene::{Holder, Scene, Taker};
 
 /// The kinds of faults that a plan is drawn from.
-pub const KINDS: [&str; 49] = [
+pub const KINDS: [&str; 54] = [
     "loss",
     "burst",
     "delay",
@@ -40,6 +40,11 @@ pub const KINDS: [&str; 49] = [
     "leave",
     "failed",
     "unable",
+    "maintain",
+    "resume",
+    "disable",
+    "enable",
+    "move",
     "reconfigure",
     "rekey",
     "replay",
@@ -79,6 +84,11 @@ pub const fn name(fault: &Fault) -> &'static str {
             Order::Failed => "failed",
             Order::Able => "able",
             Order::Unable => "unable",
+            Order::Maintain(_) => "maintain",
+            Order::Resume => "resume",
+            Order::Disable => "disable",
+            Order::Enable => "enable",
+            Order::Move(_) => "move",
         },
         Fault::ResetStuck { stuck: false } => "reset-free",
         _ => fault.kind(),

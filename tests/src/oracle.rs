@@ -9,6 +9,7 @@
 //! |---|---|
 //! | at most one holder, backed by a quorum of promises that are kept | `book` |
 //! | who is heard, nobody is lost who is | `hearing` |
+//! | what the operator has said last | `decrees` |
 //! | how long nobody answers, and that healing brings everything back | `service` |
 //! | resets, and proof where `fence` asks for it | `resets` |
 //! | what goes out on serial lines | `lines` |
@@ -16,6 +17,7 @@
 //! `terms` has the arithmetic and every bound, as formulas of the settings.
 
 mod book;
+mod decrees;
 mod hearing;
 mod judge;
 mod lines;
@@ -35,6 +37,7 @@ use crate::fault::{Fault, Manner, Order};
 use crate::seen::{End, Seen};
 use crate::world::{Micros, Setup};
 use book::Book;
+use decrees::{Decrees, Known};
 use hearing::Hearing;
 use lines::Lines;
 use resets::{Request, Resets};
@@ -60,6 +63,7 @@ pub struct Oracle {
     terms: Terms,
     members: Vec<Member>,
     book: Book,
+    decrees: Decrees,
     hearing: Hearing,
     lines: Lines,
     resets: Resets,
@@ -80,6 +84,7 @@ impl Oracle {
         Self {
             members: vec![member; terms.members()],
             book: Book::new(&terms),
+            decrees: Decrees::new(&terms),
             hearing: Hearing::new(&terms),
             lines: Lines::default(),
             resets: Resets::default(),
@@ -95,6 +100,8 @@ impl Oracle {
         match *seen {
             Seen::Sent { from, boot, sequence } => {
                 self.hearing.sent(self.terms.place(from), boot, sequence, at);
+                let wrong = self.decrees.sent(self.terms.place(from));
+                self.blame_word(from, wrong, at);
             }
             Seen::Arrived { from, to, boot, sequence } => {
                 let (from, to) = (self.terms.place(from), self.terms.place(to));
@@ -120,6 +127,9 @@ impl Oracle {
             Seen::Healed => self.service.healed(at),
             Seen::ByHand => self.service.disturbed(at),
             Seen::Fault(fault) => self.fault(&fault, at),
+            Seen::Decreed { host, stamp, disabled, maintenance } => {
+                self.decreed(host, Known { stamp, disabled, maintenance }, at);
+            }
             Seen::Saved { .. } => {}
             Seen::ResetAsked { .. }
             | Seen::Pulse { .. }
@@ -173,6 +183,8 @@ impl Oracle {
         (member.boot, member.since, member.running) = (boot, at, true);
         member.wants.fill(None);
         self.hearing.started(place, boot);
+        self.decrees.started(place);
+        self.service.restrained(self.decrees.restrained());
         self.resets.started(host, boot, at);
         self.lines.started(host);
         self.service.disturbed(at);
@@ -216,17 +228,31 @@ impl Oracle {
 
     fn role(&mut self, host: u8, group: u8, role: Role, reason: Reason, at: Micros) {
         let place = self.terms.place(host);
+        let mut is_new = true;
         if let Some(wants) =
             self.members.get_mut(place).and_then(|it| it.wants.get_mut(usize::from(group)))
         {
-            *wants = role.token().map(|token| token.0);
+            let wanted = role.token().map(|token| token.0);
+            is_new = *wants != wanted;
+            *wants = wanted;
         }
+        let wrong = self.decrees.role(place, group, (role, reason), is_new, at);
+        self.blame_word(host, wrong, at);
         if matches!(reason, Reason::StartFailed | Reason::Failed | Reason::StopFailed) {
             self.service.has_failed = true;
         }
         if let Role::Starting(token) = role {
             self.judge_start(host, group, token.0, at);
         }
+    }
+
+    /// A server knows the operator's word.
+    fn decreed(&mut self, host: u8, word: Known, at: Micros) {
+        let place = self.terms.place(host);
+        let wrong = self.decrees.heard(&self.terms, place, word, at);
+        self.service.worded(at);
+        self.service.restrained(self.decrees.restrained());
+        self.blame_word(host, wrong, at);
     }
 
     /// Returns whether everybody runs, everything is held, and nothing has been broken for long.
@@ -267,7 +293,10 @@ impl Oracle {
             Fault::Kill { .. } | Fault::Crash { .. } => {
                 // That somebody has ended is said by itself.
             }
-            Fault::Order { order: Order::Standby | Order::Takeover | Order::Leave, .. } => {
+            Fault::Order {
+                order: Order::Standby | Order::Takeover | Order::Leave | Order::Move(_),
+                ..
+            } => {
                 let calm = self.is_calm(at);
                 self.service.ordered(calm, at);
             }

@@ -7,7 +7,7 @@
 use std::hash::Hasher;
 
 use lifesign_core::engine::Condition;
-use lifesign_core::group::{Reason, Role};
+use lifesign_core::group::{GroupSet, Reason, Role};
 
 use crate::fault::Fault;
 use crate::world::Micros;
@@ -108,6 +108,18 @@ pub enum Seen {
         host: u8,
         /// The token.
         token: u32,
+    },
+    /// A server has learned what the operator has said last, or remembers it from before its start.
+    Decreed {
+        /// Which server.
+        host: u8,
+        /// The word's number, and on which server it was said.
+        stamp: (u32, u8),
+        /// The groups that are to be started nowhere.
+        disabled: GroupSet,
+        /// The groups in maintenance, and the first true moment at which the server's clock is past
+        /// its end.
+        maintenance: Option<(GroupSet, Micros)>,
     },
     /// A process has sent a frame with a new number; copies over other links are not told.
     Sent {

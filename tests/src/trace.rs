@@ -57,6 +57,7 @@ impl Trace {
                 let to = to.map_or_else(|| "nobody".into(), |to| to.to_string());
                 (*voter, format!("promises group {group} to {to}"))
             }
+            Seen::Decreed { host, stamp, .. } => (*host, format!("knows word {stamp:?}")),
             Seen::Saved { host, token } => (*host, format!("has saved token {token}")),
             Seen::Peer { host, peer, condition } => (*host, format!("sees {peer}: {condition:?}")),
             Seen::Clock { host, error_ppm } => {

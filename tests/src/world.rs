@@ -9,7 +9,7 @@
 //! |---|---|
 //! | machines, their clocks and disks | `host`, `clock` |
 //! | one wake-up of a process | `process`, `cable`, `dongle` |
-//! | what the shell does for it | `errand` |
+//! | what the shell does for it | `errand`, `word` |
 //! | what goes on without it: kernel lease, watchdog, standstill | `kernel` |
 //! | frames on their way | `queue`, `network`, `serial`, `line` |
 //! | faults, and somebody who means ill | `apply`, `attack` |
@@ -32,6 +32,7 @@ mod resets;
 mod serial;
 mod setup;
 mod start;
+mod word;
 
 pub use line::Line as SerialLine;
 pub use network::Network;

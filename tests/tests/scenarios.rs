@@ -4,6 +4,7 @@ use lifesign_core::engine::Obstacle;
 use lifesign_core::group::{Failback, Guard, Reason, Role};
 use lifesign_core::node::NodeId;
 use lifesign_core::time::Duration;
+use lifesign_tests::fault::{Fault, Order};
 use lifesign_tests::random::Random;
 use lifesign_tests::story::{MS, expect_holder, group, safe};
 use lifesign_tests::world::{Setup, World};
@@ -310,4 +311,89 @@ fn an_idle_cluster_starts_with_any_quorum_and_without_one_never() {
         }
         expect_holder(&mut world, 2000, holder);
     }
+}
+
+fn say(world: &mut World, host: u8, order: Order) {
+    world.apply(&Fault::Order { host, group: Some(0), order });
+}
+
+/// The one on which it was said is dead, and nobody moves anything until the time is over.
+#[test]
+fn maintenance_outlives_the_server_on_which_it_was_said_and_ends_by_itself() {
+    let mut world = World::running(Setup::fast(3, 0), 71);
+    say(&mut world, 2, Order::Maintain(3000 * MS));
+    world.run_for(50 * MS);
+    world.crash(2);
+    expect_holder(&mut world, 300, Some(0));
+    say(&mut world, 1, Order::Takeover);
+    say(&mut world, 0, Order::Failed);
+    expect_holder(&mut world, 300, Some(0));
+    world.crash(0);
+    world.start(0);
+    world.start(2);
+    // Nobody had it up while there was no quorum, and nobody claims it.
+    expect_holder(&mut world, 1000, None);
+    world.run_for(2500 * MS);
+    safe(&world);
+    assert!(world.holder(0).is_some(), "{}", world.told());
+}
+
+#[test]
+fn maintenance_is_ended_on_any_server() {
+    let mut world = World::running(Setup::fast(2, 1), 72);
+    say(&mut world, 0, Order::Maintain(60_000 * MS));
+    world.run_for(50 * MS);
+    world.crash(0);
+    expect_holder(&mut world, 1000, None);
+    say(&mut world, 1, Order::Resume);
+    expect_holder(&mut world, 200, Some(1));
+}
+
+#[test]
+fn a_disabled_group_stays_down_through_the_end_of_the_whole_cluster() {
+    let mut world = World::running(Setup { groups: 2, ..Setup::fast(2, 1) }, 73);
+    say(&mut world, 1, Order::Disable);
+    expect_holder(&mut world, 100, None);
+    assert!(world.holder(1).is_some(), "the other group stays: {}", world.told());
+    for host in [0, 1, 16] {
+        world.crash(host);
+    }
+    for host in [0, 1, 16] {
+        world.start(host);
+    }
+    expect_holder(&mut world, 2000, None);
+    assert!(world.holder(1).is_some(), "{}", world.told());
+    say(&mut world, 0, Order::Enable);
+    expect_holder(&mut world, 500, Some(0));
+}
+
+/// Who was away when a group was enabled still remembers that it was disabled.
+#[test]
+fn an_old_word_does_not_come_back() {
+    let mut world = World::running(Setup::fast(3, 0), 74);
+    say(&mut world, 0, Order::Disable);
+    expect_holder(&mut world, 100, None);
+    world.crash(2);
+    say(&mut world, 1, Order::Enable);
+    expect_holder(&mut world, 500, Some(0));
+    world.start(2);
+    expect_holder(&mut world, 1500, Some(0));
+    world.crash(0);
+    expect_holder(&mut world, 1000, Some(1));
+}
+
+#[test]
+fn a_group_moves_to_the_server_that_was_named_and_stays_there_until_another_is_back() {
+    let setup =
+        Setup { failback: Failback::After(Duration::from_millis(100)), ..Setup::fast(3, 0) };
+    let mut world = World::running(setup, 75);
+    expect_holder(&mut world, 1000, Some(0));
+    say(&mut world, 0, Order::Move(2));
+    expect_holder(&mut world, 3000, Some(2));
+    world.crash(1);
+    world.start(1);
+    // A better placed one is back, and so the order counts again.
+    expect_holder(&mut world, 3000, Some(0));
+    say(&mut world, 2, Order::Move(1));
+    expect_holder(&mut world, 1000, Some(1));
 }

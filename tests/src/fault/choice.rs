@@ -56,6 +56,16 @@ pub enum Order {
     Able,
     /// This machine cannot serve it.
     Unable,
+    /// Do nothing with it for so long, anywhere.
+    Maintain(Micros),
+    /// Its maintenance is over.
+    Resume,
+    /// Stop it wherever it is, and start it nowhere.
+    Disable,
+    /// It may be started again.
+    Enable,
+    /// Bring it to this server.
+    Move(u8),
 }
 
 /// Which keys a process has while they are rotated, in order.

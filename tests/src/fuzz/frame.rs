@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use lifesign_core::decree::Told;
 use lifesign_core::frame::{
     self, Body, FrameError, HEADER_LEN, Header, MAX_FRAME_LEN, MIN_FRAME_LEN, VERSION,
 };
@@ -35,7 +36,9 @@ pub(super) static KEYRINGS: LazyLock<[Keyring; 2]> = LazyLock::new(|| {
 pub fn frame(input: &[u8]) {
     let Some((form, bytes)) = input.split_first() else { return };
     let bytes = if form & 1 == 0 { bytes.to_vec() } else { sealed(bytes) };
-    let full = frame::decode(&bytes, ClusterId(CLUSTER), &KEYRINGS[0]);
+    let told = frame::decode_told(&bytes, ClusterId(CLUSTER), &KEYRINGS[0]);
+    let word = told.as_ref().ok().and_then(|(_, _, word)| *word);
+    let full = told.map(|(header, body, _)| (header, body));
     assert_eq!(sorted(&full), foretold(&bytes), "decoded as the table says");
     let peeked = frame::peek(&bytes);
     match (&full, peeked) {
@@ -44,7 +47,7 @@ pub fn frame(input: &[u8]) {
         (Err(error), Ok(_)) => assert!(is_behind_the_header(*error), "{error:?}"),
     }
     if let Ok((header, body)) = &full {
-        write_again(header, body, &bytes);
+        write_again(header, body, word, &bytes);
         demand_distinct(body);
     }
     match form >> 1 & 3 {
@@ -97,18 +100,19 @@ const fn is_behind_the_header(error: FrameError) -> bool {
     !matches!(error, FrameError::Length | FrameError::Version | FrameError::Header)
 }
 
-fn write_again(header: &Header, body: &Body, bytes: &[u8]) {
+fn write_again(header: &Header, body: &Body, word: Option<Told>, bytes: &[u8]) {
     let ring = KEYS.iter().position(|id| *id == header.key.0).expect("its tag was right");
     let mut buffer = [0; MAX_FRAME_LEN];
-    let len = frame::encode(header, body, &KEYRINGS[ring], &mut buffer);
+    let len = frame::encode_told(header, body, word.as_ref(), &KEYRINGS[ring], &mut buffer);
     let again = &buffer[..len];
     assert!(again.len() <= bytes.len(), "{} bytes became {}", bytes.len(), again.len());
     if again.len() == bytes.len() {
         assert_eq!(again, bytes, "one frame, two forms");
     } else {
         assert_eq!(again[..HEADER_LEN], bytes[..HEADER_LEN]);
-        let read = frame::decode(again, ClusterId(CLUSTER), &KEYRINGS[0]);
-        assert_eq!(read.as_ref(), Ok(&(*header, body.clone())), "written again, it reads the same");
+        let read = frame::decode_told(again, ClusterId(CLUSTER), &KEYRINGS[0]);
+        let same = (*header, body.clone(), word);
+        assert_eq!(read.as_ref(), Ok(&same), "written again, it reads the same");
     }
 }
 

@@ -6,12 +6,14 @@ mod fence;
 mod frame;
 mod service;
 mod voter;
+mod word;
 
 use super::Mutant;
 
 /// Returns all mutants, in the order in which the rules are met: from the bytes of a frame to the
-/// end of authority, and from there to the dongle and to services.
+/// end of authority, to the operator's word, and from there to the dongle and to services.
 pub fn all() -> impl Iterator<Item = &'static Mutant> {
-    let core = [frame::MUTANTS, voter::MUTANTS, authority::MUTANTS, dongle::MUTANTS];
+    let core =
+        [frame::MUTANTS, voter::MUTANTS, authority::MUTANTS, word::MUTANTS, dongle::MUTANTS];
     core.into_iter().chain([fence::MUTANTS, service::MUTANTS]).flatten()
 }

@@ -22,6 +22,13 @@ impl Oracle {
         self.verdicts.blame(wrong, |broken| rests_on(terms, rule, broken));
     }
 
+    /// Judges what a host makes of the operator's word.
+    pub(super) fn blame_word(&mut self, host: u8, wrong: Option<(Rule, String)>, at: Micros) {
+        if let Some((rule, what)) = wrong {
+            self.blame(rule, at, (Some(host), None), format!("{host}: {what}"));
+        }
+    }
+
     /// Judges what a host has up as of now, and for how long unless it says so again.
     pub(super) fn judge_answers(
         &mut self,
@@ -336,12 +343,19 @@ fn rests_on(terms: &Terms, rule: Rule, broken: Assumption) -> bool {
             | Rule::Outage
             // A dongle measures its pulses by its own clock.
             | Rule::PulsesApart
-            | Rule::Proof,
+            | Rule::Proof
+            | Rule::TimeLeft
+            | Rule::Maintenance,
         ) => true,
         // A clock that stood still moves the end of what was promised before it did.
         (
             Assumption::ClocksGoOn { .. },
-            Rule::Backed | Rule::SilentInTime | Rule::Outage | Rule::BootWait,
+            Rule::Backed
+            | Rule::SilentInTime
+            | Rule::Outage
+            | Rule::BootWait
+            | Rule::TimeLeft
+            | Rule::Maintenance,
         ) => true,
         // An address is taken away by the kernel, whatever its agent says.
         (Assumption::HonestAgent { .. }, Rule::OneHolder | Rule::Backed | Rule::SilentInTime) => {

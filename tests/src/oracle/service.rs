@@ -35,6 +35,8 @@ pub(super) struct Service {
     disturbed: Micros,
     /// Until when something is broken that comes right by itself.
     broken: Micros,
+    /// Until when the operator's word forbids what is promised.
+    restrained: Micros,
     /// Since when nothing has been broken any more, until that was judged.
     healed: Option<Micros>,
     /// A start or a stop has failed.
@@ -51,6 +53,7 @@ impl Service {
             whole: true,
             disturbed: 0,
             broken: 0,
+            restrained: 0,
             healed: None,
             has_failed: false,
             ordered: false,
@@ -80,6 +83,19 @@ impl Service {
         self.broken = self.broken.max(until);
     }
 
+    /// The operator's word forbids what is promised until a moment.
+    pub(super) fn restrained(&mut self, until: Micros) {
+        self.restrained = until;
+    }
+
+    /// Somebody has learned what the operator has said: groups may come and go, and what was
+    /// repaired stays so.
+    pub(super) fn worded(&mut self, at: Micros) {
+        let healed = self.healed;
+        self.disturbed(at);
+        self.healed = healed;
+    }
+
     /// Somebody gives an order to a calm cluster, or to another.
     pub(super) fn ordered(&mut self, calm: bool, at: Micros) {
         self.disturbed(at);
@@ -104,7 +120,8 @@ impl Service {
     pub(super) fn is_calm(&self, terms: &Terms, at: Micros) -> bool {
         self.whole
             && terms.has_room
-            && at.saturating_sub(self.disturbed.max(self.broken)) > terms.calm()
+            && at.saturating_sub(self.disturbed.max(self.broken).max(self.restrained))
+                > terms.calm()
     }
 
     /// Judges a span in which nobody answered for `group`.

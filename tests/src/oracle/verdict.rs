@@ -36,6 +36,14 @@ pub enum Rule {
     RightStart,
     /// Nobody is reset whom the dongle or the asker hears.
     LivingTarget,
+    /// A server that knows a group to be disabled neither starts nor keeps it.
+    Disabled,
+    /// A server that knows a group to be in maintenance does not claim it, offer it or hand it over.
+    Maintenance,
+    /// No earlier word of the operator takes the place of a later one.
+    LaterWord,
+    /// No maintenance lasts longer anywhere than where it was said.
+    TimeLeft,
     /// A relay sends each frame once, and nothing but frames.
     RelayOnce,
 }

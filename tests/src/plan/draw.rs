@@ -217,7 +217,8 @@ impl Draw {
             "hang" | "fail-start" | "fail-stop" | "lie-started" | "lie-stopped" | "slow" => {
                 self.agent(kind, scene)
             }
-            "standby" | "takeover" | "leave" | "failed" | "unable" => self.order(kind, scene),
+            "standby" | "takeover" | "leave" | "failed" | "unable" | "maintain" | "resume"
+            | "disable" | "enable" | "move" => self.order(kind, scene),
             "cut-line" | "stick-line" | "noise" | "mend-line" | "bytes" | "stranger"
             | "replay-request" | "reset-stuck" | "reset-free" => self.line(kind, scene),
             _ => self.hit(kind, scene),
@@ -339,10 +340,16 @@ impl Draw {
             "takeover" => Order::Takeover,
             "leave" => Order::Leave,
             "failed" => Order::Failed,
+            "maintain" => Order::Maintain(self.random.pick(&[1, 4, 10]) * self.span()),
+            "resume" => Order::Resume,
+            "disable" => Order::Disable,
+            "enable" => Order::Enable,
+            "move" => Order::Move(self.server(scene)),
             _ if self.random.chance(50) => Order::Able,
             _ => Order::Unable,
         };
-        let one = order != Order::Leave && self.random.chance(50);
+        let is_of_one = matches!(order, Order::Disable | Order::Enable | Order::Move(_));
+        let one = order != Order::Leave && (is_of_one || self.random.chance(50));
         Fault::Order { host: self.server(scene), group: one.then_some(group), order }
     }
 

@@ -1,6 +1,9 @@
 //! What the world does when a fault happens.
 
+use lifesign_core::decree::Saying;
 use lifesign_core::group::{GroupId, Token};
+use lifesign_core::node::NodeId;
+use lifesign_core::time::Duration;
 
 use super::World;
 use super::network::Burst;
@@ -93,7 +96,7 @@ impl World {
         match *fault {
             Fault::CrashIn { step, boot, .. } => host.dies = Some((step, boot)),
             Fault::LoseState { .. } => {
-                host.disk.reserved = Token(0);
+                (host.disk.reserved, host.disk.decree) = (Token(0), None);
                 host.disk.torn = false;
             }
             Fault::TearState { .. } => host.disk.torn = true,
@@ -152,6 +155,9 @@ impl World {
 
     fn tell(&mut self, host: u8, group: Option<u8>, order: Order) {
         let group = group.and_then(GroupId::new);
+        if let Some(saying) = saying(order, group) {
+            return self.say(host, &saying);
+        }
         self.order(host, |engine, now| {
             let groups = || GroupId::all().take(engine.config().groups.len());
             let each: Vec<GroupId> =
@@ -160,12 +166,44 @@ impl World {
                 Order::Standby => engine.handle_standby(group, now),
                 Order::Takeover => engine.handle_takeover(group, now),
                 Order::Leave => engine.handle_leave(now),
-                Order::Failed => each.iter().for_each(|group| engine.handle_failed(*group, now)),
+                // The shell shows what fails in maintenance, and does nothing about it.
+                Order::Failed => {
+                    for group in each {
+                        if engine.maintenance_end(group).is_none() {
+                            engine.handle_failed(group, now);
+                        }
+                    }
+                }
                 Order::Able | Order::Unable => {
                     let able = order == Order::Able;
                     each.iter().for_each(|group| engine.handle_able(*group, able, now));
                 }
+                _ => {}
             }
         });
     }
 }
+
+/// Returns what is said to the whole cluster, if `order` is such a word.
+fn saying(order: Order, group: Option<GroupId>) -> Option<Saying> {
+    let one = group.unwrap_or(FIRST);
+    Some(match order {
+        Order::Maintain(span) => Saying::Maintain(group, Duration::from_micros(span)),
+        Order::Resume => Saying::Resume(group),
+        Order::Disable => Saying::Disable(one),
+        Order::Enable => Saying::Enable(one),
+        Order::Move(to) => Saying::Move(one, NodeId::new(to)?),
+        Order::Standby
+        | Order::Takeover
+        | Order::Leave
+        | Order::Failed
+        | Order::Able
+        | Order::Unable => return None,
+    })
+}
+
+/// What is said of no group in particular is said of the first.
+const FIRST: GroupId = match GroupId::new(0) {
+    Some(group) => group,
+    None => panic!("there is a first group"),
+};

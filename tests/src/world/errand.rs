@@ -47,6 +47,10 @@ impl World {
                     cable.ask(engine, group, node, boot);
                 }
             }
+            Event::Decreed(stamp) => {
+                self.note(format!("{number} hears of {stamp:?}"));
+                self.keep_word(place, engine);
+            }
             Event::Peer { node, condition } => {
                 self.note(format!("{number} sees {node:?} {condition:?}"));
                 if Hosts::is_own(number) {

@@ -1,5 +1,6 @@
 //! A machine: a process with its clock, its ports and its disk, and what its kernel has up.
 
+use lifesign_core::decree::Decree;
 use lifesign_core::engine::Condition;
 use lifesign_core::group::Token;
 use lifesign_core::node::LinkId;
@@ -44,10 +45,13 @@ pub(super) struct Standstill {
     pub(super) stops_clocks: bool,
 }
 
-/// The disk with the reserved tokens.
+/// The disk with the reserved tokens and the operator's word.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Disk {
     pub(super) reserved: Token,
+    /// What the operator has said last, and in which life of the machine that was saved: moments
+    /// of its clock mean nothing in another.
+    pub(super) decree: Option<(Decree, u32)>,
     /// What stands there is damaged.
     pub(super) torn: bool,
     /// Nothing can be written before this moment.

@@ -50,6 +50,7 @@ impl World {
         if Hosts::is_own(number) {
             self.see(Seen::Started { host: number, boot });
         }
+        self.remember(number);
     }
 
     fn brain(&mut self, number: u8, bits: u64, change: impl FnOnce(&mut ServerConfig)) -> Brain {
@@ -132,13 +133,15 @@ impl World {
     }
 
     /// Repairs whatever is broken: the network and the lines, clocks and disks, agents and
-    /// settings; whoever has died or left starts again, and standby is taken back. Machines that
-    /// stand still and processes that are paused go on when it is their time.
+    /// settings; whoever has died or left starts again, standby is taken back, and so is what the
+    /// operator has said last, which takes a while if anything was. Machines that stand still and
+    /// processes that are paused go on when it is their time.
     pub fn repair(&mut self) {
         self.heal();
         for number in self.numbers() {
             self.repair_host(number);
         }
+        self.take_words_back();
         self.healed();
     }
 
@@ -151,6 +154,7 @@ impl World {
         if host.disk.torn {
             // An operator has removed what is damaged.
             (host.disk.torn, host.disk.reserved) = (false, Default::default());
+            host.disk.decree = None;
         }
         let is_changed = host.settings != settings;
         host.settings = settings;
