@@ -98,7 +98,8 @@ pub enum Saying {
 
 impl Decree {
     /// Returns the decree that follows `before` when `saying` is said on the node `by` of a cluster
-    /// with the groups `all`, or `None` after the last stamp. A move can be taken up for `patience`.
+    /// with the groups `all`, or `None` after the last stamp. A move can be taken up for
+    /// `patience`.
     #[must_use]
     pub fn following(
         before: Option<&Self>,

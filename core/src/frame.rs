@@ -19,9 +19,9 @@
 //! | 24 + n + m | 16 | tag over everything before it ([`seal`](crate::seal)) |
 //!
 //! A frame is at most [`MAX_FRAME_LEN`] bytes. Two nodes with two groups need about 85, with a
-//! witness about 100, and up to 28 more from an operator's first word on. Code that knows of no such
-//! word understands the frames of those to whom nothing was ever said, and refuses the others as
-//! bodies that it does not understand: it takes their senders for lost, and counts that.
+//! witness about 100, and up to 28 more from an operator's first word on. Code that knows of no
+//! such word understands the frames of those to whom nothing was ever said, and refuses the others
+//! as bodies that it does not understand: it takes their senders for lost, and counts that.
 //!
 //! The tag is checked before the body is looked at. Whatever the bytes, decoding returns, changes
 //! nothing and does not panic.

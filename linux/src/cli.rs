@@ -24,6 +24,7 @@ use clap::{CommandFactory, Parser};
 use lifesign_core::node::NodeId;
 use serde::Serialize;
 
+use self::grammar::lasting::{GroupArgs, LastingCommand, MaintenanceCommand, PlaceArgs};
 use self::grammar::{
     CheckArgs, Cli, Command, DemoArgs, KeygenArgs, MoveArgs, ReplayArgs, RunArgs, StatusArgs,
     WhyArgs,
@@ -36,7 +37,7 @@ use crate::demo::stage::Arbiter;
 use crate::demo::{self, DemoError};
 use crate::executor::INPUT_LEN_MAX;
 use crate::keygen::{self, Task};
-use crate::operate::{self, Move};
+use crate::operate::{self, Lasting, Move, Outcome};
 use crate::page::Page;
 use crate::replay::{self, Question};
 use crate::settings::witness::WitnessSettings;
@@ -60,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay(args),
         Command::Standby(args) => relocate(&args, Move::Away),
         Command::Takeover(args) => relocate(&args, Move::Here),
+        Command::Lasting(command) => lasting(command),
         Command::Keygen(args) => keygen(&args),
         Command::Import(args) => heartbeat::import(args),
         Command::ClStatus(args) => heartbeat::cl_status(&args),
@@ -332,7 +334,29 @@ fn replay(args: ReplayArgs) -> ExitCode {
 }
 
 fn relocate(args: &MoveArgs, to: Move) -> ExitCode {
-    match operate::relocate(&args.at.control, args.group.as_deref(), to) {
+    tell(operate::relocate(&args.at.control, args.group.as_deref(), to))
+}
+
+fn lasting(command: LastingCommand) -> ExitCode {
+    let (at, group, what) = match command {
+        LastingCommand::Move(PlaceArgs { at, group, node }) => {
+            (at, Some(group), Lasting::Move(node))
+        }
+        LastingCommand::Maintenance(MaintenanceCommand::On { at, lasting, group }) => {
+            (at, group, Lasting::Maintain(lasting))
+        }
+        LastingCommand::Maintenance(MaintenanceCommand::Off { at, group }) => {
+            (at, group, Lasting::Resume)
+        }
+        LastingCommand::Disable(GroupArgs { at, group }) => (at, Some(group), Lasting::Disable),
+        LastingCommand::Enable(GroupArgs { at, group }) => (at, Some(group), Lasting::Enable),
+    };
+    tell(operate::say(&at.control, group.as_deref(), &what))
+}
+
+/// Prints what became of an order.
+fn tell(outcome: Result<Outcome, String>) -> ExitCode {
+    match outcome {
         Ok(outcome) => {
             say(&outcome.text);
             if outcome.has_moved { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -23,6 +23,7 @@ mod connection;
 mod feed;
 pub mod server;
 
+use lifesign_core::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -53,19 +54,31 @@ pub struct Request {
     /// For `watch`: which start of the daemon that number is of, as a snapshot says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
-    /// Which node a person speaks of.
+    /// Which node is spoken of: the one that is off, or to which a group shall move.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
     /// In which start, as a report has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
+    /// How long it shall last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<u64>,
 }
 
 impl Request {
     /// Returns the request to do `command` for `group`, or for all groups.
     #[must_use]
     pub const fn new(command: Command, group: Option<String>) -> Self {
-        Self { version: VERSION, command, group, since: None, start: None, node: None, boot: None }
+        Self {
+            version: VERSION,
+            command,
+            group,
+            since: None,
+            start: None,
+            node: None,
+            boot: None,
+            for_ms: None,
+        }
     }
 
     /// Returns the request to watch, from after the event `since` of `start` if they are named.
@@ -79,6 +92,18 @@ impl Request {
     pub fn confirm(node: &str, boot: &str) -> Self {
         let (node, boot) = (Some(node.to_owned()), Some(boot.to_owned()));
         Self { node, boot, ..Self::new(Command::Confirm, None) }
+    }
+
+    /// Returns the request with the node to which something shall move.
+    #[must_use]
+    pub fn to(self, node: String) -> Self {
+        Self { node: Some(node), ..self }
+    }
+
+    /// Returns the request with the span for which something shall last.
+    #[must_use]
+    pub fn lasting(self, span: Duration) -> Self {
+        Self { for_ms: Some(span.as_millis()), ..self }
     }
 }
 
@@ -98,6 +123,16 @@ pub enum Command {
     Confirm,
     /// Report, and then tell what happens.
     Watch,
+    /// Do nothing with a group, or with any, on any node, for so long.
+    Maintain,
+    /// That is over.
+    Resume,
+    /// Stop a group wherever it is, and start it nowhere.
+    Disable,
+    /// It may be started again.
+    Enable,
+    /// Bring a group to a node.
+    Move,
 }
 
 /// What is answered.
@@ -142,6 +177,13 @@ pub enum Response {
     End {
         /// The same as a sentence.
         text: String,
+    },
+    /// It is said to the whole cluster; ask `status` who knows it, and for the outcome.
+    Said {
+        /// The name of the word, by which reports call it.
+        word: String,
+        /// How long it may take until it is done.
+        wait_ms: u64,
     },
     /// Nothing has been or will be done.
     Refused {
@@ -201,6 +243,12 @@ mod tests {
     fn the_lines_are_the_documented_ones() {
         let request = Request::new(Command::Takeover, Some("www".to_owned()));
         let line = r#"{"version":1,"command":"takeover","group":"www"}"#;
+        assert_eq!(serde_json::to_string(&request).unwrap(), line);
+        let request = Request::new(Command::Move, Some("www".to_owned())).to("beta".to_owned());
+        let line = r#"{"version":1,"command":"move","group":"www","node":"beta"}"#;
+        assert_eq!(serde_json::to_string(&request).unwrap(), line);
+        let request = Request::new(Command::Maintain, None).lasting(Duration::from_millis(7));
+        let line = r#"{"version":1,"command":"maintain","for_ms":7}"#;
         assert_eq!(serde_json::to_string(&request).unwrap(), line);
         let response =
             Versioned { version: VERSION, message: Response::Accepted { wait_ms: 1000 } };

@@ -27,9 +27,11 @@ mod prepare;
 mod recording;
 mod telling;
 mod wake;
+mod word;
 
 use std::collections::VecDeque;
 
+use lifesign_core::decree::Stamp;
 use lifesign_core::group::Token;
 use lifesign_core::node::{BootId, NodeId};
 use lifesign_core::seal::Keyring;
@@ -46,6 +48,7 @@ use self::paths::IpSide;
 use self::ping::Pinger;
 use self::pursuits::Chase;
 use self::pursuits::told::Ended;
+use self::word::Saving;
 use crate::address::Addresses;
 use crate::agent::Action;
 use crate::agent::convention::Patience;
@@ -80,6 +83,8 @@ struct Daemon {
     /// What is being written, until it is known to be on the disk.
     reserving: Option<Token>,
     reserve_retry: Option<Instant>,
+    /// The operator's word, until it is known to be on the disk.
+    saving: Saving,
     groups: Vec<Holding>,
     errands: Vec<(u32, Errand)>,
     next_errand: u32,
@@ -133,6 +138,8 @@ struct Holding {
 enum Errand {
     /// Write the reservation.
     Reserve(Token),
+    /// Write the operator's word.
+    Word(Stamp),
     /// Run a service's command.
     Service { group: usize, service: usize, action: Action },
     /// Tell a target what has happened.

@@ -2,7 +2,7 @@
 //!
 //! "It" is the group, "this node" the one that reports. Sentences have no full stop.
 
-use lifesign_core::engine::Obstacle;
+use lifesign_core::engine::{Obstacle, Unsaid};
 use lifesign_core::group::{GroupId, Reason};
 use lifesign_core::node::{NodeId, NodeSet};
 use lifesign_core::time::Instant;
@@ -85,6 +85,8 @@ pub fn reason(reason: Reason, names: Names<'_>) -> String {
         Reason::Occupied(other) => {
             format!("{}, which was to make way for it, could not be stopped", group(other))
         }
+        Reason::Disabled => "the operator has disabled it".to_owned(),
+        Reason::Maintenance => "it is in maintenance, and nothing moves".to_owned(),
         other => format!("{other:?}"),
     }
 }
@@ -147,9 +149,58 @@ pub fn obstacle(obstacle: &Obstacle, names: Names<'_>, now: Instant) -> Explanat
             ],
         ),
         Obstacle::Unfenced(node) => unfenced(&name(*node)),
-        other => (format!("{other:?}"), Vec::new()),
+        other => forbidden(other, now),
     };
     Explanation { what, would_change }
+}
+
+/// Returns what the operator's word forbids on every node, and how that ends.
+fn forbidden(obstacle: &Obstacle, now: Instant) -> (String, Vec<String>) {
+    match obstacle {
+        Obstacle::Disabled => (
+            "the operator has disabled it on every node".to_owned(),
+            vec!["the operator runs `lifesign enable` on any node".to_owned()],
+        ),
+        Obstacle::Maintenance(until) => (
+            maintenance(*until, now),
+            vec![
+                "the operator runs `lifesign maintenance off` on any node".to_owned(),
+                format!("{} pass", span(until.since(now).as_millis())),
+            ],
+        ),
+        other => (format!("{other:?}"), Vec::new()),
+    }
+}
+
+/// Returns the sentence on a maintenance that lasts until `until`.
+#[must_use]
+pub fn maintenance(until: Instant, now: Instant) -> String {
+    let left = span(until.since(now).as_millis());
+    format!("it is in maintenance for another {left}, and nothing moves")
+}
+
+/// Returns why something is not said to the whole cluster; `node` is where a group was to move.
+#[must_use]
+pub fn unsaid(unsaid: &Unsaid, node: &str, now: Instant) -> String {
+    match unsaid {
+        Unsaid::Leaving => "this node is leaving; say it on another".to_owned(),
+        Unsaid::Settling(until) => format!(
+            "this node has just started and may not know what was said last; wait {}, or say it on \
+             another",
+            span(until.since(now).as_millis())
+        ),
+        Unsaid::NotInOrder => format!("the settings do not name {node} for it"),
+        Unsaid::NotAlive => {
+            format!("{node} is not alive here, has just started or has other settings")
+        }
+        Unsaid::Standby => {
+            format!("{node} is on standby; `lifesign takeover` there ends that")
+        }
+        Unsaid::Disabled => "it is disabled; `lifesign enable` comes first".to_owned(),
+        Unsaid::Maintenance(until) => maintenance(*until, now),
+        Unsaid::Exhausted => "too many words have been said in this cluster".to_owned(),
+        other => format!("{other:?}"),
+    }
 }
 
 /// Returns the explanation for a node that clients cannot reach, as `what` says.
@@ -270,6 +321,11 @@ mod tests {
             (Obstacle::NotInOrder, "the settings do not name this node for it"),
             (Obstacle::Leaving, "this node is leaving"),
             (Obstacle::Standby, "the operator wants this node free of it"),
+            (Obstacle::Disabled, "the operator has disabled it on every node"),
+            (
+                Obstacle::Maintenance(LATER),
+                "it is in maintenance for another 60 ms, and nothing moves",
+            ),
             (Obstacle::Settling(LATER), "this node has just started and is meeting its peers"),
             (Obstacle::Waiting(LATER), "an attempt has failed"),
             (Obstacle::Unreserved(Token(1)), "the next token is not saved on disk yet"),
@@ -333,6 +389,8 @@ mod tests {
             Reason::With(db()),
             Reason::Apart(db()),
             Reason::Occupied(db()),
+            Reason::Disabled,
+            Reason::Maintenance,
         ] {
             let said = reason(given, NAMES);
             assert!(said.contains(' ') && !said.ends_with('.'), "{given:?}: {said}");

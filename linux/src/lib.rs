@@ -14,6 +14,7 @@
 //! | [`supervisor`] | a process that outlives a killed daemon and cleans up behind it |
 //! | [`executor`] | a process that runs commands and writes files for the daemon |
 //! | [`reservation`] | the tokens that may have been used, on disk |
+//! | [`decree`] | what the operator has said last, on disk |
 //! | [`witness`] | the quorum server |
 //! | [`link`] | frames out and in, and the kernel's filter |
 //! | [`address`] | service addresses, told to neighbours, defended, under the kernel lease |
@@ -29,7 +30,7 @@
 //! | [`record`] | what goes into the engine and comes out, in a bounded ring on disk |
 //! | [`replay`] | the same decisions again, from a recording |
 //! | [`status`], [`why`], [`page`] | the same for people |
-//! | [`operate`] | standby and takeover, until they are done |
+//! | [`operate`] | standby, takeover and what is said to the whole cluster, until it is done |
 //! | [`demo`] | machines in namespaces, a switch that watches, and the scenes |
 //! | [`dongle`] | what a person does with a dongle, and a dongle without hardware |
 //! | [`namespace`] | a process alone with its network, for the demo and for tests |
@@ -43,6 +44,7 @@ pub mod cli;
 pub mod clock;
 pub mod control;
 pub mod daemon;
+pub mod decree;
 pub mod demo;
 pub mod dongle;
 pub mod executor;

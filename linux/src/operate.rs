@@ -1,5 +1,9 @@
 //! Asking a running daemon, and waiting until groups have moved.
 
+mod lasting;
+
+pub use lasting::{Lasting, say};
+
 use std::path::Path;
 
 use lifesign_core::time::{Duration, Instant};
@@ -70,10 +74,7 @@ pub fn report(control: &Path) -> Result<Report, String> {
 /// Says why nothing was tried, or why the outcome is not known.
 pub fn relocate(control: &Path, group: Option<&str>, to: Move) -> Result<Outcome, String> {
     let before = report(control)?;
-    if let Some(group) = group.filter(|group| chosen(&before, Some(group)).next().is_none()) {
-        let known: Vec<&str> = before.groups.iter().map(|group| group.name.as_str()).collect();
-        return Err(format!("there is no group {group:?}; known are {}", known.join(", ")));
-    }
+    demand_known(&before, group)?;
     let command = match to {
         Move::Here => Command::Takeover,
         Move::Away => Command::Standby,
@@ -107,6 +108,17 @@ pub fn confirm(control: &Path, node: &str, boot: &str) -> Result<(), String> {
         Response::Accepted { .. } => Ok(()),
         Response::Refused { reason } => Err(reason),
         _ => Err(MISMATCH.to_owned()),
+    }
+}
+
+/// Refuses a group that is not there.
+fn demand_known(report: &Report, group: Option<&str>) -> Result<(), String> {
+    match group.filter(|group| chosen(report, Some(group)).next().is_none()) {
+        None => Ok(()),
+        Some(group) => {
+            let known: Vec<&str> = report.groups.iter().map(|group| group.name.as_str()).collect();
+            Err(format!("there is no group {group:?}; known are {}", known.join(", ")))
+        }
     }
 }
 
@@ -173,19 +185,27 @@ mod tests {
     use crate::report::tests::{good, held};
     use crate::settings::tests::Folder;
 
-    /// Serves `reports`, one for each `status`, the last again and again; answers moves with
-    /// `response`.
     fn operated(
-        mut reports: Vec<Report>,
+        reports: Vec<Report>,
         response: Response,
         group: Option<&str>,
         to: Move,
+    ) -> Result<Outcome, String> {
+        served(reports, response, |path| relocate(path, group, to))
+    }
+
+    /// Serves `reports` to who `asks`, one for each `status`, the last again and again; answers
+    /// everything else with `response`.
+    pub(super) fn served(
+        mut reports: Vec<Report>,
+        response: Response,
+        asks: impl FnOnce(&Path) -> Result<Outcome, String> + Send,
     ) -> Result<Outcome, String> {
         let folder = Folder::new("operate");
         let path = folder.path.join("control");
         let mut control = Control::bind(&path).unwrap();
         std::thread::scope(|scope| {
-            let client = scope.spawn(|| relocate(&path, group, to));
+            let client = scope.spawn(|| asks(&path));
             while !client.is_finished() {
                 control.handle_ready(clock::now());
                 while let Some((id, request)) = control.poll_request() {

@@ -12,6 +12,7 @@ mod quorum;
 mod recording;
 mod timing;
 pub mod witness;
+mod word;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,7 @@ pub use self::line::{DongleReport, IpSideReport, LineErrorsReport, PingReport, P
 pub use self::quorum::{ModuleReport, QuorumReport};
 pub use self::recording::RecordingReport;
 pub use self::timing::TimingReport;
+pub use self::word::WordReport;
 
 /// The version of this form.
 pub const VERSION: u32 = 1;
@@ -63,6 +65,9 @@ pub struct Report {
     /// included; a replay answers for the same moment.
     #[serde(default)]
     pub at_us: u64,
+    /// What the operator has said last to the whole cluster, if anything was ever said.
+    #[serde(default)]
+    pub word: Option<WordReport>,
     /// What is recorded for a replay, if anything is.
     #[serde(default)]
     pub recording: Option<RecordingReport>,
@@ -128,6 +133,12 @@ pub struct GroupReport {
     pub obstacle: Option<String>,
     /// What would have to happen for that to change: sentences, without full stops.
     pub would_change: Vec<String>,
+    /// Whether the operator wants it started nowhere.
+    #[serde(default)]
+    pub disabled: bool,
+    /// For how long yet nothing is done with it, if it is in maintenance.
+    #[serde(default)]
+    pub maintenance_left_ms: Option<u64>,
     /// What has failed of it on the reporting node of late, if anything has.
     #[serde(default)]
     pub failures: Option<FailuresReport>,
@@ -424,6 +435,7 @@ pub(crate) mod tests {
             fenced: Vec::new(),
             ip_side: None,
             at_us: 0,
+            word: None,
             recording: None,
             alerts: Vec::new(),
             timing: TimingReport { heartbeat_ms: 50, dead_ms: 200, settle_ms: 1000 },
@@ -467,6 +479,8 @@ pub(crate) mod tests {
             voters: vec![voter("alpha", 0.4), voter("beta", 6.1), voter("quorum", 3.9)],
             obstacle: None,
             would_change: Vec::new(),
+            disabled: false,
+            maintenance_left_ms: None,
             failures: None,
             services: Vec::new(),
         }

@@ -31,19 +31,13 @@ impl Reservation {
     ///
     /// # Errors
     /// The file cannot be read, or is damaged. Nothing is changed.
-    pub fn load(&self) -> Result<Token, ReservationError> {
-        let text = match fs::read_to_string(&self.path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Token(0)),
-            // What is no text was not written here.
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),
-            Err(error) => return Err(ReservationError::Read { path: self.path.clone(), error }),
-        };
+    pub fn load(&self) -> Result<Token, StateError> {
+        let Some(text) = read(&self.path)? else { return Ok(Token(0)) };
         let token = text.lines().nth(1).and_then(|line| line.strip_prefix("used up to "));
         token
             .and_then(|number| number.parse().ok().map(Token))
             .filter(|token| Self::contents(*token) == text)
-            .ok_or_else(|| ReservationError::Damaged { path: self.path.clone() })
+            .ok_or_else(|| StateError::Damaged { path: self.path.clone(), advice: ADVICE })
     }
 
     /// Returns the file's path and contents for "all tokens up to `token` may have been used".
@@ -53,15 +47,32 @@ impl Reservation {
     }
 
     fn contents(token: Token) -> String {
-        let text = format!("lifesign tokens, version 1\nused up to {}\n", token.0);
-        let check = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(text.as_bytes());
-        format!("{text}check {check:08x}\n")
+        checked(&format!("lifesign tokens, version 1\nused up to {}\n", token.0))
     }
 }
 
-/// Why the reservation cannot be read. Nothing was changed.
+const ADVICE: &str = "if no resource relies on tokens, remove it and start again";
+
+/// Reads what stands at `path`, or `None` if there is nothing. What is no text was not written
+/// here, and reads as an empty one.
+pub(crate) fn read(path: &Path) -> Result<Option<String>, StateError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Some(String::new())),
+        Err(error) => Err(StateError::Read { path: path.to_owned(), error }),
+    }
+}
+
+/// Returns `text` with a line that tells damage.
+pub(crate) fn checked(text: &str) -> String {
+    let check = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(text.as_bytes());
+    format!("{text}check {check:08x}\n")
+}
+
+/// Why what must outlive the daemon cannot be read. Nothing was changed.
 #[derive(Debug)]
-pub enum ReservationError {
+pub enum StateError {
     /// The system refuses.
     Read {
         /// The file.
@@ -73,25 +84,25 @@ pub enum ReservationError {
     Damaged {
         /// The file.
         path: PathBuf,
+        /// What to do.
+        advice: &'static str,
     },
 }
 
-impl fmt::Display for ReservationError {
+impl fmt::Display for StateError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read { path, error } => {
                 write!(formatter, "read {}: {}", path.display(), said(error))
             }
-            Self::Damaged { path } => write!(
-                formatter,
-                "read {}: damaged; if no resource relies on tokens, remove it and start again",
-                path.display()
-            ),
+            Self::Damaged { path, advice } => {
+                write!(formatter, "read {}: damaged; {advice}", path.display())
+            }
         }
     }
 }
 
-impl std::error::Error for ReservationError {}
+impl std::error::Error for StateError {}
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@
 
 mod links;
 pub mod witness;
+mod word;
 
 use core::fmt::Write;
 
@@ -49,7 +50,7 @@ pub fn judge(report: &Report) -> (Health, String) {
     let unheld: Vec<&GroupReport> = report
         .groups
         .iter()
-        .filter(|group| group.holder.is_none() && !group.role.is_up())
+        .filter(|group| group.holder.is_none() && !group.role.is_up() && !group.disabled)
         .filter(|group| !makes_way(report, group))
         .collect();
     if let Some(first) = unheld.first() {
@@ -112,7 +113,7 @@ fn good(report: &Report) -> String {
 
 /// Returns what is missing, the worst first.
 fn flaws(report: &Report) -> Vec<String> {
-    let mut flaws = Vec::new();
+    let mut flaws = word::flaws(report);
     for group in report.groups.iter().filter(|group| group.role == GroupRole::Stuck) {
         flaws.push(format!("{} could not be stopped on {}", group.name, report.node));
     }
@@ -195,6 +196,7 @@ pub fn glance(report: &Report, page: Page) -> String {
         span(report.uptime_ms)
     );
     text.push_str(&wrap("", &seen));
+    text.push_str(&word::render(report, page));
     text.push('\n');
     write_groups(&mut text, report, page);
     text
@@ -230,6 +232,7 @@ fn write_groups(text: &mut String, report: &Report, page: Page) {
         if !matches!(group.role, GroupRole::Idle | GroupRole::Holding) {
             let _ = write!(what, " ({} here)", group.role.word());
         }
+        what.push_str(word::mark(group));
         let indent = " ".repeat(names + holders + 14);
         let line =
             wrap(&indent, &what).replacen(&indent, &format!("{name}  {holder}  {since:14}"), 1);

@@ -2,14 +2,16 @@
 
 mod voter;
 
+use lifesign_core::decree::{Maintenance, Moving, Saying, Stamp};
 use lifesign_core::engine::{Condition, Engine, Event, Group as State, Obstacle};
 use lifesign_core::frame::Body;
-use lifesign_core::group::{GroupId, Guard, Reason, Role};
+use lifesign_core::group::{GroupId, GroupSet, Guard, Reason, Role};
 use lifesign_core::node::{BootId, LinkId, NodeId};
 use lifesign_core::quorum::{Answer, Module};
 use lifesign_core::time::Instant;
 
 use crate::explain::{self, Names, Penalty};
+use crate::page::{list, span};
 use crate::report::{
     GroupReport, GroupRole, ModuleReport, PeerKind, PeerLinkReport, PeerReport, PeerState,
     QuorumReport, ServiceReport, millis,
@@ -87,8 +89,57 @@ impl View<'_> {
                     Condition::Left(_) => format!("{name} has left in good order"),
                 })
             }
+            Event::Decreed(stamp) => Some(self.decree_text(*stamp)),
             _ => None,
         }
+    }
+
+    /// Returns the operator's word that this node has learned, as a sentence.
+    fn decree_text(&self, stamp: Stamp) -> String {
+        let by = self.settings.name_of(stamp.by);
+        let mut said = Vec::new();
+        if let Some(decree) = self.engine.decree().filter(|decree| decree.stamp == stamp) {
+            let now = self.engine.now();
+            let lasting = decree.maintenance.filter(|lasting| !now.has_reached(lasting.until));
+            if let Some(Maintenance { groups, until }) = lasting {
+                let left = span(until.since(now).as_millis());
+                said.push(format!("maintenance of {} for {left}", self.names(groups)));
+            }
+            if !decree.disabled.is_empty() {
+                said.push(format!("{} disabled", self.names(decree.disabled)));
+            }
+            if let Some(Moving { group, to, .. }) = decree.moving {
+                let (group, to) = (self.group_name(group), self.settings.name_of(to));
+                said.push(format!("{group} to move to {to}"));
+            }
+        }
+        let said = if said.is_empty() { "nothing forbidden".to_owned() } else { said.join(", ") };
+        format!("the operator's word {} of {by} holds: {said}", stamp.number)
+    }
+
+    fn names(&self, groups: GroupSet) -> String {
+        let names: Vec<String> = groups.iter().map(|group| self.group_name(group)).collect();
+        list(&names.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// Returns what the operator says to the whole cluster, as a sentence.
+    #[must_use]
+    pub fn saying_text(&self, saying: &Saying) -> String {
+        let asked = match *saying {
+            Saying::Maintain(group, lasting) => {
+                let lasting = span(lasting.as_millis());
+                format!("maintenance of {} for {lasting}", self.what_is_meant(group))
+            }
+            Saying::Resume(group) => {
+                format!("the end of maintenance of {}", self.what_is_meant(group))
+            }
+            Saying::Disable(group) => format!("{} disabled", self.group_name(group)),
+            Saying::Enable(group) => format!("{} enabled", self.group_name(group)),
+            Saying::Move(group, to) => {
+                format!("{} on {}", self.group_name(group), self.settings.name_of(to))
+            }
+        };
+        format!("tells the cluster that the operator wants {asked}")
     }
 
     /// Returns the operator's wish that this node be free of a group, or of all, as a sentence.
@@ -236,6 +287,11 @@ impl View<'_> {
             voters: self.voters(id, state, now),
             obstacle: obstacle.as_ref().map(|explained| explained.what.clone()),
             would_change: obstacle.map(|explained| explained.would_change).unwrap_or_default(),
+            disabled: self.engine.is_disabled(id),
+            maintenance_left_ms: self
+                .engine
+                .maintenance_end(id)
+                .map(|until| until.since(now).as_millis()),
             failures: None,
             services: named
                 .map(|(service, state)| ServiceReport {

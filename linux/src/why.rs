@@ -56,6 +56,14 @@ fn one(report: &Report, group: &GroupReport, page: Page) -> String {
         text.push_str(&wrap("  addresses: ", &group.addresses.join(", ")));
     }
     write_place(&mut text, report, group);
+    if let Some(left) = group.maintenance_left_ms {
+        let left = span(left);
+        let said = format!(
+            "it is in maintenance for another {left}: nobody claims, moves or restarts it; only a \
+             holder that loses its authority stops"
+        );
+        text.push_str(&wrap("  ", &said));
+    }
     if group.role != GroupRole::Idle {
         write_voters(&mut text, group, page);
     }

@@ -83,7 +83,8 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     }
 
     /// Returns why `group`, which is in maintenance, is to be stopped all the same: what had begun
-    /// before is brought to its end, and whoever leaves stops what it holds and offers it to nobody.
+    /// before is brought to its end, and whoever leaves stops what it holds and offers it to
+    /// nobody.
     fn parting_in_maintenance(&self, group: GroupId) -> Option<Reason> {
         let state = self.group(group)?;
         let is_offered = matches!(state.role, Role::Holding { offered_until: Some(_), .. });

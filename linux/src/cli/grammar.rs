@@ -3,6 +3,7 @@
 pub(super) mod dongle;
 pub(super) mod fence;
 pub(super) mod heartbeat;
+pub(super) mod lasting;
 pub(super) mod watch;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use self::heartbeat::{
     CL_STATUS_EXAMPLES, ChoiceArgs, ClStatusArgs, HB_STANDBY_EXAMPLES, HB_TAKEOVER_EXAMPLES,
     IMPORT_EXAMPLES, ImportArgs, SetArgs,
 };
+use self::lasting::LastingCommand;
 use self::watch::{WATCH_EXAMPLES, WatchArgs};
 use crate::replay::moment::Moment;
 use crate::settings::value::record_bound_said;
@@ -111,6 +113,8 @@ pub(super) enum Command {
     /// are and how long it took. Exit status 1 if they have not moved.
     #[command(after_help = TAKEOVER_EXAMPLES)]
     Takeover(MoveArgs),
+    #[command(flatten)]
+    Lasting(LastingCommand),
     /// Make a key file, or rotate its keys
     ///
     /// Without an option it writes a file with one fresh key, readable for its owner alone, and

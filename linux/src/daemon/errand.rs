@@ -94,6 +94,9 @@ impl Daemon {
                 (Errand::Reserve(token), Reply::Persisted { failure, .. }) => {
                     self.handle_reserved(token, failure, now);
                 }
+                (Errand::Word(stamp), Reply::Persisted { failure, .. }) => {
+                    self.handle_word_saved(stamp, failure, now);
+                }
                 (
                     Errand::Service { group, service, action },
                     Reply::Done { outcome, output, .. },
@@ -179,9 +182,12 @@ impl Daemon {
         if holding.conduct.progress() != Progress::Up {
             return;
         }
-        if !is_good {
+        // In maintenance it is shown, asked again, and left alone.
+        let is_left_alone = self.is_in_maintenance(at);
+        if !is_good && !is_left_alone {
             return self.handle_dead(at, service, now);
         }
+        let Some(holding) = self.groups.get_mut(at) else { return };
         let interval = self.settings.groups.get(at).and_then(|group| group.services.get(service));
         let interval = interval.map(|service| service.monitor_interval).unwrap_or(IDLE_MONITOR);
         if let Some(due) = holding.conduct.monitors.get_mut(service) {

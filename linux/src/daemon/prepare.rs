@@ -25,6 +25,7 @@ use super::fence::Fencing;
 use super::notifying::Notifying;
 use super::paths::{self, IpSide};
 use super::ping::Pinger;
+use super::word::Saving;
 use super::{Alerts, Daemon, Holding, machine, recording};
 use crate::address::lease::{Enforcer, EnforcerChoice};
 use crate::address::{Addresses, ServiceAddress};
@@ -113,7 +114,7 @@ pub fn run(options: &Options) -> Result<(), StartError> {
     let (recorder, writer) =
         recording::open(&settings, &name, &options.file, source).map_err(refused)?;
     let mut daemon = prepare(settings, me, keyring, reservation, (recorder, writer))?;
-    for text in advice {
+    for text in advice.into_iter().chain(daemon.saving.take_advice()) {
         daemon.logger.write(crate::log::Level::Warning, format_args!("{text}"));
     }
     daemon.run();
@@ -177,6 +178,7 @@ fn prepare(
 ) -> Result<Daemon, StartError> {
     let name = settings.name_of(me);
     let reserved = reservation.load().map_err(refused)?;
+    let saving = Saving::load(&settings, &name).map_err(StartError::Refused)?;
     let boot = draw_boot()?;
     let system = |what: &str| {
         let what = what.to_owned();
@@ -223,7 +225,10 @@ fn prepare(
     }
     let now = clock::now();
     let control_keys = dongle::control_keys(&keyring);
-    let engine = Engine::new(config, keyring, boot, reserved, now);
+    let mut engine = Engine::new(config, keyring, boot, reserved, now);
+    if let Some(decree) = saving.remembered() {
+        engine.handle_remembered(decree, now);
+    }
     leave_farewells(&engine, &mut supervisor);
     let obtained = realtime::enter(realtime::PRIORITY);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(errno("wait for events"))?;
@@ -243,6 +248,7 @@ fn prepare(
         reservation,
         reserving: None,
         reserve_retry: None,
+        saving,
         groups: holdings,
         errands: Vec::new(),
         next_errand: 0,

@@ -44,6 +44,7 @@ impl Daemon {
         let is_ours = |errand: &Errand| match errand {
             Errand::Service { group, action, .. } => *group == at && *action == Action::Monitor,
             Errand::Reserve(_)
+            | Errand::Word(_)
             | Errand::Notify { .. }
             | Errand::Fence { .. }
             | Errand::PowerOn { .. } => false,

@@ -62,6 +62,11 @@ impl Daemon {
                 let (node, boot) = (request.node.as_deref(), request.boot.as_deref());
                 self.order_confirm(node.unwrap_or_default(), boot.unwrap_or_default(), now)
             }
+            Command::Maintain
+            | Command::Resume
+            | Command::Disable
+            | Command::Enable
+            | Command::Move => self.order_word(request, group, now),
         })
     }
 
@@ -78,6 +83,9 @@ impl Daemon {
                 "{name} follows {leader}: `lifesign standby {leader}` sends both away"
             ));
         }
+        if let Some(refusal) = self.kept_by_maintenance(group) {
+            return refusal;
+        }
         self.decided(self.view().standby_text(group));
         self.engine.handle_standby(group, now);
         self.accepted(group)
@@ -91,6 +99,9 @@ impl Daemon {
             return Response::refused(
                 "this node is in standby as a whole; `lifesign takeover` without a group ends that",
             );
+        }
+        if let Some(refusal) = self.kept_by_maintenance(group) {
+            return refusal;
         }
         self.decided(self.view().takeover_text(group));
         self.clear_failures(group, now);
@@ -106,7 +117,7 @@ impl Daemon {
     }
 
     /// Returns the answer that a move will be tried, with the longest time it may take.
-    fn accepted(&self, group: Option<GroupId>) -> Response {
+    pub(super) fn accepted(&self, group: Option<GroupId>) -> Response {
         let limits = |group: &Group| {
             let limits =
                 group.services.iter().map(|service| service.start_limit + service.stop_limit);
@@ -165,6 +176,7 @@ impl Daemon {
             fenced: self.fenced_reports(now),
             ip_side: self.ip_side_report(now),
             at_us: now.as_micros(),
+            word: self.word_report(now),
             recording: self.recording_report(),
             alerts: self
                 .alerts

@@ -150,6 +150,7 @@ impl Daemon {
                     self.play(group, role, now);
                 }
                 Event::Reserve(token) => self.reserve(token),
+                Event::Decreed(_) => self.save_word(),
                 Event::FenceNeeded { group, node, boot } => self.fence(group, node, boot, now),
                 _ => {}
             }
@@ -245,6 +246,7 @@ impl Daemon {
                 self.reserve(token);
             }
         }
+        self.retry_word(now);
         self.retry_steps(now);
         self.ask_monitors(now);
         self.end_penalties(now);
@@ -271,6 +273,7 @@ impl Daemon {
         let own = [
             self.addresses.poll_timeout(),
             self.reserve_retry,
+            self.saving.poll_timeout(),
             self.next_errand_due(),
             self.control.poll_timeout(),
             self.pinger.poll_timeout(),

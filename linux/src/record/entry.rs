@@ -1,5 +1,6 @@
 //! What a recording is made of: every call that changes an engine, and what came out of it.
 
+use lifesign_core::decree::Saying;
 use lifesign_core::engine::{Engine, Event};
 use lifesign_core::group::{GroupId, Token};
 use lifesign_core::member::{Heard, Rejected};
@@ -64,6 +65,8 @@ pub enum Entry<'a> {
     Note(Note),
     /// Somebody was told how things are.
     Told(i64),
+    /// The operator says something to the whole cluster.
+    Saying(i64, Saying),
 }
 
 /// What is kept of a frame that the engine wrote.

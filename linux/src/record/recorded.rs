@@ -2,7 +2,8 @@
 
 use std::ops::Deref;
 
-use lifesign_core::engine::{Engine, Event, Transmit};
+use lifesign_core::decree::{Saying, Stamp};
+use lifesign_core::engine::{Engine, Event, Transmit, Unsaid};
 use lifesign_core::frame::MAX_FRAME_LEN;
 use lifesign_core::group::{GroupId, Token};
 use lifesign_core::member::{Heard, Rejected};
@@ -135,6 +136,15 @@ impl Recorded {
     pub fn handle_takeover(&mut self, group: Option<GroupId>, now: Instant) {
         self.input(now, |after| Entry::Takeover(after, group));
         self.engine.handle_takeover(group, now);
+    }
+
+    /// See [`Engine::handle_saying`].
+    ///
+    /// # Errors
+    /// Says why it is not said.
+    pub fn handle_saying(&mut self, saying: &Saying, now: Instant) -> Result<Stamp, Unsaid> {
+        self.input(now, |after| Entry::Saying(after, *saying));
+        self.engine.handle_saying(saying, now)
     }
 
     /// See [`Engine::handle_leave`].

@@ -1,5 +1,6 @@
 //! An engine that is fed with what was recorded, and watched whether it answers alike.
 
+use lifesign_core::decree::Saying;
 use lifesign_core::engine::{Engine, Event};
 use lifesign_core::frame::MAX_FRAME_LEN;
 use lifesign_core::group::GroupId;
@@ -66,6 +67,8 @@ pub enum Step {
     Standby(Option<GroupId>),
     /// The operator wants a group here, or all.
     Takeover(Option<GroupId>),
+    /// The operator said something to the whole cluster, and it was passed on.
+    Said(Saying),
     /// The node leaves.
     Leave,
     /// Other keys are in use.
@@ -152,6 +155,10 @@ impl Player {
             Entry::Takeover(_, group) => {
                 self.engine.handle_takeover(*group, now);
                 return Ok(Step::Takeover(*group));
+            }
+            Entry::Saying(_, saying) => {
+                let said = self.engine.handle_saying(saying, now);
+                return Ok(if said.is_ok() { Step::Said(*saying) } else { Step::Quiet });
             }
             Entry::Leave(_) => {
                 self.engine.handle_leave(now);
@@ -272,6 +279,7 @@ impl Player {
             | Entry::Standby(after, _)
             | Entry::Takeover(after, _)
             | Entry::Leave(after)
+            | Entry::Saying(after, _)
             | Entry::Told(after) => *after,
             Entry::Judged(_)
             | Entry::Event(_)

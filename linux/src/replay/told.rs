@@ -21,6 +21,7 @@ pub(super) fn step(player: &Player, step: &Step) -> Option<(String, Option<Event
         }
         Step::Standby(group) => view.standby_text(*group),
         Step::Takeover(group) => view.takeover_text(*group),
+        Step::Said(saying) => view.saying_text(saying),
         Step::Leave => "leaving in good order, as asked by a signal".to_owned(),
         Step::Keys(keys) => {
             let ids: Vec<String> = keys.ids.iter().map(|id| id.0.to_string()).collect();
@@ -122,6 +123,7 @@ fn report(player: &Player, at: Instant) -> Report {
         fenced: Vec::new(),
         ip_side: None,
         at_us: at.as_micros(),
+        word: None,
         recording: None,
         alerts: Vec::new(),
         timing: (&settings.timing).into(),

@@ -30,9 +30,15 @@ impl Server {
         Some(match request.command {
             Command::Status => Response::Witness { report: Box::new(self.report(now)) },
             Command::Watch => return None,
-            Command::Why | Command::Standby | Command::Takeover | Command::Confirm => {
-                Response::refused("this is a quorum server, which holds nothing")
-            }
+            Command::Why
+            | Command::Standby
+            | Command::Takeover
+            | Command::Confirm
+            | Command::Maintain
+            | Command::Resume
+            | Command::Disable
+            | Command::Enable
+            | Command::Move => Response::refused("this is a quorum server, which holds nothing"),
         })
     }
 

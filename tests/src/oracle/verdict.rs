@@ -38,7 +38,8 @@ pub enum Rule {
     LivingTarget,
     /// A server that knows a group to be disabled neither starts nor keeps it.
     Disabled,
-    /// A server that knows a group to be in maintenance does not claim it, offer it or hand it over.
+    /// A server that knows a group to be in maintenance does not claim it, offer it or hand it
+    /// over.
     Maintenance,
     /// No earlier word of the operator takes the place of a later one.
     LaterWord,

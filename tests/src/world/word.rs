@@ -59,8 +59,8 @@ impl World {
     }
 
     /// Takes back what the operator has said: wherever a word still forbids anything, it is ended
-    /// there, until nothing is forbidden anywhere. Who has just started cannot speak yet, and who is
-    /// paused may know a word of which nobody else has heard.
+    /// there, until nothing is forbidden anywhere. Who has just started cannot speak yet, and who
+    /// is paused may know a word of which nobody else has heard.
     pub(super) fn take_words_back(&mut self) {
         let heartbeat: Micros = self.setup.heartbeat_ms * 1000;
         for _ in 0..MOST_HEARTBEATS {

@@ -46,8 +46,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "A body that says two things about one group or node is dropped.",
         &[Change {
             file: "core/src/frame.rs",
-            find: "if !rest.is_empty() || repeats(&body) {",
-            replace: "if !rest.is_empty() {",
+            find: "if repeats(&body) {",
+            replace: "if repeats(&body) && GROUPS > MAX_GROUPS {",
         }],
     ),
     caught(

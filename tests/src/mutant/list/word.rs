@@ -16,11 +16,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
     caught(
         "moves-in-maintenance",
         "A holder neither offers nor hands over a group that is in maintenance.",
-        &[Change {
-            file: "core/src/engine/holder.rs",
-            find: "if self.maintenance_end(group).is_some() {",
-            replace: "if self.maintenance_end(group).is_some() && group.number() > 31 {",
-        }],
+        &[
+            Change {
+                file: "core/src/engine/holder.rs",
+                find: "if self.maintenance_end(group).is_some() {",
+                replace: "if self.maintenance_end(group).filter(|_| false).is_some() {",
+            },
+            Change {
+                file: "core/src/engine/place.rs",
+                find: "if self.maintenance_end(group).is_some() {",
+                replace: "if self.maintenance_end(group).filter(|_| false).is_some() {",
+            },
+        ],
     ),
     caught(
         "starts-a-disabled-group",
@@ -36,8 +43,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "keeps-a-disabled-group",
         "Whoever holds a group that is disabled stops it.",
         &[Change {
-            file: "core/src/engine/holder.rs",
-            find: "            return self.set_role(group, Role::Stopping(token), Reason::Disabled);\n",
+            file: "core/src/engine/place.rs",
+            find: "            return disabled;\n",
             replace: "",
         }],
     ),
@@ -84,7 +91,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[Change {
             file: "core/src/engine/frames.rs",
             find: "if has_same_settings && let Some((_, sent)) = sent {",
-            replace: "if (has_same_settings || heard.decree.is_some()) && let Some((_, sent)) = sent {",
+            replace: "if let (Some((_, sent)), true | false) = (sent, has_same_settings) {",
         }],
     ),
     caught(
