@@ -10,6 +10,7 @@
 //! | at most one holder, backed by a quorum of promises that are kept | `book` |
 //! | who is heard, nobody is lost who is | `hearing` |
 //! | what the operator has said last | `decrees` |
+//! | who is where others are, or are not | `places` |
 //! | how long nobody answers, and that healing brings everything back | `service` |
 //! | resets, and proof where `fence` asks for it | `resets` |
 //! | what goes out on serial lines | `lines` |
@@ -21,6 +22,7 @@ mod decrees;
 mod hearing;
 mod judge;
 mod lines;
+mod places;
 mod resets;
 mod service;
 mod terms;
@@ -40,6 +42,7 @@ use book::Book;
 use decrees::{Decrees, Known};
 use hearing::Hearing;
 use lines::Lines;
+use places::Places;
 use resets::{Request, Resets};
 use service::Service;
 use terms::{Terms, Voters};
@@ -67,6 +70,7 @@ pub struct Oracle {
     hearing: Hearing,
     lines: Lines,
     resets: Resets,
+    places: Places,
     service: Service,
     verdicts: Verdicts,
 }
@@ -88,6 +92,7 @@ impl Oracle {
             hearing: Hearing::new(&terms),
             lines: Lines::default(),
             resets: Resets::default(),
+            places: Places::new(&terms),
             service: Service::new(&terms),
             verdicts: Verdicts::default(),
             terms,
@@ -97,6 +102,7 @@ impl Oracle {
     /// Takes note of what was seen at `at`, which is never earlier than what was seen before.
     pub fn see(&mut self, at: Micros, seen: &Seen) {
         self.judge_due(at);
+        self.judge_places(at);
         match *seen {
             Seen::Sent { from, boot, sequence } => {
                 self.hearing.sent(self.terms.place(from), boot, sequence, at);
@@ -111,6 +117,7 @@ impl Oracle {
                 self.judge_promise(voter, group, promise, at);
             }
             Seen::Answers { host, group, token, until } => {
+                self.judge_beside(host, group, until, at);
                 self.judge_answers(host, group, token, until, at);
             }
             Seen::Silent { host, group } => self.silent(host, group, at),
@@ -124,7 +131,10 @@ impl Oracle {
                 }
             }
             Seen::Network { whole } => self.service.network(whole, at),
-            Seen::Healed => self.service.healed(at),
+            Seen::Healed => {
+                self.service.healed(at);
+                self.places.healed();
+            }
             Seen::ByHand => self.service.disturbed(at),
             Seen::Fault(fault) => self.fault(&fault, at),
             Seen::Decreed { host, stamp, disabled, maintenance } => {
@@ -142,6 +152,7 @@ impl Oracle {
     /// The run ends at `at`: judges what has come due by then.
     pub fn finish(&mut self, at: Micros) {
         self.judge_due(at);
+        self.judge_places(at + 1);
         for group in 0..self.terms.groups {
             self.judge_book(group, at);
             self.judge_gap(group, at);
@@ -191,6 +202,7 @@ impl Oracle {
     }
 
     fn ended(&mut self, host: u8, how: End, at: Micros) {
+        self.places.ended(host);
         let calm = self.is_calm(at);
         let place = self.terms.place(host);
         let Some(member) = self.members.get_mut(place) else { return };
@@ -241,6 +253,7 @@ impl Oracle {
         if matches!(reason, Reason::StartFailed | Reason::Failed | Reason::StopFailed) {
             self.service.has_failed = true;
         }
+        self.places.role(host, group, role, reason, at);
         if let Role::Starting(token) = role {
             self.judge_start(host, group, token.0, at);
         }

@@ -88,10 +88,11 @@ impl Trial {
         self.await_ready();
         for group in 0..self.setup.groups.len() {
             let (name, nodes) = self.setup.groups[group].clone();
-            if self.holder(group).as_deref() != Some(nodes[0]) {
-                self.order(nodes[0], &["takeover", name]);
+            let Some(first) = nodes.first() else { continue };
+            if self.holder(group).as_deref() != Some(first) {
+                self.order(first, &["takeover", name]);
             }
-            self.await_holder_of(group, nodes[0]);
+            self.await_holder_of(group, first);
         }
     }
 

@@ -253,3 +253,14 @@ fn nobody_makes_way_for_a_claim_that_comes_to_nothing() {
     assert_eq!(holders(&mut world, 5000), [Some(0), Some(1)], "{}", world.told());
     assert_eq!(changes(&world.take_seen(), 1, is_stopping), []);
 }
+
+#[test]
+fn where_one_cannot_be_stopped_the_other_is_left_to_somebody_else() {
+    let mut world = World::running(yielding(3, 0), 14);
+    assert_eq!(holders(&mut world, 100), [Some(0), Some(1)], "{}", world.told());
+    world.apply(&Fault::Agent { host: 1, group: WEB, manner: Manner::FailStop });
+    world.crash(0);
+    world.run_for(1500 * MS);
+    assert_eq!(world.holder(DB), Some(2), "{}", world.told());
+    assert!(matches!(role(&world, 1, WEB), Role::Stuck(_)), "{}", world.told());
+}

@@ -48,6 +48,8 @@ impl Layer {
                 "rules",
                 "--test",
                 "wires",
+                "--test",
+                "places",
             ],
             Self::Swarm => &["-p", "lifesign-tests", "--test", "simulation"],
             Self::Exhaustive => &["-p", "lifesign-tests", "--test", "exhaustive"],
@@ -129,7 +131,7 @@ const MODULES: [&str; 12] = [
     "shrink", "story", "world",
 ];
 /// The tests that are run on the copy.
-const TESTS: [&str; 5] = ["scenarios", "rules", "wires", "simulation", "exhaustive"];
+const TESTS: [&str; 6] = ["scenarios", "rules", "wires", "places", "simulation", "exhaustive"];
 /// A test that has not ended after this long never will.
 const PATIENCE: Duration = Duration::from_secs(240);
 

@@ -4,6 +4,7 @@ mod authority;
 mod dongle;
 mod fence;
 mod frame;
+mod place;
 mod service;
 mod voter;
 mod word;
@@ -13,7 +14,7 @@ use super::Mutant;
 /// Returns all mutants, in the order in which the rules are met: from the bytes of a frame to the
 /// end of authority, to the operator's word, and from there to the dongle and to services.
 pub fn all() -> impl Iterator<Item = &'static Mutant> {
-    let core =
-        [frame::MUTANTS, voter::MUTANTS, authority::MUTANTS, word::MUTANTS, dongle::MUTANTS];
-    core.into_iter().chain([fence::MUTANTS, service::MUTANTS]).flatten()
+    let decisions = [frame::MUTANTS, voter::MUTANTS, authority::MUTANTS, place::MUTANTS];
+    let rest = [word::MUTANTS, dongle::MUTANTS, fence::MUTANTS, service::MUTANTS];
+    decisions.into_iter().chain(rest).flatten()
 }

@@ -88,6 +88,36 @@ impl Oracle {
         self.terms.is_quorum(voters.fold(0, |all: Voters, voter| all | 1 << voter))
     }
 
+    /// Judges where groups are that follow others or are kept apart, as far as that was said before
+    /// `at`.
+    pub(super) fn judge_places(&mut self, at: Micros) {
+        for (rule, host, group, what) in self.places.judge(&self.terms, at) {
+            self.blame(rule, at, (Some(host), Some(group)), what);
+        }
+    }
+
+    /// Judges what `host` has up besides `group`, which comes up there.
+    pub(super) fn judge_beside(&mut self, host: u8, group: u8, until: Micros, at: Micros) {
+        let place = self.terms.place(host);
+        if until <= at || self.book.until(group, place) > at {
+            return;
+        }
+        let related =
+            self.terms.apart.iter().filter(|(one, other)| *one == group || *other == group);
+        let others = related.map(|(one, other)| if *one == group { *other } else { *one });
+        let beside = others.into_iter().find(|other| self.book.until(*other, place) > at);
+        if let Some(other) = beside {
+            let what = format!("{host} has groups {group} and {other} up, which are kept apart");
+            self.blame(Rule::Apart, at, (Some(host), Some(group)), what);
+        }
+        let mut leaders = self.terms.with.iter().filter(|(follower, _)| *follower == group);
+        if let Some((_, leader)) = leaders.find(|(_, leader)| self.book.until(*leader, place) <= at)
+        {
+            let what = format!("{host} has group {group} up, and not {leader}, which it follows");
+            self.blame(Rule::Together, at, (Some(host), Some(group)), what);
+        }
+    }
+
     /// Judges what is up of `group` until `at` by what has been promised.
     pub(super) fn judge_book(&mut self, group: u8, at: Micros) {
         if self.terms.guard == Guard::Fence {
@@ -226,6 +256,14 @@ impl Oracle {
                 );
                 self.blame(Rule::Converges, at, (None, Some(group)), what);
             }
+            let (starts, most) = (self.places.starts(group), self.terms.starts(group));
+            if self.terms.has_room && starts > most {
+                let what = format!(
+                    "group {group} was started {starts} times since everything was repaired, and \
+                     {most} would do"
+                );
+                self.blame(Rule::Settles, at, (None, Some(group)), what);
+            }
         }
     }
 
@@ -340,6 +378,7 @@ fn rests_on(terms: &Terms, rule: Rule, broken: Assumption) -> bool {
             | Rule::BootWait
             | Rule::NotLost
             | Rule::Converges
+            | Rule::Settles
             | Rule::Outage
             // A dongle measures its pulses by its own clock.
             | Rule::PulsesApart
@@ -361,9 +400,12 @@ fn rests_on(terms: &Terms, rule: Rule, broken: Assumption) -> bool {
         (Assumption::HonestAgent { .. }, Rule::OneHolder | Rule::Backed | Rule::SilentInTime) => {
             terms.guard != Guard::Address
         }
-        (Assumption::HonestAgent { .. }, Rule::Converges | Rule::Outage) => true,
+        (
+            Assumption::HonestAgent { .. },
+            Rule::Converges | Rule::Outage | Rule::Together | Rule::Apart,
+        ) => true,
         (Assumption::TrueWord { .. }, Rule::OneHolder) => true,
-        (Assumption::SameSettings { .. }, Rule::Converges | Rule::Outage) => true,
+        (Assumption::SameSettings { .. }, Rule::Converges | Rule::Outage | Rule::Settles) => true,
         _ => false,
     }
 }

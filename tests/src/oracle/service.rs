@@ -133,7 +133,8 @@ impl Service {
         at: Micros,
     ) -> Option<TooLong> {
         let span = at.saturating_sub(since);
-        if span == 0 || since < self.disturbed {
+        // A group that goes where others let it waits for these, for which no bound is promised.
+        if span == 0 || since < self.disturbed || terms.is_placed(group) {
             return None;
         }
         let cause = match self.causes.get(usize::from(group)).copied().flatten() {
@@ -148,6 +149,9 @@ impl Service {
             Cause::Nothing if may_move => terms.switchover(),
             Cause::Nothing => 0,
         };
+        if cause != Cause::Nothing && terms.waits_for_stops(group) {
+            return None;
+        }
         (span > bound).then_some(TooLong { since, span, bound, cause })
     }
 

@@ -52,6 +52,10 @@ pub(super) struct Terms {
     pub(super) round_trip: Micros,
     /// Serial lines carry what is said at a heartbeat in half of its time.
     pub(super) has_room: bool,
+    /// Which group follows which.
+    pub(super) with: Vec<(u8, u8)>,
+    /// Which group makes way for which.
+    pub(super) apart: Vec<(u8, u8)>,
 }
 
 impl Terms {
@@ -81,6 +85,8 @@ impl Terms {
             boot: setup.boot_us,
             round_trip: if setup.links > 0 { ROUND_TRIP } else { ROUND_TRIP + 2 * line },
             has_room: setup.has_room_on_lines(),
+            with: setup.with.clone(),
+            apart: setup.apart.clone(),
         }
     }
 
@@ -168,7 +174,8 @@ impl Terms {
     /// where settle is 40 R, dispute 15 R, offer 200 R, a claim that is not answered makes way
     /// after 2 L + 4 R, and fence, where the guard asks for it, is two pulses with the distance
     /// between them and a boot. A group whose start or stop has failed is tried again after ten
-    /// offers, which come on top if one has.
+    /// offers, which come on top if one has. A group whose place depends on others settles after
+    /// those, so all of this is multiplied by the most groups that settle one after the other.
     pub(super) fn convergence(&self, has_failed: bool) -> Micros {
         let claim = 2 * self.promise + 4 * self.heartbeat;
         let spans = 40 + 15 + 200 + if has_failed { 2000 } else { 0 };
@@ -179,7 +186,29 @@ impl Terms {
         } else {
             0
         };
-        self.slowest(waits + fence) + self.stop + 2 * self.start
+        (self.slowest(waits + fence) + self.stop + 2 * self.start) * self.levels()
+    }
+
+    /// Returns how many groups settle one after the other, at most.
+    fn levels(&self) -> u64 {
+        1 + (self.with.len() + self.apart.len()) as u64
+    }
+
+    /// Returns whether the place of `group` depends on other groups.
+    pub(super) fn is_placed(&self, group: u8) -> bool {
+        self.with.iter().chain(&self.apart).any(|(one, _)| *one == group)
+    }
+
+    /// Returns whether `group` waits for others to stop here before it starts or goes.
+    pub(super) fn waits_for_stops(&self, group: u8) -> bool {
+        self.with.iter().chain(&self.apart).any(|(_, other)| *other == group)
+    }
+
+    /// Returns how often `group` may be started until it has settled: each time one that decides
+    /// its place has, and some more.
+    pub(super) fn starts(&self, group: u8) -> u32 {
+        let deciding = self.with.iter().chain(&self.apart).filter(|(one, _)| *one == group);
+        deciding.fold(4, |sum, (_, other)| sum + self.starts(*other))
     }
 
     /// Returns how long nothing may have been broken before a cluster counts as calm: nobody waits

@@ -24,6 +24,14 @@ pub enum Rule {
     NotLost,
     /// Everything is held in time after everything was repaired, and stays so.
     Converges,
+    /// A group is started where it was not no more often than it takes to settle after everything
+    /// was repaired.
+    Settles,
+    /// A group that follows another is started and held only where that one is held, and is stopped
+    /// before it.
+    Together,
+    /// Groups that are kept apart are never up on one server.
+    Apart,
     /// Nobody waits longer for an answer than `lifesign check` says.
     Outage,
     /// A `fence` group starts only with proof that every other server is silent.

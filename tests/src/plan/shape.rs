@@ -71,8 +71,13 @@ impl Profile {
         };
         let heartbeat = setup.heartbeat_ms * 1000;
         let failback = random.chance(30).then(|| Duration::from_micros(20 * heartbeat));
+        let groups = random.pick(&[1, 1, 2, 3]);
+        // Drawn beside the rest, so that seeds mean the same otherwise.
+        let (with, apart) = places(groups, &mut random.clone());
         Setup {
-            groups: random.pick(&[1, 1, 2, 3]),
+            groups,
+            with,
+            apart,
             failback: failback.map_or(Failback::Off, Failback::After),
             start_us: random.pick(&[1, heartbeat / 50, heartbeat, heartbeat]),
             ..setup
@@ -96,6 +101,33 @@ impl Profile {
 
 /// How many servers and witnesses, with the usual shapes more often.
 const SHAPES: [(u8, u8); 7] = [(2, 1), (2, 1), (2, 3), (3, 0), (3, 0), (4, 1), (5, 0)];
+
+/// Pairs of groups: one whose place depends on the other, and that other one.
+type Pairs = &'static [(u8, u8)];
+/// Which group follows which, and which makes way for which.
+type Relations = (Vec<(u8, u8)>, Vec<(u8, u8)>);
+
+/// Draws who is where others are, such that two servers have room for everybody.
+fn places(groups: u8, random: &mut Random) -> Relations {
+    const TWO: [(Pairs, Pairs); 4] =
+        [(&[(1, 0)], &[]), (&[(0, 1)], &[]), (&[], &[(1, 0)]), (&[], &[(0, 1)])];
+    const THREE: [(Pairs, Pairs); 8] = [
+        (&[(1, 0), (2, 1)], &[]),
+        (&[(0, 2), (1, 2)], &[]),
+        (&[(2, 0)], &[(1, 0)]),
+        (&[(1, 0)], &[(2, 0)]),
+        (&[(2, 1)], &[(1, 0)]),
+        (&[(0, 2)], &[(2, 1)]),
+        (&[(2, 1)], &[(0, 1), (0, 2)]),
+        (&[], &[(1, 0), (2, 0)]),
+    ];
+    let (with, apart) = match groups {
+        2 if random.chance(50) => random.pick(&TWO),
+        3 if random.chance(60) => random.pick(&THREE),
+        _ => return (Vec::new(), Vec::new()),
+    };
+    (with.to_vec(), apart.to_vec())
+}
 
 fn wired(random: &mut Random) -> Setup {
     use Wiring::{Dongle, NullModem, Ring};

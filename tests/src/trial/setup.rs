@@ -96,7 +96,8 @@ impl Setup {
         self
     }
 
-    /// Returns the setup with one more group, which prefers `nodes` in this order.
+    /// Returns the setup with one more group, which prefers `nodes` in this order, or says nothing of
+    /// that if there are none.
     #[must_use]
     pub fn with_group(mut self, name: &'static str, nodes: &[&'static str]) -> Self {
         self.groups.push((name, nodes.to_vec()));
@@ -220,9 +221,14 @@ impl Setup {
         }
         for (group, (name, nodes)) in self.groups.iter().enumerate() {
             let own = self.tables.iter().find(|(owner, ..)| owner == name);
+            let order = if nodes.is_empty() {
+                String::new()
+            } else {
+                format!("prefer = {nodes:?}\n")
+            };
             text += &format!(
-                "\n[[group]]\nname = \"{name}\"\naddresses = [\"{}/24\"]\nprefer = {nodes:?}\n\
-                 guard = \"{}\"\nconflict_probe = \"50ms\"\n{}",
+                "\n[[group]]\nname = \"{name}\"\naddresses = [\"{}/24\"]\n{order}guard = \"{}\"\n\
+                 conflict_probe = \"50ms\"\n{}",
                 service(group),
                 own.map_or(self.guard, |(_, guard, _)| guard),
                 own.map_or("", |(.., text)| text),

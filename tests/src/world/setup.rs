@@ -186,13 +186,18 @@ impl Setup {
         let of = |number| move |relation: &&(u8, u8)| relation.0 == number;
         let group = |number: u8| {
             let mut order = nodes.clone();
-            order.rotate_left(usize::from(number) % nodes.len());
+            // A follower prefers what its leader prefers.
+            let mut root = number;
+            while let Some((_, leader)) = self.with.iter().find(of(root)) {
+                root = *leader;
+            }
+            order.rotate_left(usize::from(root) % nodes.len());
             GroupConfig {
                 guard: self.guard,
                 promise: Duration::from_millis(self.promise_ms),
                 authority: self.authority(),
                 order: order.into_iter().collect(),
-                failback: self.failback,
+                failback: if root == number { self.failback } else { Failback::Off },
                 with: self
                     .with
                     .iter()
