@@ -117,7 +117,6 @@ impl Oracle {
                 self.judge_promise(voter, group, promise, at);
             }
             Seen::Answers { host, group, token, until } => {
-                self.judge_beside(host, group, until, at);
                 self.judge_answers(host, group, token, until, at);
             }
             Seen::Silent { host, group } => self.silent(host, group, at),

@@ -55,9 +55,9 @@ fn on_the_last_server_one_makes_way() {
         assert!(text.contains("www is here or comes here, and comes first"), "{text}");
         trial.crash("alpha");
         trial.await_holder_of(WWW, "beta");
-        trial.expect_throughout(1_500, "nobody answers for the other", |trial| {
-            trial.lab().holders(OTHER).is_empty() && trial.holder(WWW).is_some()
-        });
+        let rests = |trial: &Trial| trial.lab().holders(OTHER).is_empty();
+        trial.await_that("the other makes way", rests);
+        trial.expect_throughout(1_500, "nobody answers for the other", rests);
         let text = trial.ask("beta", &["status"]);
         assert!(text.contains("DEGRADED") && text.contains("test makes way for www"), "{text}");
         let text = trial.ask("beta", &["why", "test"]);

@@ -44,6 +44,9 @@ impl Oracle {
             self.judge_gap(group, at);
         }
         let before = self.book.get(group, place);
+        if until > at && before.until <= at {
+            self.places.rises(host, group, at);
+        }
         let about = (Some(host), Some(group));
         // What a fence guards goes on until it is stopped, also when the machine has stood still:
         // nobody starts it elsewhere meanwhile.
@@ -94,14 +97,14 @@ impl Oracle {
         for (rule, host, group, what) in self.places.judge(&self.terms, at) {
             self.blame(rule, at, (Some(host), Some(group)), what);
         }
+        for (host, group, when) in self.places.take_risen(at) {
+            self.judge_beside(host, group, when);
+        }
     }
 
-    /// Judges what `host` has up besides `group`, which comes up there.
-    pub(super) fn judge_beside(&mut self, host: u8, group: u8, until: Micros, at: Micros) {
+    /// Judges what `host` has up besides `group`, which has come up there at `at`.
+    fn judge_beside(&mut self, host: u8, group: u8, at: Micros) {
         let place = self.terms.place(host);
-        if until <= at || self.book.until(group, place) > at {
-            return;
-        }
         let related =
             self.terms.apart.iter().filter(|(one, other)| *one == group || *other == group);
         let others = related.map(|(one, other)| if *one == group { *other } else { *one });

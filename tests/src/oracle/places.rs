@@ -18,6 +18,8 @@ pub(super) struct Places {
     said: Option<Micros>,
     /// Who was held and is stopped in good order since then: server, group and why.
     parted: Vec<(u8, u8, Reason)>,
+    /// What came up since then: server, group and when.
+    risen: Vec<(u8, u8, Micros)>,
     /// How often each group was started since everything was repaired.
     starts: Vec<u32>,
 }
@@ -29,6 +31,7 @@ impl Places {
             roles: vec![roles; terms.nodes.into()],
             said: None,
             parted: Vec::new(),
+            risen: Vec::new(),
             starts: vec![0; terms.groups.into()],
         }
     }
@@ -59,6 +62,17 @@ impl Places {
             *count += 1;
         }
         self.said = Some(at);
+    }
+
+    /// A server answers for a group for which it did not.
+    pub(super) fn rises(&mut self, host: u8, group: u8, at: Micros) {
+        self.risen.push((host, group, at));
+    }
+
+    /// Returns what has come up before `at`: server, group and when.
+    pub(super) fn take_risen(&mut self, at: Micros) -> Vec<(u8, u8, Micros)> {
+        let is_due = self.risen.first().is_some_and(|(.., when)| *when < at);
+        if is_due { std::mem::take(&mut self.risen) } else { Vec::new() }
     }
 
     /// Returns how often `group` was started since everything was repaired.

@@ -96,8 +96,8 @@ impl Setup {
         self
     }
 
-    /// Returns the setup with one more group, which prefers `nodes` in this order, or says nothing of
-    /// that if there are none.
+    /// Returns the setup with one more group, which prefers `nodes` in this order, or does not say
+    /// whom if there are none.
     #[must_use]
     pub fn with_group(mut self, name: &'static str, nodes: &[&'static str]) -> Self {
         self.groups.push((name, nodes.to_vec()));
@@ -221,11 +221,8 @@ impl Setup {
         }
         for (group, (name, nodes)) in self.groups.iter().enumerate() {
             let own = self.tables.iter().find(|(owner, ..)| owner == name);
-            let order = if nodes.is_empty() {
-                String::new()
-            } else {
-                format!("prefer = {nodes:?}\n")
-            };
+            let order =
+                if nodes.is_empty() { String::new() } else { format!("prefer = {nodes:?}\n") };
             text += &format!(
                 "\n[[group]]\nname = \"{name}\"\naddresses = [\"{}/24\"]\n{order}guard = \"{}\"\n\
                  conflict_probe = \"50ms\"\n{}",

@@ -45,7 +45,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     .quick(),
     caught(
         "claims-where-it-cannot-start",
-        "Where one that was to make way cannot be stopped, the one that comes first is not claimed.",
+        "Where one that was to make way cannot be stopped, nobody claims what comes first.",
         &[Change {
             file: PLACE,
             find: "let is_stuck = |(_, role): &(GroupId, Role)| matches!(role, Role::Stuck(_));",
