@@ -109,7 +109,7 @@ pub struct GroupReport {
     pub role: GroupRole,
     /// Who holds it, if the reporting node knows: itself, or a peer that is alive here.
     pub holder: Option<String>,
-    /// The largest token that was seen; 0 is none.
+    /// The token under which it is held, or else the largest that was seen; 0 is none.
     pub token: u32,
     /// Its addresses with their prefixes.
     pub addresses: Vec<String>,

@@ -5,7 +5,7 @@ mod voter;
 use lifesign_core::decree::{Maintenance, Moving, Saying, Stamp};
 use lifesign_core::engine::{Condition, Engine, Event, Group as State, Obstacle};
 use lifesign_core::frame::Body;
-use lifesign_core::group::{GroupId, GroupSet, Guard, Reason, Role};
+use lifesign_core::group::{GroupId, GroupSet, Guard, Reason, Role, Token};
 use lifesign_core::node::{BootId, LinkId, NodeId};
 use lifesign_core::quorum::{Answer, Module};
 use lifesign_core::time::Instant;
@@ -246,6 +246,16 @@ impl View<'_> {
         }
     }
 
+    /// Returns under which token a group is held, or `largest` if nobody is known to hold it.
+    fn token(&self, id: GroupId, largest: Token) -> Token {
+        let holder = self.holder(id);
+        let own = || self.engine.group(id)?.role().token();
+        let session = |node| self.engine.member().peers.session(node);
+        let theirs = || Some(session(holder?)?.body.want(id)?.token);
+        let is_here = holder == Some(self.me());
+        if is_here { own() } else { theirs() }.unwrap_or(largest)
+    }
+
     /// Returns what is known of a group, whose services are as `services` says.
     #[must_use]
     pub fn group_report(
@@ -272,7 +282,7 @@ impl View<'_> {
             .to_owned(),
             role: role(state),
             holder: self.holder(id).map(|node| self.settings.name_of(node)),
-            token: state.largest_token().0,
+            token: self.token(id, state.largest_token()).0,
             addresses: group
                 .addresses
                 .iter()

@@ -128,6 +128,7 @@ impl Stage {
         holders: &BTreeMap<&str, Option<&'static str>>,
         complaints: &mut Vec<String>,
     ) {
+        let mut tokens: BTreeMap<&str, u64> = BTreeMap::new();
         for name in self.shape.nodes() {
             if self.state(name) != State::Up {
                 continue;
@@ -144,6 +145,11 @@ impl Stage {
                         "{group}: {holder} holds it, and {name} says {} of {} ({})",
                         said["role"], said["holder"], said["reason"]
                     ));
+                }
+                let token = said["token"].as_u64().unwrap_or_default();
+                if knows && *tokens.entry(*group).or_insert(token) != token {
+                    complaints
+                        .push(format!("{group}: under token {token}, says {name}: {tokens:?}"));
                 }
             }
         }
