@@ -178,6 +178,13 @@ impl Decree {
         (!now.has_reached(lasting.until)).then_some(lasting.until)
     }
 
+    /// Returns the group that the node `me` is to take, unless that was said too long ago.
+    #[must_use]
+    pub fn taken_up_by(&self, me: NodeId, now: Instant) -> Option<GroupId> {
+        let moving = self.moving.filter(|moving| moving.to == me)?;
+        (!now.has_reached(moving.until)).then_some(moving.group)
+    }
+
     /// Whether the times that are left agree decides nothing: two nodes never tell the same.
     /// Anything else only differs under one stamp where a node has lost its memory and its disk,
     /// and then any order will do that is the same everywhere. A decree that was read from a disk
@@ -254,7 +261,10 @@ mod tests {
     #[test]
     fn a_move_is_said_once_and_not_by_later_words() {
         let one = say(None, Saying::Move(group(0), node(1)), 0, at(1));
-        assert!(one.moving.is_some());
+        assert_eq!(one.taken_up_by(node(1), at(1)), Some(group(0)));
+        assert_eq!(one.taken_up_by(node(0), at(1)), None);
+        let late = Decree::heard(&one.told(at(1) + HOUR), at(1) + HOUR);
+        assert_eq!(late.taken_up_by(node(1), at(1) + HOUR), None, "it was said long ago");
         assert_eq!(say(Some(&one), Saying::Enable(group(0)), 0, at(2)).moving, None);
     }
 

@@ -124,10 +124,9 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         self.decree = Some(decree);
         self.is_decree_told = false;
         self.cadence.tell();
-        let moving = decree.moving.filter(|moving| moving.to == self.config.me);
-        if let Some(moving) = moving.filter(|moving| !self.now.has_reached(moving.until)) {
-            self.with(moving.group, |state| state.standby = false);
-            self.ask_for(moving.group);
+        if let Some(group) = decree.taken_up_by(self.config.me, self.now) {
+            self.with(group, |state| state.standby = false);
+            self.ask_for(group);
         }
     }
 
@@ -352,7 +351,12 @@ mod tests {
         let now = cluster.now;
         cluster.servers[0].handle_standby(None, now);
         cluster.servers[2].handle_takeover(Some(group(1)), now);
-        cluster.run(900);
+        cluster.run(100);
+        for at in 0..2 {
+            let role = cluster.servers[0].group(group(at)).unwrap().role();
+            assert!(matches!(role, Role::Holding { offered_until: None, .. }), "{role:?}");
+        }
+        cluster.run(800);
         assert_eq!((cluster.holder(0), cluster.holder(1)), (Some(0), Some(0)));
         let Some(Obstacle::Maintenance(until)) = cluster.servers[2].obstacle(group(1)) else {
             panic!("{:?}", cluster.servers[2].obstacle(group(1)));

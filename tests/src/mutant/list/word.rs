@@ -98,9 +98,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "old-moves-are-taken-up",
         "A move that was said long ago is not taken up by who comes later.",
         &[Change {
-            file: "core/src/engine/decreed.rs",
-            find: "moving.filter(|moving| !self.now.has_reached(moving.until))",
-            replace: "moving",
+            file: "core/src/decree.rs",
+            find: "(!now.has_reached(moving.until)).then_some(moving.group)",
+            replace: "Some(moving.group).filter(|_| now >= Instant::ZERO)",
         }],
     ),
 ];
