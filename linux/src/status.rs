@@ -4,6 +4,7 @@
 //! holders, the members with a mark for each link, the links, and what is worth a look.
 
 mod links;
+mod place;
 pub mod witness;
 mod word;
 
@@ -51,7 +52,7 @@ pub fn judge(report: &Report) -> (Health, String) {
         .groups
         .iter()
         .filter(|group| group.holder.is_none() && !group.role.is_up() && !group.disabled)
-        .filter(|group| !makes_way(report, group))
+        .filter(|group| !place::makes_way(report, group))
         .collect();
     if let Some(first) = unheld.first() {
         let names: Vec<&str> = unheld.iter().map(|group| group.name.as_str()).collect();
@@ -82,24 +83,6 @@ pub fn judge(report: &Report) -> (Health, String) {
     }
 }
 
-/// Returns whether nobody holds `group` because groups that come first are wherever it could be.
-fn makes_way(report: &Report, group: &GroupReport) -> bool {
-    let leader = report.groups.iter().find(|other| group.with.as_ref() == Some(&other.name));
-    if leader.is_some_and(|leader| makes_way(report, leader)) {
-        return group.holder.is_none();
-    }
-    let has_first = |node: &String| {
-        let mut firsts = report.groups.iter().filter(|other| group.apart.contains(&other.name));
-        firsts.any(|first| first.holder.as_ref() == Some(node))
-    };
-    let is_alive = |node: &&String| {
-        let alive = |peer: &PeerReport| peer.name == **node && peer.state == PeerState::Alive;
-        **node == report.node || report.peers.iter().any(alive)
-    };
-    let mut nodes = group.nodes.iter().filter(is_alive).peekable();
-    group.holder.is_none() && nodes.peek().is_some() && nodes.all(has_first)
-}
-
 fn good(report: &Report) -> String {
     let all = "every member is here";
     match report.groups.as_slice() {
@@ -117,10 +100,7 @@ fn flaws(report: &Report) -> Vec<String> {
     for group in report.groups.iter().filter(|group| group.role == GroupRole::Stuck) {
         flaws.push(format!("{} could not be stopped on {}", group.name, report.node));
     }
-    for group in report.groups.iter().filter(|group| makes_way(report, group)) {
-        let firsts: Vec<&str> = group.with.iter().chain(&group.apart).map(String::as_str).collect();
-        flaws.push(format!("{} makes way for {}", group.name, list(&firsts)));
-    }
+    flaws.extend(place::flaws(report));
     if !report.quorum.have {
         flaws.push(format!("{} is in no quorum", report.node));
     }

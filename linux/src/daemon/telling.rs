@@ -142,8 +142,6 @@ impl Daemon {
     fn report(&self, now: Instant) -> Report {
         let view = self.view();
         let age = |since: Instant| now.since(since).as_millis();
-        let enforcer = self.addresses.enforcer();
-        let refused = self.addresses.refusals().iter();
         Report {
             version: VERSION,
             node: self.settings.name_of(self.me),
@@ -186,17 +184,23 @@ impl Daemon {
                 .collect(),
             timing: (&self.settings.timing).into(),
             scheduling: self.obtained.to_string(),
-            enforcer: EnforcerReport {
-                name: enforcer.to_string(),
-                overshoot_us: enforcer.overshoot_us(),
-                refused: refused
-                    .map(|refusal| format!("{}: {}", refusal.enforcer, refusal.reason))
-                    .collect(),
-            },
+            enforcer: self.enforcer_report(),
             decisions: self
                 .decisions
                 .iter()
                 .map(|(at, text)| Decision { ago_ms: age(*at), text: text.clone() })
+                .collect(),
+        }
+    }
+
+    fn enforcer_report(&self) -> EnforcerReport {
+        let enforcer = self.addresses.enforcer();
+        let refused = self.addresses.refusals().iter();
+        EnforcerReport {
+            name: enforcer.to_string(),
+            overshoot_us: enforcer.overshoot_us(),
+            refused: refused
+                .map(|refusal| format!("{}: {}", refusal.enforcer, refusal.reason))
                 .collect(),
         }
     }

@@ -7,8 +7,8 @@ use super::Oracle;
 use super::book::Flaw;
 use super::resets::Request;
 use super::service::{Cause, TooLong};
-use super::terms::{ROUNDING, Terms, Voters};
-use super::verdict::{Assumption, Rule, Wrong};
+use super::terms::{ROUNDING, Voters};
+use super::verdict::{Assumption, Rule, Wrong, rests_on};
 use crate::seen::{ENDLESS, Promise, Seen};
 use crate::world::Micros;
 
@@ -364,51 +364,5 @@ impl Oracle {
         };
         let what = format!("{writer} sends {what} on line {line}");
         self.blame(Rule::RelayOnce, at, (Some(writer), None), what);
-    }
-}
-
-/// Returns whether a promise rests on an assumption.
-fn rests_on(terms: &Terms, rule: Rule, broken: Assumption) -> bool {
-    let unless_fenced = terms.guard != Guard::Fence;
-    match (broken, rule) {
-        (Assumption::ClockRate { .. } | Assumption::ClocksGoOn { .. }, Rule::OneHolder) => {
-            unless_fenced
-        }
-        (
-            Assumption::ClockRate { .. },
-            Rule::Backed
-            | Rule::SilentInTime
-            | Rule::BootWait
-            | Rule::NotLost
-            | Rule::Converges
-            | Rule::Settles
-            | Rule::Outage
-            // A dongle measures its pulses by its own clock.
-            | Rule::PulsesApart
-            | Rule::Proof
-            | Rule::TimeLeft
-            | Rule::Maintenance,
-        ) => true,
-        // A clock that stood still moves the end of what was promised before it did.
-        (
-            Assumption::ClocksGoOn { .. },
-            Rule::Backed
-            | Rule::SilentInTime
-            | Rule::Outage
-            | Rule::BootWait
-            | Rule::TimeLeft
-            | Rule::Maintenance,
-        ) => true,
-        // An address is taken away by the kernel, whatever its agent says.
-        (Assumption::HonestAgent { .. }, Rule::OneHolder | Rule::Backed | Rule::SilentInTime) => {
-            terms.guard != Guard::Address
-        }
-        (
-            Assumption::HonestAgent { .. },
-            Rule::Converges | Rule::Outage | Rule::Together | Rule::Apart,
-        ) => true,
-        (Assumption::TrueWord { .. }, Rule::OneHolder) => true,
-        (Assumption::SameSettings { .. }, Rule::Converges | Rule::Outage | Rule::Settles) => true,
-        _ => false,
     }
 }

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use lifesign_core::group::Guard;
+
+use super::terms::Terms;
 use crate::world::Micros;
 
 /// A promise that can be broken.
@@ -154,5 +157,51 @@ impl Verdicts {
         if !self.broken.contains(&assumption) {
             self.broken.push(assumption);
         }
+    }
+}
+
+/// Returns whether a promise rests on an assumption.
+pub(super) fn rests_on(terms: &Terms, rule: Rule, broken: Assumption) -> bool {
+    let unless_fenced = terms.guard != Guard::Fence;
+    match (broken, rule) {
+        (Assumption::ClockRate { .. } | Assumption::ClocksGoOn { .. }, Rule::OneHolder) => {
+            unless_fenced
+        }
+        (
+            Assumption::ClockRate { .. },
+            Rule::Backed
+            | Rule::SilentInTime
+            | Rule::BootWait
+            | Rule::NotLost
+            | Rule::Converges
+            | Rule::Settles
+            | Rule::Outage
+            // A dongle measures its pulses by its own clock.
+            | Rule::PulsesApart
+            | Rule::Proof
+            | Rule::TimeLeft
+            | Rule::Maintenance,
+        ) => true,
+        // A clock that stood still moves the end of what was promised before it did.
+        (
+            Assumption::ClocksGoOn { .. },
+            Rule::Backed
+            | Rule::SilentInTime
+            | Rule::Outage
+            | Rule::BootWait
+            | Rule::TimeLeft
+            | Rule::Maintenance,
+        ) => true,
+        // An address is taken away by the kernel, whatever its agent says.
+        (Assumption::HonestAgent { .. }, Rule::OneHolder | Rule::Backed | Rule::SilentInTime) => {
+            terms.guard != Guard::Address
+        }
+        (
+            Assumption::HonestAgent { .. },
+            Rule::Converges | Rule::Outage | Rule::Together | Rule::Apart,
+        ) => true,
+        (Assumption::TrueWord { .. }, Rule::OneHolder) => true,
+        (Assumption::SameSettings { .. }, Rule::Converges | Rule::Outage | Rule::Settles) => true,
+        _ => false,
     }
 }
