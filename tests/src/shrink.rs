@@ -60,7 +60,9 @@ impl<F: FnMut(&Plan) -> bool> Shrinking<F> {
     }
 
     fn simplify_setup(&mut self) {
-        let changes: [fn(&mut Setup); 9] = [
+        let changes: [fn(&mut Setup); 11] = [
+            |setup| setup.with.clear(),
+            |setup| setup.apart.clear(),
             |setup| setup.groups = 1,
             |setup| setup.links = setup.links.min(1),
             |setup| setup.failback = Failback::Off,
@@ -74,6 +76,11 @@ impl<F: FnMut(&Plan) -> bool> Shrinking<F> {
         for change in changes {
             let mut plan = self.plan.clone();
             change(&mut plan.setup);
+            // Groups that are gone are followed by nobody.
+            let groups = plan.setup.groups;
+            let are_left = |(one, other): &(u8, u8)| *one.max(other) < groups;
+            plan.setup.with.retain(are_left);
+            plan.setup.apart.retain(are_left);
             // With no serial line left, a dongle or a lone link would be nothing.
             if plan.setup.wiring.is_none() {
                 plan.setup.links = plan.setup.links.max(1);

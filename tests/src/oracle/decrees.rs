@@ -27,6 +27,8 @@ pub(super) struct Decrees {
     known: Vec<Option<Known>>,
     /// Since when.
     since: Vec<Micros>,
+    /// Until when its maintenance lasts there, however its clock may change meanwhile.
+    firm: Vec<Micros>,
     /// Which groups a server holds or wants, and does not stop.
     wants: Vec<GroupSet>,
     /// When each word about maintenance was said, and when that ends where it was.
@@ -39,6 +41,7 @@ impl Decrees {
         Self {
             known: vec![None; nodes],
             since: vec![0; nodes],
+            firm: vec![0; nodes],
             wants: vec![GroupSet::EMPTY; nodes],
             said: BTreeMap::new(),
         }
@@ -68,6 +71,8 @@ impl Decrees {
             return Some((Rule::LaterWord, what));
         }
         let (_, until) = word.maintenance?;
+        let left = until.saturating_sub(at);
+        *self.firm.get_mut(place)? = until - left.min(2 * left * terms.error / 1_000_000);
         let is_author = host == word.stamp.1 && before.is_none_or(|it| it.stamp < word.stamp);
         let (said, end) = self.said.entry(word.stamp).or_insert((at, until));
         if is_author {
@@ -96,8 +101,11 @@ impl Decrees {
         at: Micros,
     ) -> Option<(Rule, String)> {
         let (id, wants) = (GroupId::new(group)?, self.wants.get_mut(place)?);
-        let is_wanted =
-            matches!(role, Role::Claiming(_) | Role::Starting(_) | Role::Holding { .. });
+        // What others follow is only offered until they have stopped.
+        let is_wanted = matches!(
+            role,
+            Role::Claiming(_) | Role::Starting(_) | Role::Holding { offered_until: None, .. }
+        );
         *wants = if is_wanted { wants.with(id) } else { wants.without(id) };
         // What it does at the moment of learning it may have decided before.
         let since = *self.since.get(place)?;
@@ -111,10 +119,11 @@ impl Decrees {
             let what = format!("group {group} is disabled and becomes {role:?}");
             return Some((Rule::Disabled, what));
         }
-        let (groups, until) = word.maintenance?;
+        let (groups, _) = word.maintenance?;
+        let until = *self.firm.get(place)?;
         let moves = match role {
             Role::Claiming(_) => is_new,
-            Role::Holding { offered_until, .. } => offered_until.is_some(),
+            Role::Holding { offered_until, .. } => offered_until.is_some() && !must_stop(reason),
             Role::Stopping(_) => matches!(reason, Reason::HandedTo(_)),
             Role::Idle | Role::Starting(_) | Role::Stuck(_) => false,
         };
@@ -141,4 +150,12 @@ impl Decrees {
         });
         ends.max().unwrap_or(0)
     }
+}
+
+/// Returns whether what a server lets go for this reason is stopped, whoever may want it.
+const fn must_stop(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Leaving | Reason::Disabled | Reason::Failed | Reason::With(_) | Reason::Apart(_)
+    )
 }
