@@ -16,7 +16,7 @@ use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::LinkClass;
-use crate::group::{GroupConfig, GroupId, GroupSet, MAX_GROUPS};
+use crate::group::{GroupConfig, GroupId, MAX_GROUPS, decision_order};
 use crate::node::{ClusterId, MAX_LINKS, NodeId};
 use crate::quorum::Quorum;
 use crate::time::Duration;
@@ -93,30 +93,19 @@ impl<const GROUPS: usize, const LINKS: usize> Config<GROUPS, LINKS> {
                 return Err(ConfigError::Order { group: number });
             }
         }
-        let known = parts.groups.iter().zip(GroupId::all()).map(|(_, group)| group).collect();
-        match parts.first_in_a_ring(known) {
+        let order = parts.decision_order();
+        let mut known = GroupId::all().take(parts.groups.len());
+        match known.find(|group| !order.contains(group)) {
             Some(group) => Err(ConfigError::Ring { group: group.number() }),
             None => Ok(parts),
         }
     }
 
-    /// Returns a group on whose place nothing can be decided: by `with` and `apart` it depends on
-    /// itself, or on none of the `known` groups.
-    fn first_in_a_ring(&self, known: GroupSet) -> Option<GroupId> {
-        let mut decided = GroupSet::EMPTY;
-        while let Some(group) = self.next_decided(decided) {
-            decided.insert(group);
-        }
-        known.iter().find(|group| !decided.contains(*group))
-    }
-
-    /// Returns the first group that is not in `decided`, while all are on which its place depends.
-    pub(crate) fn next_decided(&self, decided: GroupSet) -> Option<GroupId> {
-        let mut left = GroupId::all().zip(&self.groups);
-        let is_next = |(group, settings): &(GroupId, &GroupConfig)| {
-            !decided.contains(*group) && decided.covers(settings.decided_by())
-        };
-        left.find(is_next).map(|(group, _)| group)
+    /// Returns the groups in the order in which their places are decided; all of them, once
+    /// [`new`](Self::new) has looked.
+    pub(crate) fn decision_order(&self) -> Vec<GroupId, GROUPS> {
+        let decided_by = |id: GroupId| self.groups.get(id.index()).map(GroupConfig::decided_by);
+        decision_order(decided_by).collect()
     }
 }
 
@@ -325,14 +314,8 @@ mod tests {
     #[test]
     fn every_group_s_place_is_decided_by_those_before_it() {
         let order = |groups: &[(Option<u8>, &[u8])]| {
-            let config = placed(groups)?;
-            let mut decided = GroupSet::EMPTY;
-            let mut order = std::vec::Vec::new();
-            while let Some(group) = config.next_decided(decided) {
-                decided.insert(group);
-                order.push(group.number());
-            }
-            Ok(order)
+            let order = placed(groups)?.decision_order();
+            Ok(order.iter().map(|group| group.number()).collect::<std::vec::Vec<_>>())
         };
         let ring = |group| Err(ConfigError::Ring { group });
         assert_eq!(order(&[(None, &[]), (None, &[]), (None, &[])]), Ok(std::vec![0, 1, 2]));

@@ -57,6 +57,9 @@ pub struct Engine<
     const LINKS: usize = MAX_LINKS,
 > {
     config: Config<GROUPS, LINKS>,
+    /// The groups as their places are decided, by the settings.
+    #[serde(skip)]
+    order: Vec<GroupId, GROUPS>,
     member: Member<MEMBERS, ECHOES, GROUPS, LINKS>,
     cadence: Cadence,
     groups: Vec<Group<MEMBERS>, GROUPS>,
@@ -168,6 +171,7 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
             known: [None; MEMBERS],
             owed: LinkSet::EMPTY,
             sequence: 0,
+            order: config.decision_order(),
             config,
         }
     }

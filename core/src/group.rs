@@ -4,146 +4,23 @@ use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::node::{MAX_NODES, NodeId};
+use crate::numbered::numbered;
 use crate::time::{Duration, Instant};
 
 /// The most groups a cluster can have.
 pub const MAX_GROUPS: usize = 32;
-const GROUPS: u8 = 32;
-const _: () = assert!(GROUPS as usize == MAX_GROUPS, "ids count the same groups as tables");
 
-/// A group, by its place in the settings, 0 to 31.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "u8", into = "u8")]
-pub struct GroupId(u8);
-
-impl GroupId {
-    /// Returns the group with this number, or `None` if there can be none.
-    #[must_use]
-    pub const fn new(number: u8) -> Option<Self> {
-        if number < GROUPS { Some(Self(number)) } else { None }
-    }
-
-    /// Returns the number.
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        self.0
-    }
-
-    /// Returns the place of this group in a table of [`MAX_GROUPS`].
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-
-    /// Returns every possible group.
-    pub fn all() -> impl Iterator<Item = Self> {
-        (0..GROUPS).map(Self)
-    }
+numbered! {
+    /// A group, by its place in the settings, 0 to 31.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    #[serde(try_from = "u8", into = "u8")]
+    GroupId below MAX_GROUPS;
+    /// A set of groups.
+    #[derive(
+        Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+    )]
+    GroupSet of u32
 }
-
-/// A set of groups, one bit each.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-pub struct GroupSet(u32);
-
-const _: () = assert!(MAX_GROUPS <= 32, "a GroupSet has one bit for each group");
-
-impl GroupSet {
-    /// The set of no group.
-    pub const EMPTY: Self = Self(0);
-
-    /// Returns the first `count` groups.
-    #[must_use]
-    pub const fn first(count: usize) -> Self {
-        if count >= MAX_GROUPS { Self(u32::MAX) } else { Self((1 << count) - 1) }
-    }
-
-    /// Returns whether `group` is in the set.
-    #[must_use]
-    pub const fn contains(self, group: GroupId) -> bool {
-        self.0 >> group.0 & 1 == 1
-    }
-
-    /// Puts `group` into the set.
-    pub fn insert(&mut self, group: GroupId) {
-        self.0 |= 1 << group.0;
-    }
-
-    /// Returns the set with `group` in it.
-    #[must_use]
-    pub const fn with(self, group: GroupId) -> Self {
-        Self(self.0 | 1 << group.0)
-    }
-
-    /// Returns the set without `group`.
-    #[must_use]
-    pub const fn without(self, group: GroupId) -> Self {
-        Self(self.0 & !(1 << group.0))
-    }
-
-    /// Returns those in either set.
-    #[must_use]
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Returns those in this set that are not in `other`.
-    #[must_use]
-    pub const fn difference(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    /// Returns whether there is no group in the set.
-    #[must_use]
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Returns whether all of `other` is in this set.
-    #[must_use]
-    pub const fn covers(self, other: Self) -> bool {
-        other.0 & !self.0 == 0
-    }
-
-    /// Returns the groups in the order of their numbers.
-    pub fn iter(self) -> impl Iterator<Item = GroupId> {
-        GroupId::all().filter(move |group| self.contains(*group))
-    }
-}
-
-impl FromIterator<GroupId> for GroupSet {
-    fn from_iter<I: IntoIterator<Item = GroupId>>(groups: I) -> Self {
-        groups.into_iter().fold(Self::EMPTY, Self::with)
-    }
-}
-
-impl TryFrom<u8> for GroupId {
-    type Error = NoSuchGroup;
-
-    fn try_from(number: u8) -> Result<Self, NoSuchGroup> {
-        Self::new(number).ok_or(NoSuchGroup)
-    }
-}
-
-impl From<GroupId> for u8 {
-    fn from(group: GroupId) -> Self {
-        group.0
-    }
-}
-
-/// The error of a group's number that is out of range. No state changes; a healthy cluster has
-/// none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoSuchGroup;
-
-impl core::fmt::Display for NoSuchGroup {
-    fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        formatter.write_str("no group can have this number")
-    }
-}
-
-impl core::error::Error for NoSuchGroup {}
 
 /// A number that grows with every claim of a group, so that a resource can tell the present holder
 /// from every earlier one. Zero is no token.
@@ -203,11 +80,10 @@ pub struct GroupConfig {
 }
 
 impl GroupConfig {
-    /// Returns the groups on which it depends where this one may run: its leader and those that
-    /// come before it.
+    /// Returns the groups on which it depends where this one may run.
     #[must_use]
     pub fn decided_by(&self) -> GroupSet {
-        self.with.into_iter().fold(self.apart, GroupSet::with)
+        decided_by(self.with, self.apart)
     }
 
     /// Returns the place of `node` in the order, 0 for the preferred, or `None` if it may not hold
@@ -216,6 +92,30 @@ impl GroupConfig {
     pub fn rank(&self, node: NodeId) -> Option<usize> {
         self.order.iter().position(|candidate| *candidate == node)
     }
+}
+
+/// Returns the groups on which it depends where a group may run: its leader and those that come
+/// before it.
+#[must_use]
+pub fn decided_by(with: Option<GroupId>, apart: GroupSet) -> GroupSet {
+    with.into_iter().fold(apart, GroupSet::with)
+}
+
+/// Returns the groups in the order in which their places are decided: each as early as it can be,
+/// after those on which its place depends, as `decided_by` says. One that depends on itself or on a
+/// group that is not there is left out.
+pub fn decision_order(
+    decided_by: impl Fn(GroupId) -> Option<GroupSet>,
+) -> impl Iterator<Item = GroupId> {
+    let mut decided = GroupSet::EMPTY;
+    core::iter::from_fn(move || {
+        let is_next = |group: &GroupId| {
+            !decided.contains(*group) && decided_by(*group).is_some_and(|by| decided.covers(by))
+        };
+        let next = GroupId::all().find(is_next)?;
+        decided.insert(next);
+        Some(next)
+    })
 }
 
 /// The part this node plays for one group.

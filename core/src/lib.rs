@@ -9,6 +9,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`time`] | instants and spans, in microseconds |
+//! | [`numbered`] | numbers of one kind of thing, and sets of them |
 //! | [`node`] | who: nodes, links, sets of them, and which start of theirs |
 //! | [`group`] | resources that move together, and the part this node plays for each |
 //! | [`config`] | settings that cannot be wrong, and the inequality behind them |
@@ -60,6 +61,7 @@ pub mod frame;
 pub mod group;
 pub mod member;
 pub mod node;
+pub mod numbered;
 pub mod peer;
 pub mod promise;
 pub mod quorum;

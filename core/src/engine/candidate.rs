@@ -3,7 +3,7 @@
 use super::Engine;
 use crate::authority::Support;
 use crate::frame::Phase;
-use crate::group::{Claim, GroupId, GroupSet, Reason, Role, Token};
+use crate::group::{Claim, GroupId, Reason, Role, Token};
 use crate::node::{NodeId, NodeSet};
 use crate::time::Instant;
 
@@ -13,10 +13,10 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     /// Goes through all groups, so that each has settled in the present moment: after those on
     /// which its place depends.
     pub(super) fn decide(&mut self) {
-        let mut decided = GroupSet::EMPTY;
-        while let Some(group) = self.config.next_decided(decided) {
-            self.decide_on(group);
-            decided.insert(group);
+        for at in 0..self.order.len() {
+            if let Some(group) = self.order.get(at) {
+                self.decide_on(*group);
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! The state of an engine outside of it: what it takes to go on with it elsewhere.
 //!
-//! An engine is written without its keys. Read again it knows none: it takes nothing in, and what
-//! it writes has no tag that anybody accepts, until [`with_keyring`](Engine::with_keyring) has
-//! looked whether its parts fit together. What comes from outside may say anything, and must not be
-//! able to make the core fail.
+//! An engine is written without its keys. Read again it knows none: it takes nothing in, decides
+//! nothing, and what it writes has no tag that anybody accepts, until
+//! [`with_keyring`](Engine::with_keyring) has looked whether its parts fit together. What comes
+//! from outside may say anything, and must not be able to make the core fail.
 
 use super::Engine;
 use crate::config::{Config, Timing};
@@ -32,6 +32,7 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
         if !is_sound {
             return Err(Contradiction);
         }
+        self.order = self.config.decision_order();
         self.member.set_keyring(keyring);
         Ok(self)
     }
