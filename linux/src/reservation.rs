@@ -107,16 +107,12 @@ impl std::error::Error for StateError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn reservation(test: &str) -> Reservation {
-        let state = std::env::temp_dir().join(format!("lifesign-{test}-{}", std::process::id()));
-        fs::create_dir_all(&state).unwrap();
-        Reservation::new(&state, "alpha")
-    }
+    use crate::settings::tests::Folder;
 
     #[test]
     fn what_is_written_is_read_and_nothing_means_none() {
-        let reservation = reservation("tokens");
+        let folder = Folder::new("tokens");
+        let reservation = Reservation::new(&folder.path, "alpha");
         assert_eq!(reservation.load().unwrap(), Token(0));
         let (path, contents) = reservation.file(Token(1007));
         fs::write(path, contents).unwrap();
@@ -125,7 +121,8 @@ mod tests {
 
     #[test]
     fn every_damaged_byte_is_noticed() {
-        let reservation = reservation("damage");
+        let folder = Folder::new("damage");
+        let reservation = Reservation::new(&folder.path, "alpha");
         let (path, contents) = reservation.file(Token(1007));
         for at in 0..contents.len() {
             let mut damaged = contents.clone();
