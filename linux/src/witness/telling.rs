@@ -85,15 +85,22 @@ impl Served {
         }
     }
 
-    fn node(&self, node: NodeId, now: Instant) -> Option<WitnessedNode> {
-        let (_, address) = self.places(node, now).next()?;
+    /// Returns how `node` is, if anything has ever come from it that may be its own.
+    pub(super) fn state(&self, node: NodeId, now: Instant) -> Option<&'static str> {
+        self.places(node, now).next()?;
         let peer = self.witness.member().peers.get(node)?;
-        let state = match (peer.session(), peer.ending()) {
+        Some(match (peer.session(), peer.ending()) {
             (Some(_), _) => "alive",
             (None, Some(Ending::Lost(_))) => "lost",
             (None, Some(Ending::Left(_))) => "left",
             (None, None) => "unproven",
-        };
+        })
+    }
+
+    fn node(&self, node: NodeId, now: Instant) -> Option<WitnessedNode> {
+        let (_, address) = self.places(node, now).next()?;
+        let state = self.state(node, now)?;
+        let peer = self.witness.member().peers.get(node)?;
         let hears = peer.session().map(|session| session.body.hears()).unwrap_or_default();
         Some(WitnessedNode {
             number: node.number(),

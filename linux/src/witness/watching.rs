@@ -2,22 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use lifesign_core::group::{GroupId, Token};
+use lifesign_core::node::NodeId;
 use lifesign_core::time::Instant;
 
 use super::Server;
+use super::served::Served;
 use crate::clock;
 use crate::control::Picture;
 use crate::log::WallTime;
 use crate::notice::{Kind, Notice};
-use crate::report::witness::ClusterReport;
 
 /// What was told of a cluster last.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// How each node is.
-    nodes: BTreeMap<u8, String>,
+    nodes: BTreeMap<NodeId, &'static str>,
     /// To which node each group is promised, and under which token.
-    promises: BTreeMap<u8, (u8, u32)>,
+    promises: BTreeMap<GroupId, (NodeId, Token)>,
 }
 
 impl Server {
@@ -25,8 +27,7 @@ impl Server {
     pub(super) fn tell_watchers(&mut self, now: Instant) {
         for served in self.clusters.values_mut().filter(|served| served.is_touched) {
             served.is_touched = false;
-            let report = served.report(now);
-            for notice in served.told.take_in(&report) {
+            for notice in served.news(now) {
                 self.control.announce(notice);
             }
         }
@@ -36,49 +37,49 @@ impl Server {
     }
 }
 
-impl Told {
-    /// Takes in how a cluster is, and returns what is news.
-    fn take_in(&mut self, report: &ClusterReport) -> Vec<Notice> {
+impl Served {
+    /// Returns what has changed since this was asked last.
+    fn news(&mut self, now: Instant) -> Vec<Notice> {
         let mut news = Vec::new();
-        let cluster = &report.name;
-        for node in &report.nodes {
-            let state = node.state.clone();
-            if self.nodes.get(&node.number) != Some(&state) {
-                let text = format!("node {} of {cluster} is {state}", node.number);
-                news.push((Kind::Peer, node.number, state.clone(), None, text));
-                self.nodes.insert(node.number, state);
+        for node in self.witness.member().others().iter() {
+            let Some(state) = self.state(node, now) else { continue };
+            if self.told.nodes.insert(node, state) != Some(state) {
+                let text = format!("node {} of {} is {state}", node.number(), self.settings.name);
+                news.push(self.notice((Kind::Peer, node.number()), state, text));
             }
         }
-        let promises = report.promises.iter();
-        let promises: BTreeMap<u8, (u8, u32)> =
-            promises.map(|promise| (promise.group, (promise.node, promise.token))).collect();
-        for (group, (node, token)) in &promises {
-            if self.promises.get(group) != Some(&(*node, *token)) {
-                let state = "promised".to_owned();
-                let text = format!(
-                    "group {group} of {cluster} is promised to node {node} under token {token}"
-                );
-                news.push((Kind::Group, *group, state, Some(*token), text));
+        for group in GroupId::all() {
+            let promise = self.witness.member().voter.promise(group, now);
+            let promise = promise.map(|promise| (promise.to.node, promise.to.token));
+            if self.told.promises.get(&group).copied() == promise {
+                continue;
+            }
+            let subject = (Kind::Group, group.number());
+            let promised =
+                format!("group {} of {} is promised to", group.number(), self.settings.name);
+            if let Some((node, token)) = promise {
+                let text = format!("{promised} node {} under token {}", node.number(), token.0);
+                let notice = self.notice(subject, "promised", text);
+                news.push(Notice { token: Some(token.0), ..notice });
+                self.told.promises.insert(group, (node, token));
+            } else {
+                news.push(self.notice(subject, "free", format!("{promised} nobody")));
+                self.told.promises.remove(&group);
             }
         }
-        for group in self.promises.keys().filter(|group| !promises.contains_key(group)) {
-            let text = format!("group {group} of {cluster} is promised to nobody");
-            news.push((Kind::Group, *group, "free".to_owned(), None, text));
+        news
+    }
+
+    fn notice(&self, (kind, number): (Kind, u8), state: &str, text: String) -> Notice {
+        Notice {
+            kind,
+            subject: number.to_string(),
+            state: state.to_owned(),
+            text,
+            node: "witness".to_owned(),
+            cluster: self.settings.name.clone(),
+            time: WallTime { micros: clock::wall_us() }.to_string(),
+            ..Notice::default()
         }
-        self.promises = promises;
-        let time = WallTime { micros: clock::wall_us() }.to_string();
-        let notice =
-            |(kind, number, state, token, text): (Kind, u8, String, Option<u32>, String)| Notice {
-                kind,
-                subject: number.to_string(),
-                state,
-                text,
-                token,
-                node: "witness".to_owned(),
-                cluster: cluster.clone(),
-                time: time.clone(),
-                ..Notice::default()
-            };
-        news.into_iter().map(notice).collect()
     }
 }
