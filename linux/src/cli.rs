@@ -178,10 +178,7 @@ fn check_witness(args: &CheckArgs) -> ExitCode {
 /// one.
 fn this_node(settings: &Settings, name: Option<&str>) -> Result<Option<NodeId>, String> {
     match name {
-        Some(name) => settings.node(name).map(Some).ok_or_else(|| {
-            let known: Vec<&str> = settings.nodes.iter().map(|node| node.name.as_str()).collect();
-            format!("there is no node {name:?}; known are {}", known.join(", "))
-        }),
+        Some(name) => settings.known_node(name).map(Some),
         None => Ok(settings.node(&host_name())),
     }
 }

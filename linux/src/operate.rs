@@ -11,7 +11,7 @@ use lifesign_core::time::{Duration, Instant};
 use crate::clock;
 use crate::control::client::ask;
 use crate::control::{Command, Picture, Request, Response};
-use crate::page::span;
+use crate::page::{span, unknown};
 use crate::report::{GroupReport, GroupRole, Report};
 
 /// How long an answer is waited for.
@@ -42,12 +42,25 @@ pub struct Outcome {
 /// # Errors
 /// Says why there is none.
 pub fn status(control: &Path) -> Result<Picture, String> {
-    let answer = ask(control, &Request::new(Command::Status, None), LIMIT);
-    match answer.map_err(|error| error.to_string())? {
-        Response::Report { report } => Ok(Picture::Report(report)),
-        Response::Witness { report } => Ok(Picture::Witness(report)),
+    answer(control, &Request::new(Command::Status, None), |response| match response {
+        Response::Report { report } => Some(Picture::Report(report)),
+        Response::Witness { report } => Some(Picture::Witness(report)),
+        _ => None,
+    })
+}
+
+/// Asks whatever answers at `control`, and returns what `understood` makes of the answer.
+///
+/// # Errors
+/// Says why there is none, why it refuses, or that it has answered something else.
+fn answer<T>(
+    control: &Path,
+    request: &Request,
+    understood: impl FnOnce(Response) -> Option<T>,
+) -> Result<T, String> {
+    match ask(control, request, LIMIT).map_err(|error| error.to_string())? {
         Response::Refused { reason } => Err(reason),
-        _ => Err(MISMATCH.to_owned()),
+        response => understood(response).ok_or_else(|| MISMATCH.to_owned()),
     }
 }
 
@@ -81,20 +94,37 @@ pub fn relocate(control: &Path, group: Option<&str>, to: Move) -> Result<Outcome
     };
     let start = clock::now();
     let request = Request::new(command, group.map(str::to_owned));
-    let wait = match ask(control, &request, LIMIT).map_err(|error| error.to_string())? {
-        Response::Accepted { wait_ms } => Duration::from_millis(wait_ms),
-        Response::Refused { reason } => return Err(reason),
-        _ => return Err(MISMATCH.to_owned()),
-    };
-    let until = start + wait;
+    let until = start + answer(control, &request, accepted)?;
+    await_outcome(control, until, |report, now| {
+        let has_moved = chosen(report, group).all(|group| has_moved(&before, report, group, to));
+        let is_over = has_moved || now.has_reached(until);
+        Ok(is_over.then(|| outcome(&before, report, group, to, now.since(start))))
+    })
+}
+
+/// Returns how long a move that will be tried may take.
+fn accepted(response: Response) -> Option<Duration> {
+    match response {
+        Response::Accepted { wait_ms } => Some(Duration::from_millis(wait_ms)),
+        _ => None,
+    }
+}
+
+/// Asks the daemon at `control` how things are until `judged` has an outcome, at least once more
+/// when `until` is reached.
+fn await_outcome(
+    control: &Path,
+    until: Instant,
+    mut judged: impl FnMut(&Report, Instant) -> Result<Option<Outcome>, String>,
+) -> Result<Outcome, String> {
     loop {
         let report = report(control)?;
         let now = clock::now();
-        let has_moved = chosen(&report, group).all(|group| has_moved(&before, &report, group, to));
-        if has_moved || now.has_reached(until) {
-            return Ok(outcome(&before, &report, group, to, now.since(start)));
+        if let Some(outcome) = judged(&report, now)? {
+            return Ok(outcome);
         }
-        clock_sleep(EACH, until, now);
+        let span = EACH.min(until.since(now));
+        std::thread::sleep(std::time::Duration::from_micros(span.as_micros()));
     }
 }
 
@@ -103,28 +133,18 @@ pub fn relocate(control: &Path, group: Option<&str>, to: Move) -> Result<Outcome
 /// # Errors
 /// Says why that changes nothing.
 pub fn confirm(control: &Path, node: &str, boot: &str) -> Result<(), String> {
-    let answer = ask(control, &Request::confirm(node, boot), LIMIT);
-    match answer.map_err(|error| error.to_string())? {
-        Response::Accepted { .. } => Ok(()),
-        Response::Refused { reason } => Err(reason),
-        _ => Err(MISMATCH.to_owned()),
-    }
+    answer(control, &Request::confirm(node, boot), accepted).map(|_| ())
 }
 
 /// Refuses a group that is not there.
 fn demand_known(report: &Report, group: Option<&str>) -> Result<(), String> {
-    match group.filter(|group| chosen(report, Some(group)).next().is_none()) {
-        None => Ok(()),
-        Some(group) => {
-            let known: Vec<&str> = report.groups.iter().map(|group| group.name.as_str()).collect();
-            Err(format!("there is no group {group:?}; known are {}", known.join(", ")))
+    let known = report.groups.iter().map(|group| group.name.as_str());
+    match group {
+        Some(name) if !known.clone().any(|known| known == name) => {
+            Err(unknown("group", name, known))
         }
+        _ => Ok(()),
     }
-}
-
-fn clock_sleep(each: Duration, until: Instant, now: Instant) {
-    let span = each.min(until.since(now));
-    std::thread::sleep(std::time::Duration::from_micros(span.as_micros()));
 }
 
 fn chosen<'a>(report: &'a Report, group: Option<&'a str>) -> impl Iterator<Item = &'a GroupReport> {
@@ -145,6 +165,10 @@ fn has_moved(before: &Report, report: &Report, group: &GroupReport, to: Move) ->
     }
 }
 
+fn place(group: &GroupReport) -> String {
+    format!("held by {}", group.holder.as_deref().unwrap_or("nobody"))
+}
+
 fn outcome(
     before: &Report,
     report: &Report,
@@ -157,11 +181,7 @@ fn outcome(
     for group in chosen(report, group) {
         let has_moved = has_moved(before, report, group, to);
         all &= has_moved;
-        let name = &group.name;
-        let place = group
-            .holder
-            .as_ref()
-            .map_or_else(|| "held by nobody".to_owned(), |holder| format!("held by {holder}"));
+        let (name, place) = (&group.name, place(group));
         let took = span(took.as_millis());
         lines.push(match (has_moved, &group.obstacle) {
             (true, _) => format!("{name} is {place}, after {took}"),

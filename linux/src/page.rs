@@ -128,6 +128,16 @@ pub fn list(words: &[&str]) -> String {
     }
 }
 
+/// Returns that there is no `kind` of thing called `name`, and what there is.
+#[must_use]
+pub fn unknown<'a>(kind: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.collect();
+    if known.is_empty() {
+        return format!("there is no {kind} {name:?}, nor any other");
+    }
+    format!("there is no {kind} {name:?}; known are {}", list(&known))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -62,6 +62,7 @@ use crate::address::lease::EnforcerChoice;
 use crate::agent::Agent;
 use crate::agent::convention::Convention;
 use crate::agent::fence::Fence;
+use crate::page::unknown;
 
 pub(crate) use self::document::written as written_span;
 pub use self::link::serial::SerialLinkSettings;
@@ -209,14 +210,32 @@ impl Settings {
     #[must_use]
     pub fn node(&self, name: &str) -> Option<NodeId> {
         let at = self.nodes.iter().position(|node| node.name == name)?;
-        NodeId::all().nth(at)
+        NodeId::at(at)
+    }
+
+    /// Returns the id of the node called `name`.
+    ///
+    /// # Errors
+    /// There is none; the sentence names those there are.
+    pub fn known_node(&self, name: &str) -> Result<NodeId, String> {
+        let names = self.nodes.iter().map(|node| node.name.as_str());
+        self.node(name).ok_or_else(|| unknown("node", name, names))
+    }
+
+    /// Returns the id of the group called `name`.
+    ///
+    /// # Errors
+    /// There is none; the sentence names those there are.
+    pub fn known_group(&self, name: &str) -> Result<GroupId, String> {
+        let names = self.groups.iter().map(|group| group.name.as_str());
+        self.group(name).ok_or_else(|| unknown("group", name, names))
     }
 
     /// Returns the id of the group called `name`, or `None` if none is.
     #[must_use]
     pub fn group(&self, name: &str) -> Option<GroupId> {
         let at = self.groups.iter().position(|group| group.name == name)?;
-        GroupId::all().nth(at)
+        GroupId::at(at)
     }
 
     /// Returns the name of a node or witness; a stranger's is its number.

@@ -2,8 +2,8 @@
 
 use core::fmt::Write;
 
-use crate::page::{Page, Paint, list, span, wrap};
-use crate::report::{GroupReport, GroupRole, Report, VoterReport};
+use crate::page::{Page, Paint, list, span, unknown, wrap};
+use crate::report::{GroupReport, GroupRole, PeerState, Report, VoterReport};
 
 /// Returns the answer about `group`, or about all groups.
 ///
@@ -16,12 +16,8 @@ pub fn render(report: &Report, group: Option<&str>, page: Page) -> Result<String
         .filter(|known| group.is_none_or(|group| known.name == group))
         .collect();
     if chosen.is_empty() {
-        let known: Vec<&str> = report.groups.iter().map(|group| group.name.as_str()).collect();
         return Err(match group {
-            Some(group) if known.is_empty() => {
-                format!("there is no group {group:?}, nor any other")
-            }
-            Some(group) => format!("there is no group {group:?}; known are {}", list(&known)),
+            Some(group) => unknown("group", group, report.groups.iter().map(|it| it.name.as_str())),
             None => "the settings have no group".to_owned(),
         });
     }
@@ -140,19 +136,14 @@ fn write_elsewhere(text: &mut String, report: &Report, group: &GroupReport) {
     let mut is_first = group.obstacle.is_none();
     for name in group.nodes.iter().filter(is_other) {
         let Some(peer) = report.peers.iter().find(|peer| peer.name == *name) else { continue };
-        let why = match (peer.state, holder) {
-            (crate::report::PeerState::Alive, _) if misplaced(report, group, name).is_some() => {
-                misplaced(report, group, name).unwrap_or_default()
-            }
-            (crate::report::PeerState::Alive, Some(holder)) => {
-                format!("{holder} holds it and is alive")
-            }
-            (crate::report::PeerState::Alive, None) => {
-                "it has not claimed it; ask there".to_owned()
-            }
-            (crate::report::PeerState::Left, _) => "it has left in good order".to_owned(),
-            (crate::report::PeerState::Unmet, _) => "it has not been met".to_owned(),
-            (state, _) => format!("it is {}", state.word()),
+        let why = match peer.state {
+            PeerState::Alive => misplaced(report, group, name).unwrap_or_else(|| match holder {
+                Some(holder) => format!("{holder} holds it and is alive"),
+                None => "it has not claimed it; ask there".to_owned(),
+            }),
+            PeerState::Left => "it has left in good order".to_owned(),
+            PeerState::Unmet => "it has not been met".to_owned(),
+            state => format!("it is {}", state.word()),
         };
         if core::mem::take(&mut is_first) {
             text.push('\n');
@@ -164,7 +155,6 @@ fn write_elsewhere(text: &mut String, report: &Report, group: &GroupReport) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::PeerState;
     use crate::report::tests::good;
 
     #[test]

@@ -153,7 +153,7 @@ fn a_machine_is_looked_at_as_the_node_that_it_is() {
     assert!(said.out.contains("mode 0640 lets others in; run `chmod 600"), "{}", said.out);
     let said = place.check(&["--node", "gamma"]);
     assert_eq!(said.code, Some(2));
-    assert_eq!(said.err, "error: there is no node \"gamma\"; known are alpha, beta\n");
+    assert_eq!(said.err, "error: there is no node \"gamma\"; known are alpha and beta\n");
 }
 
 #[test]

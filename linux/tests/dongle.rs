@@ -195,7 +195,7 @@ fn what_cannot_be_used_is_said_in_one_line() {
         assert!(said.err.contains(expected), "{}", said.err);
     }
     let said = place.dongle(&[&PROVISION[..], &["--resets", "gamma"]].concat());
-    let expected = "error: there is no node \"gamma\"; known are alpha, beta\n";
+    let expected = "error: there is no node \"gamma\"; known are alpha and beta\n";
     assert_eq!((said.code, said.err.as_str()), (Some(2), expected));
 }
 

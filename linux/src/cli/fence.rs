@@ -21,9 +21,9 @@ fn test(args: &TestArgs) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return refuse(&error),
     };
-    let Some(node) = settings.node(&args.node) else {
-        let known: Vec<&str> = settings.nodes.iter().map(|node| node.name.as_str()).collect();
-        return bad(&format!("there is no node {:?}; known are {}", args.node, known.join(", ")));
+    let node = match settings.known_node(&args.node) {
+        Ok(node) => node,
+        Err(unknown) => return bad(&unknown),
     };
     let attempts = attempt::all(&settings, node);
     if attempts.is_empty() {

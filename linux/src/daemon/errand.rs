@@ -32,8 +32,7 @@ impl Daemon {
         if settings.convention.begins_with(action) {
             holding.begun = now;
         }
-        let token =
-            GroupId::all().nth(at).and_then(|group| self.engine.group(group)?.role().token());
+        let token = GroupId::at(at).and_then(|group| self.engine.group(group)?.role().token());
         let node = self.settings.name_of(self.me);
         let call = Call {
             group: &group.name,

@@ -5,13 +5,13 @@
 //! that the pulse was seen on the line frees the group.
 
 use lifesign_core::dongle::Request;
-use lifesign_core::group::{GroupId, Role, Token};
+use lifesign_core::group::{GroupId, Token};
 use lifesign_core::node::{BootId, LinkId, NodeId};
 use lifesign_core::reset::{Answer, Arm, Asker, Outcome, Refusal, RequestId, Step};
 use lifesign_core::time::{Duration, Instant};
 
 use super::Daemon;
-use super::pursuits::boot_text;
+use super::pursuits::{MUST_BE_FENCED, NOT_FENCED_BY, NOT_RESET, boot_text, is_claiming};
 use crate::agent::fence::{fences_of, means_against};
 use crate::link::State;
 use crate::link::serial::line_time;
@@ -238,10 +238,8 @@ impl Daemon {
     pub(super) fn go_on_with_lines(&mut self, now: Instant) {
         let engine = &self.engine;
         self.fencing.keep(|arm| {
-            let role = engine.group(arm.group).map(|state| state.role());
-            let is_claimed =
-                matches!(role, Some(Role::Claiming(claim)) if claim.token == arm.token);
-            is_claimed && engine.condition(arm.target).start_to_fence() == Some(arm.target_boot)
+            is_claiming(engine, arm.group, arm.token)
+                && engine.condition(arm.target).start_to_fence() == Some(arm.target_boot)
         });
         let wished = self.fencing.wishes.iter().map(|wish| *wish.asker.arm());
         let turns: Vec<Arm> = wished
@@ -278,7 +276,7 @@ impl Daemon {
         let target = self.settings.name_of(news.arm.target);
         let dongle = self.dongle_name(news.link);
         let said = reset_text(news.told, &dongle, &target);
-        let start = format!("{group}: {target} is not reset");
+        let start = format!("{group}: {target}{NOT_RESET}");
         self.all_clear(&start);
         match news.told {
             Told::Silent | Told::Said(Outcome::Refused(_)) => {
@@ -320,12 +318,9 @@ impl Daemon {
     pub(super) fn forget_resets(&mut self, group: GroupId) {
         let name = self.group_name(group.index());
         let ours = format!("{name}: ");
-        let is_over = |text: &str| {
-            text.starts_with(&ours)
-                && [" must be fenced ", " is not reset", " is not fenced by "]
-                    .iter()
-                    .any(|what| text.contains(what))
-        };
+        let whats = [MUST_BE_FENCED, NOT_RESET, NOT_FENCED_BY];
+        let is_over =
+            |text: &str| text.starts_with(&ours) && whats.iter().any(|what| text.contains(what));
         self.alerts.list.retain(|(_, text)| !is_over(text));
     }
 

@@ -158,7 +158,7 @@ impl Daemon {
         if self.settings.groups.get(at).is_none_or(|group| group.addresses.is_empty()) {
             return true;
         }
-        let group = GroupId::all().nth(at).and_then(|group| self.engine.group(group));
+        let group = GroupId::at(at).and_then(|group| self.engine.group(group));
         let is_up = group.is_some_and(|group| group.role().is_up());
         let is_kept = self.groups.get(at).is_some_and(|holding| holding.keep_until.is_some());
         match self.ip_state() {

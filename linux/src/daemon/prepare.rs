@@ -123,17 +123,16 @@ pub fn run(options: &Options) -> Result<(), StartError> {
 
 /// Returns which node this machine is.
 fn choose_node(settings: &Settings, named: Option<&str>) -> Result<NodeId, StartError> {
-    let host = host_name();
-    let name = named.unwrap_or(&host);
-    settings.node(name).ok_or_else(|| {
+    if let Some(name) = named {
+        return settings.known_node(name).map_err(refused);
+    }
+    let name = host_name();
+    settings.node(&name).ok_or_else(|| {
         let names: Vec<&str> = settings.nodes.iter().map(|node| node.name.as_str()).collect();
-        let names = names.join(", ");
-        refused(match named {
-            Some(name) => format!("there is no node \"{name}\"; the settings have {names}"),
-            None => format!(
-                "no node is called \"{name}\" like this machine; say --node with one of {names}"
-            ),
-        })
+        refused(format!(
+            "no node is called \"{name}\" like this machine; say --node with one of {}",
+            names.join(", ")
+        ))
     })
 }
 

@@ -6,7 +6,7 @@
 
 pub(super) mod told;
 
-use lifesign_core::engine::Condition;
+use lifesign_core::engine::{Condition, Engine};
 use lifesign_core::fence::{Answer, Deed, Pursuit, Stage};
 use lifesign_core::group::{GroupId, Role, Token};
 use lifesign_core::node::{BootId, NodeId};
@@ -18,6 +18,11 @@ use crate::agent::fence::{deed_word, fences_of, has_line, judge, means_against};
 use crate::control::Response;
 use crate::executor::message::{Outcome, Request, last_words};
 use crate::page::span;
+
+/// Alerts on fencing begin with `GROUP: SERVER` and one of these.
+pub(super) const MUST_BE_FENCED: &str = " must be fenced";
+pub(super) const NOT_FENCED_BY: &str = " is not fenced by";
+pub(super) const NOT_RESET: &str = " is not reset";
 
 /// One start of one server that is being fenced, for those claims that wait for it.
 #[derive(Debug)]
@@ -58,7 +63,7 @@ impl Daemon {
         let means = means_against(&self.settings, node);
         if means.is_empty() {
             self.alert(format!(
-                "{name}: {target} must be fenced before it can start here, and nothing can fence \
+                "{name}: {target}{MUST_BE_FENCED} before it can start here, and nothing can fence \
                  {target}: when it is certainly off, say `lifesign fence confirm {target}`"
             ));
         }
@@ -99,10 +104,7 @@ impl Daemon {
         let (engine, executor, errands) = (&self.engine, &mut self.executor, &self.errands);
         self.pursuits.retain_mut(|chase| {
             let (target, boot) = (chase.pursuit.target(), chase.pursuit.boot());
-            chase.claims.retain(|(group, token)| {
-                let role = engine.group(*group).map(|state| state.role());
-                matches!(role, Some(Role::Claiming(claim)) if claim.token == *token)
-            });
+            chase.claims.retain(|(group, token)| is_claiming(engine, *group, *token));
             let condition = engine.condition(target);
             let is_waiting = chase
                 .claims
@@ -218,7 +220,7 @@ impl Daemon {
             if let Some(chase) = self.pursuits.get_mut(at) {
                 chase.failure = Some(text);
             }
-            let start = format!("{name}: {to} is not fenced by {}: ", ended.by);
+            let start = format!("{name}: {to}{NOT_FENCED_BY} {}: ", ended.by);
             self.replace_alerts(&start, vec![format!("{start}{what}")]);
             self.remember(ended);
         } else {
@@ -312,8 +314,9 @@ impl Daemon {
 
     /// Takes a person's word that `name` is off in the start `boot`, which is in hexadecimal.
     pub(super) fn order_confirm(&mut self, name: &str, boot: &str, now: Instant) -> Response {
-        let Some(node) = self.settings.node(name) else {
-            return Response::refused(format!("there is no node \"{name}\""));
+        let node = match self.settings.known_node(name) {
+            Ok(node) => node,
+            Err(unknown) => return Response::refused(unknown),
         };
         let is_it = |chase: &Chase| chase.pursuit.target() == node;
         let Some(at) = (0..self.pursuits.len())
@@ -347,6 +350,12 @@ impl Daemon {
     pub(super) fn next_pursuit(&self) -> Option<Instant> {
         self.pursuits.iter().filter_map(|chase| chase.pursuit.poll_timeout()).min()
     }
+}
+
+/// Returns whether `group` is claimed here under `token`.
+pub(super) fn is_claiming(engine: &Engine, group: GroupId, token: Token) -> bool {
+    let role = engine.group(group).map(|state| state.role());
+    matches!(role, Some(Role::Claiming(claim)) if claim.token == token)
 }
 
 /// Returns a start as machines are told of it: hexadecimal, or `none` if none is known.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lifesign_core::group::{GroupId, Role};
 use lifesign_core::member::Rejected;
 use lifesign_core::node::{LinkId, NodeId};
-use lifesign_core::time::Instant;
+use lifesign_core::time::{Duration, Instant};
 
 use super::Daemon;
 use super::wake::{Ready, Source};
@@ -45,9 +45,9 @@ impl Daemon {
     fn answer(&mut self, request: &Request, now: Instant) -> Option<Response> {
         let group = match &request.group {
             None => None,
-            Some(name) => match self.settings.group(name) {
-                Some(group) => Some(group),
-                None => return Some(Response::refused(format!("there is no group \"{name}\""))),
+            Some(name) => match self.settings.known_group(name) {
+                Ok(group) => Some(group),
+                Err(unknown) => return Some(Response::refused(unknown)),
             },
         };
         Some(match request.command {
@@ -116,8 +116,13 @@ impl Daemon {
         self.accepted(group)
     }
 
-    /// Returns the answer that a move will be tried, with the longest time it may take.
-    pub(super) fn accepted(&self, group: Option<GroupId>) -> Response {
+    /// Returns the answer that a move will be tried.
+    fn accepted(&self, group: Option<GroupId>) -> Response {
+        Response::Accepted { wait_ms: self.patience(group).as_millis() }
+    }
+
+    /// Returns the longest that a move of `group`, or of all groups, may take.
+    pub(super) fn patience(&self, group: Option<GroupId>) -> Duration {
         let limits = |group: &Group| {
             let limits =
                 group.services.iter().map(|service| service.start_limit + service.stop_limit);
@@ -130,8 +135,7 @@ impl Daemon {
         let placed = |group: &&Group| group.with.is_some() || !group.apart.is_empty();
         let others = self.settings.groups.iter().filter(placed).map(limits);
         let services = others.fold(longest, |sum, limit| sum + limit);
-        let wait = self.settings.timing.offer + self.settings.timing.dead.times(4) + services;
-        Response::Accepted { wait_ms: wait.as_millis() }
+        self.settings.timing.offer + self.settings.timing.dead.times(4) + services
     }
 
     /// Returns the engine with everything that its words need.

@@ -45,7 +45,7 @@ impl Daemon {
 
     /// Does one step after the other until one has to be waited for.
     pub(super) fn take_steps(&mut self, at: usize, first: Option<Step>, now: Instant) {
-        let Some(group) = GroupId::all().nth(at) else { return };
+        let Some(group) = GroupId::at(at) else { return };
         let mut next = first;
         while let Some(step) = next.take() {
             next = match step {
@@ -218,7 +218,7 @@ impl Daemon {
 
     /// Takes the addresses of a held group again: they were removed, or their lease ran out.
     fn restore(&mut self, at: usize, now: Instant) {
-        let Some(group) = GroupId::all().nth(at) else { return };
+        let Some(group) = GroupId::at(at) else { return };
         let Some(end) = self.engine.authority_end(group).filter(|end| now < *end) else { return };
         match self.addresses.acquire(at, end, now) {
             Ok(_) => {
@@ -339,7 +339,7 @@ impl Daemon {
 
     /// Tells the engine whether this machine can serve a group.
     pub(super) fn tell_able(&mut self, at: usize, now: Instant) {
-        if let Some(group) = GroupId::all().nth(at) {
+        if let Some(group) = GroupId::at(at) {
             let is_able =
                 self.has_adapters(at) && self.is_reachable(at) && !self.is_penalised(at, now);
             self.engine.handle_able(group, is_able, now);

@@ -76,7 +76,8 @@ impl Daemon {
         match self.engine.handle_saying(&saying, now) {
             Ok(stamp) => {
                 self.decided(self.view().saying_text(&saying));
-                Response::Said { word: self.word_name(stamp), wait_ms: self.patience(group) }
+                let wait_ms = self.patience(group).as_millis();
+                Response::Said { word: self.word_name(stamp), wait_ms }
             }
             Err(unsaid) => Response::refused(self.why_unsaid(&unsaid, request, now)),
         }
@@ -94,12 +95,7 @@ impl Daemon {
             Command::Enable => Saying::Enable(one()?),
             _ => {
                 let name = request.node.as_deref().ok_or("say to which node")?;
-                let node = self.settings.node(name).ok_or_else(|| {
-                    let known: Vec<&str> =
-                        self.settings.nodes.iter().map(|node| node.name.as_str()).collect();
-                    format!("there is no node \"{name}\"; known are {}", known.join(", "))
-                })?;
-                Saying::Move(one()?, node)
+                Saying::Move(one()?, self.settings.known_node(name)?)
             }
         })
     }
@@ -115,14 +111,6 @@ impl Daemon {
     fn why_unsaid(&self, unsaid: &Unsaid, request: &Request, now: Instant) -> String {
         let node = request.node.as_deref().unwrap_or("that node");
         explain::unsaid(unsaid, node, now)
-    }
-
-    /// Returns the longest that what was said may take until it is done.
-    fn patience(&self, group: Option<GroupId>) -> u64 {
-        match self.accepted(group) {
-            Response::Accepted { wait_ms } => wait_ms,
-            _ => 0,
-        }
     }
 
     fn word_name(&self, stamp: Stamp) -> String {
@@ -169,7 +157,7 @@ impl Daemon {
 
     /// Returns whether nothing may be done about what fails of a group.
     pub(super) fn is_in_maintenance(&self, at: usize) -> bool {
-        let group = GroupId::all().nth(at);
+        let group = GroupId::at(at);
         group.is_some_and(|group| self.engine.maintenance_end(group).is_some())
     }
 

@@ -276,7 +276,7 @@ impl SerialLink {
         let Self { own, ports, relay, answers, statistics, .. } = self;
         let own = *own;
         let count = ports.len();
-        let (Some(port), Some(id)) = (ports.get_mut(at), PortId::all().nth(at)) else { return };
+        let (Some(port), Some(id)) = (ports.get_mut(at), PortId::at(at)) else { return };
         let mut sorter = Sorter { own, at, id, count, relay, answers, statistics, now };
         for _ in 0..READS {
             let Some(terminal) = &port.terminal else { return };
@@ -360,7 +360,7 @@ impl SerialLink {
     }
 
     fn close(&mut self, at: usize, errno: Errno, now: Instant) {
-        if let (Some(port), Some(id)) = (self.ports.get_mut(at), PortId::all().nth(at)) {
+        if let (Some(port), Some(id)) = (self.ports.get_mut(at), PortId::at(at)) {
             self.statistics.receive_failures.count_device(errno);
             port.close(errno, &self.epoll, now);
             self.relay.clear(id);

@@ -5,9 +5,8 @@ use std::path::Path;
 
 use lifesign_core::time::Duration;
 
-use super::{EACH, LIMIT, MISMATCH, Outcome, clock_sleep, demand_known, report};
+use super::{MISMATCH, Outcome, answer, await_outcome, demand_known, place, report};
 use crate::clock;
-use crate::control::client::ask;
 use crate::control::{Command, Request, Response};
 use crate::page::{list, span};
 use crate::report::{GroupReport, GroupRole, PeerKind, PeerReport, PeerState, Report, WordReport};
@@ -48,18 +47,14 @@ impl Lasting {
 pub fn say(control: &Path, group: Option<&str>, what: &Lasting) -> Result<Outcome, String> {
     demand_known(&report(control)?, group)?;
     let start = clock::now();
-    let response = ask(control, &what.request(group), LIMIT).map_err(|error| error.to_string())?;
-    let (name, wait) = match response {
-        Response::Said { word, wait_ms } => (word, Duration::from_millis(wait_ms)),
-        Response::Refused { reason } => return Err(reason),
-        _ => return Err(MISMATCH.to_owned()),
-    };
+    let (name, wait) = answer(control, &what.request(group), |response| match response {
+        Response::Said { word, wait_ms } => Some((word, Duration::from_millis(wait_ms))),
+        _ => None,
+    })?;
     let until = start + wait;
-    loop {
-        let report = report(control)?;
-        let now = clock::now();
+    await_outcome(control, until, |report, now| {
         let Some(word) = &report.word else { return Err(MISMATCH.to_owned()) };
-        if word.name != name && !stands(what, group, &report, word) {
+        if word.name != name && !stands(what, group, report, word) {
             return Err(format!(
                 "another word was said at the same time on {}, and counts instead; see `lifesign \
                  status`, and say it again if you mean it",
@@ -67,11 +62,9 @@ pub fn say(control: &Path, group: Option<&str>, what: &Lasting) -> Result<Outcom
             ));
         }
         let is_known = word.saved && word.unheard_by.is_empty();
-        if is_known && is_done(what, group, &report) || now.has_reached(until) {
-            return Ok(outcome(what, group, &report, word, now.since(start)));
-        }
-        clock_sleep(EACH, until, now);
-    }
+        let is_over = is_known && is_done(what, group, report) || now.has_reached(until);
+        Ok(is_over.then(|| outcome(what, group, report, word, now.since(start))))
+    })
 }
 
 fn chosen<'a>(report: &'a Report, group: Option<&str>) -> Option<&'a GroupReport> {
@@ -140,11 +133,7 @@ fn maintenance_text(word: &WordReport) -> String {
 }
 
 fn group_text(what: &Lasting, group: &GroupReport, report: &Report, took: &str) -> String {
-    let name = &group.name;
-    let place = match &group.holder {
-        Some(node) => format!("held by {node}"),
-        None => "held by nobody".to_owned(),
-    };
+    let (name, place) = (&group.name, place(group));
     let why = group.obstacle.as_ref().unwrap_or(&group.reason);
     match (what, is_done(what, Some(name), report)) {
         (Lasting::Disable, true) => format!("{name} is disabled: stopped everywhere, after {took}"),

@@ -30,7 +30,7 @@ impl Members {
             let known = self.nodes.iter().map(|node| node.name.as_str());
             note_stranger("node", name, known, mistakes);
         }
-        NodeId::all().nth(at?)
+        NodeId::at(at?)
     }
 
     /// Returns the witness called `name`, or notes that there is none.
@@ -66,7 +66,7 @@ impl Members {
             let known = self.nodes.iter().map(|node| &node.name).chain(&self.witnesses);
             note_stranger("node or witness", name, known.map(String::as_str), mistakes);
         }
-        NodeId::all().nth(at?)
+        NodeId::at(at?)
     }
 
     /// Returns every witness with its name.

@@ -1,6 +1,6 @@
 //! Groups that follow others, and groups that are kept apart: what makes sense of it.
 
-use lifesign_core::group::{Failback, GroupId, GroupSet};
+use lifesign_core::group::{Failback, GroupId, GroupSet, decided_by, decision_order};
 use lifesign_core::node::NodeId;
 use toml::Spanned;
 
@@ -54,7 +54,8 @@ pub(super) fn resolve(groups: &mut [Group], places: &[Place], mistakes: &mut Mis
         (groups[at].with, groups[at].apart) = (with, apart);
     }
     let all = All { groups, places };
-    let order = all.order();
+    let order: Vec<usize> =
+        decision_order(|group| all.decided_by(group.index())).map(GroupId::index).collect();
     if order.len() < groups.len() {
         return all.blame_ring(&order, mistakes);
     }
@@ -86,7 +87,7 @@ fn find(
                 .hint("name another group");
             None
         }
-        Some(at) => GroupId::all().nth(at),
+        Some(at) => GroupId::at(at),
         None => {
             let others: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
             let hint = did_you_mean(named, others.iter().copied());
@@ -106,27 +107,17 @@ struct All<'g> {
 }
 
 impl All<'_> {
-    fn decided_by(&self, at: usize) -> impl Iterator<Item = usize> {
-        let group = &self.groups[at];
-        group.with.into_iter().chain(group.apart.iter()).map(GroupId::index)
-    }
-
-    /// Returns the groups so that each stands after those that decide where it may run; those whose
-    /// place depends on itself are missing.
-    fn order(&self) -> Vec<usize> {
-        let mut order = Vec::new();
-        let is_next = |at: &usize, order: &[usize]| {
-            !order.contains(at) && self.decided_by(*at).all(|other| order.contains(&other))
-        };
-        while let Some(at) = (0..self.groups.len()).find(|at| is_next(at, &order)) {
-            order.push(at);
-        }
-        order
+    fn decided_by(&self, at: usize) -> Option<GroupSet> {
+        let group = self.groups.get(at)?;
+        Some(decided_by(group.with, group.apart))
     }
 
     /// Notes that groups wait for each other: a ring among those that are not in `order`.
     fn blame_ring(&self, order: &[usize], mistakes: &mut Mistakes) {
-        let next = |at: usize| self.decided_by(at).find(|other| !order.contains(other));
+        let next = |at: usize| {
+            let mut others = self.decided_by(at)?.iter().map(GroupId::index);
+            others.find(|other| !order.contains(other))
+        };
         let mut ring: Vec<usize> = Vec::new();
         let mut at = (0..self.groups.len()).find(|at| !order.contains(at));
         while let Some(group) = at.filter(|at| !ring.contains(at)) {

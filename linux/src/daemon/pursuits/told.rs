@@ -6,7 +6,7 @@ use lifesign_core::node::NodeId;
 use lifesign_core::time::{Duration, Instant};
 
 use super::super::Daemon;
-use super::{Chase, boot_text};
+use super::{Chase, MUST_BE_FENCED, NOT_FENCED_BY, boot_text};
 use crate::page::span;
 use crate::report::{FenceReport, FencedReport};
 
@@ -34,8 +34,8 @@ impl Daemon {
         self.notify_of_fence(&name, format!("{name} is fenced: {text}"));
         for at in 0..self.settings.groups.len() {
             let group = self.group_name(at);
-            self.all_clear(&format!("{group}: {name} is not fenced by "));
-            self.all_clear(&format!("{group}: {name} must be fenced "));
+            self.all_clear(&format!("{group}: {name}{NOT_FENCED_BY}"));
+            self.all_clear(&format!("{group}: {name}{MUST_BE_FENCED}"));
         }
     }
 

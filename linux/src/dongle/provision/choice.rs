@@ -6,6 +6,7 @@ use lifesign_core::dongle::{MAX_NAME_LEN, MAX_PORTS, PortSettings};
 use lifesign_core::node::{NodeId, NodeSet};
 use lifesign_core::seal::{KEY_LEN, KeyId, Keyring};
 
+use crate::page::unknown;
 use crate::settings::Settings;
 
 /// Returns which witness the dongle shall be: the one named, else the one that a serial link has,
@@ -19,9 +20,8 @@ pub(super) fn witness(settings: &Settings, name: Option<&str>) -> Result<NodeId,
     }
     if let Some(name) = name {
         let found = witnesses.iter().find(|(_, known)| *known == name);
-        return found.map(|(id, _)| *id).ok_or_else(|| {
-            format!("there is no witness {name:?}; known are {}", names.join(", "))
-        });
+        let unknown = || unknown("witness", name, names.iter().copied());
+        return found.map(|(id, _)| *id).ok_or_else(unknown);
     }
     let mut on_lines = settings.links.iter().filter_map(|link| link.serial()?.witness);
     match (on_lines.next(), on_lines.next(), witnesses.as_slice()) {
@@ -38,15 +38,8 @@ pub(super) fn resets(settings: &Settings, me: NodeId, names: &[String]) -> Resul
         let own = links.filter(|link| link.witness == Some(me));
         return Ok(own.fold(NodeSet::EMPTY, |all, link| all.union(link.resets)));
     }
-    let nodes = names.iter().map(|name| node(settings, name));
+    let nodes = names.iter().map(|name| settings.known_node(name));
     nodes.collect::<Result<Vec<_>, _>>().map(|nodes| nodes.into_iter().collect())
-}
-
-fn node(settings: &Settings, name: &str) -> Result<NodeId, String> {
-    settings.node(name).ok_or_else(|| {
-        let known: Vec<&str> = settings.nodes.iter().map(|node| node.name.as_str()).collect();
-        format!("there is no node {name:?}; known are {}", known.join(", "))
-    })
 }
 
 /// The node at each port, and whether its reset line leads there.
@@ -67,7 +60,7 @@ pub(super) fn ports(
     let mut named = vec![None; most];
     for (number, name) in wanted {
         let at = usize::from(*number) - 1;
-        let id = node(settings, name)?;
+        let id = settings.known_node(name)?;
         if named[at].is_some() {
             return Err(format!("port {number} is there twice"));
         }

@@ -163,7 +163,7 @@ fn wishes_that_do_not_fit_the_settings_are_named() {
         assert_eq!(error.status(), 2);
         error.to_string()
     };
-    let known = "there is no node \"gamma\"; known are alpha, beta";
+    let known = "there is no node \"gamma\"; known are alpha and beta";
     assert_eq!(refused(&|wish| wish.ports.push((3, "gamma".to_owned()))), known);
     assert_eq!(refused(&|wish| wish.resets.push("gamma".to_owned())), known);
     assert_eq!(refused(&|wish| wish.ports[1].0 = 1), "port 1 is there twice");
