@@ -53,10 +53,10 @@ impl GroupCheck {
             self.nodes.join(", ")
         )?;
         let rho = f64::from(terms.clock_error_ppm) / 10_000.0;
-        let stop = if self.guard == "address" {
-            "the kernel silences the addresses"
-        } else {
-            "stop limits and margins"
+        let stop = match self.guard {
+            "stop" => "stop limits and margins",
+            "fence" => "who could still be holding it is fenced",
+            _ => "the kernel silences the addresses",
         };
         let granularity = if terms.granularity_ms == 0.0 {
             "the kernel holds the deadline"

@@ -26,8 +26,9 @@ pub const ROUND_TRIP: Duration = Duration::from_millis(1);
 const STOP_MARGIN: Duration = Duration::from_millis(100);
 
 impl Group {
-    /// Returns S: the budget for stopping once authority has ended. Nothing where the addresses are
-    /// the guard; else the services' stop limits and 100 ms for each service.
+    /// Returns S: the budget for stopping once authority has ended. Where stopping is the guard,
+    /// the services' stop limits and 100 ms for each service; else nothing, for nothing rests on
+    /// who has stopped: the addresses are silent, or the server is fenced.
     #[must_use]
     pub fn stop_budget(&self) -> Duration {
         stop_budget(self.guard, &self.services)
@@ -36,8 +37,8 @@ impl Group {
 
 fn stop_budget(guard: Guard, services: &[Service]) -> Duration {
     match guard {
-        Guard::Address => Duration::ZERO,
-        Guard::Stop | Guard::Fence => services
+        Guard::Address | Guard::Fence => Duration::ZERO,
+        Guard::Stop => services
             .iter()
             .fold(Duration::ZERO, |sum, service| sum + service.stop_limit + STOP_MARGIN),
     }
@@ -400,6 +401,20 @@ mod tests {
         let addressed = example();
         let plain = addressed.authority(&addressed.groups[0], overshoot).unwrap();
         assert!(settings.authority(group, overshoot).unwrap() >= plain);
+    }
+
+    #[test]
+    fn whoever_is_fenced_is_not_given_time_to_stop() {
+        let promise = |guard: &str, limit: &str| {
+            let source = EXAMPLE.replace("\"address\"", &format!("\"{guard}\""));
+            let source = format!("{source}stop_limit = \"{limit}\"\n");
+            Settings::parse("test.toml", &source).unwrap().groups[0].promise
+        };
+        assert!(promise("stop", "120s") > promise("stop", "5s"));
+        assert_eq!(promise("fence", "120s"), promise("fence", "5s"));
+        let lateness = example().timing.heartbeat;
+        let plain = promise("address", "5s") + lateness;
+        assert!(promise("fence", "120s") <= plain + Duration::from_millis(1));
     }
 
     #[test]
