@@ -26,6 +26,7 @@ pub struct Cluster {
     program: PathBuf,
     directory: PathBuf,
     environment: Vec<(String, PathBuf)>,
+    wrapper: Option<PathBuf>,
     daemons: BTreeMap<String, Process>,
 }
 
@@ -35,7 +36,14 @@ impl Cluster {
     /// `program` is the lifesign program. In `directory`, which exists, everything is written.
     #[must_use]
     pub const fn new(lab: Lab, program: PathBuf, directory: PathBuf) -> Self {
-        Self { lab, program, directory, environment: Vec::new(), daemons: BTreeMap::new() }
+        Self {
+            lab,
+            program,
+            directory,
+            environment: Vec::new(),
+            wrapper: None,
+            daemons: BTreeMap::new(),
+        }
     }
 
     /// Writes `text` to the file `name`, which its owner alone can read, and returns its path.
@@ -55,6 +63,12 @@ impl Cluster {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Starts every node's daemon from here on by `wrapper`, which finds the program and its
+    /// arguments after its own name, and becomes it.
+    pub fn set_wrapper(&mut self, wrapper: &Path) {
+        self.wrapper = Some(wrapper.to_owned());
+    }
+
     /// Starts the daemon of the node `name` on its machine, which is on.
     ///
     /// # Errors
@@ -62,7 +76,8 @@ impl Cluster {
     pub fn start_node(&mut self, name: &str, settings: &Path) -> io::Result<()> {
         let state = self.directory.join(name);
         fs::create_dir_all(&state)?;
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(self.wrapper.as_ref().unwrap_or(&self.program));
+        command.args(self.wrapper.as_ref().map(|_| &self.program));
         command.arg("run").arg(settings).args(["--node", name]);
         command.arg("--state-dir").arg(state);
         command.arg("--control").arg(self.control(name));

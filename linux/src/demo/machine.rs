@@ -149,6 +149,14 @@ impl Machine {
         self.life.is_some()
     }
 
+    /// Returns the number of the machine's first process while it is on, as this process sees it.
+    ///
+    /// Whoever kills it kills everything on the machine, as [`crash`](Self::crash) does.
+    #[must_use]
+    pub fn first_process(&self) -> Option<i32> {
+        self.life.as_ref().map(|life| life.first.id().cast_signed())
+    }
+
     /// Returns the numbers of all processes on the machine but its first, as this process sees
     /// them.
     ///
