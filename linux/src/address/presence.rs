@@ -113,7 +113,7 @@ impl Presence {
         self.probe = None;
     }
 
-    /// Asks neighbours from the address, at most [`MAX_ASKED`] of its kind.
+    /// Asks neighbours from the address, if it is held, at most [`MAX_ASKED`] of its kind.
     pub(crate) fn ask(
         &mut self,
         neighbours: &[Neighbour],
@@ -121,7 +121,8 @@ impl Presence {
         now_us: u64,
         mut send: impl FnMut(&[u8]),
     ) {
-        if self.is_over(now_us) {
+        // What fell silent as its lease ended is held no more, and has forgotten when that was.
+        if !self.is_held || self.is_over(now_us) {
             return;
         }
         let mut asked = Vec::new();
@@ -365,6 +366,12 @@ mod tests {
         mac == OWN
     }
 
+    /// Returns somebody in the network of `ip`.
+    fn neighbour_of(ip: IpAddr) -> Neighbour {
+        let ip = if ip.is_ipv4() { [10, 77, 0, 9].into() } else { "fd00::9".parse().unwrap() };
+        Neighbour { index: 1, ip, mac: FOREIGN }
+    }
+
     /// Runs timeouts until none is left and returns when frames went out, and what came of it.
     fn run(presence: &mut Presence) -> (Vec<u64>, Vec<Outcome>) {
         let (mut sent, mut outcomes) = (Vec::new(), Vec::new());
@@ -400,8 +407,21 @@ mod tests {
             let conflict = presence.handle_frame(&claim(ip, FOREIGN), is_own, 300_000);
             assert_eq!(conflict, Some(Outcome::Conflict(FOREIGN)));
             let unsaid = |_: &[u8]| panic!("said after the end");
-            presence.ask(&[Neighbour { index: 1, ip, mac: FOREIGN }], OWN, 300_000, unsaid);
+            presence.ask(&[neighbour_of(ip)], OWN, 300_000, unsaid);
             assert_eq!(presence.handle_timeout(OWN, 300_000, unsaid), None);
+            assert_eq!(presence.poll_timeout(), None);
+        }
+    }
+
+    #[test]
+    fn who_was_too_late_to_announce_asks_nobody_either() {
+        for ip in addresses() {
+            let mut presence = Presence::new(ip);
+            presence.announce(0);
+            presence.speak_until(200_000);
+            let unsaid = |_: &[u8]| panic!("said after the end");
+            assert_eq!(presence.handle_timeout(OWN, 300_000, unsaid), None);
+            presence.ask(&[neighbour_of(ip)], OWN, 300_010, unsaid);
             assert_eq!(presence.poll_timeout(), None);
         }
     }
@@ -479,6 +499,7 @@ mod tests {
         let neighbour = |n: u8| Neighbour { index: 1, ip: [10, 77, 0, n].into(), mac: [n; 6] };
         let known: Vec<_> = (1..=2).map(neighbour).chain([neighbour(100)]).collect();
         let mut presence = Presence::new(ip);
+        presence.announce(0);
         let mut sent = 0;
         presence.ask(&known, OWN, 1000, |_| sent += 1);
         assert_eq!(sent, 2, "not itself");
@@ -503,6 +524,8 @@ mod tests {
             .map(|n| Neighbour { index: 1, ip: format!("fd00::{n}").parse().unwrap(), mac: [n; 6] })
             .collect();
         let mut presence = Presence::new(ip);
+        presence.announce(0);
+        run(&mut presence);
         presence.ask(&known, OWN, 0, |_| ());
         assert_eq!(presence.poll_timeout(), Some(ANSWER_US));
         let learned = Learned { asked: MAX_ASKED, answered: 0, last_answer_us: None };
