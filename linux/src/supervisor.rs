@@ -5,6 +5,7 @@
 //! order, the daemon is dead: the supervisor takes the service addresses down, stops the services
 //! of the groups that were up, and only then sends the farewell, so that peers need not wait for
 //! promises to run out. What it cannot stop it does not call stopped: then no farewell is sent.
+//! Where the executor is dead as well, it starts one of its own.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -24,7 +25,7 @@ use crate::address::TakeDown;
 use crate::agent::{self, Action, Call, convention};
 use crate::clock;
 use crate::executor::message::{Command, Outcome, Reply, Request};
-use crate::executor::{self, Executor, GRACE};
+use crate::executor::{self, Executor, GRACE, Started};
 use crate::link::failure::Failure;
 use crate::link::{Link, LinkSpec, State};
 use crate::log::{Level, Logger};
@@ -67,6 +68,19 @@ pub struct Tools {
     pub groups: Vec<Group>,
     /// For each link, how a farewell goes over it.
     pub links: Vec<Way>,
+}
+
+impl Tools {
+    /// Starts another executor where there is none any more, and returns how it logs.
+    fn replace_executor(&mut self) -> Option<Logger> {
+        while self.executor.poll_reply().is_some() {}
+        if !self.executor.is_gone() {
+            return None;
+        }
+        let Started { supervisor, logger, .. } = executor::start(&self.node, None).ok()?;
+        self.executor = supervisor;
+        Some(logger)
+    }
 }
 
 /// How a farewell goes over a link.
@@ -174,6 +188,8 @@ fn watch(socket: &OwnedFd, tools: &mut Tools, log: &Logger) {
     }
     let began = clock::now();
     let taken = tools.take_down.run();
+    let own = tools.replace_executor();
+    let log = own.as_ref().unwrap_or(log);
     let is_stopped = stop_services(tools, &heard.up);
     if taken.is_ok() && is_stopped {
         bid_farewell(tools, &heard);

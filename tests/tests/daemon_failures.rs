@@ -6,6 +6,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use lifesign_tests::trial::{self, Setup, Trial};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Returns a pair with two services, `db` and `web`, and these lines in the group's table.
 fn pair(lines: &str) -> Setup {
@@ -210,6 +212,46 @@ fn what_does_not_stop_is_not_started_again_anywhere() {
         });
         remove(trial, "fail.alpha.db.stop");
         trial.await_that("one serves", |trial| trial.holder(0).is_some());
+    });
+}
+
+/// Kills the process of alpha that runs its commands.
+fn kill_executor(trial: &mut Trial) {
+    let ids = trial.cluster_mut().lab_mut().machine("alpha").process_ids().unwrap();
+    let name = |id: &i32| fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
+    let executor = ids.into_iter().find(|id| name(id).trim() == "lifesign-exec").unwrap();
+    kill(Pid::from_raw(executor), Signal::SIGKILL).unwrap();
+    trial.await_that("it is told", |trial| trial.has_alert("alpha", "the executor is dead"));
+}
+
+/// Waits until beta serves, before which alpha's services have stopped once, in order.
+fn await_beta_after_a_stop(trial: &Trial) {
+    trial.await_holder("beta");
+    let expected = ["alpha.web.stop", "alpha.db.stop", "beta.db.start", "beta.web.start"];
+    assert_eq!(names(trial), expected);
+    trial.await_that("a farewell is said", |trial| trial.peer("beta", "alpha")["state"] == "left");
+}
+
+#[test]
+fn who_can_run_no_commands_any_more_leaves_them_to_the_supervisor() {
+    let test = "who_can_run_no_commands_any_more_leaves_them_to_the_supervisor";
+    tried(test, "", |trial| {
+        kill_executor(trial);
+        trial.expect_throughout(1_000, "alpha serves", |trial| {
+            trial.holder(0).as_deref() == Some("alpha")
+        });
+        trial.stop("alpha");
+        await_beta_after_a_stop(trial);
+    });
+}
+
+#[test]
+fn a_daemon_that_dies_after_its_executor_is_cleaned_up_behind() {
+    let test = "a_daemon_that_dies_after_its_executor_is_cleaned_up_behind";
+    tried(test, "", |trial| {
+        kill_executor(trial);
+        trial.kill("alpha");
+        await_beta_after_a_stop(trial);
     });
 }
 

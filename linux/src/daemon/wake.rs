@@ -9,7 +9,8 @@ use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-use super::{Daemon, dongle, prepare};
+use super::conduct::Progress;
+use super::{Daemon, Holding, dongle, prepare};
 use crate::clock;
 use crate::link;
 use crate::log::Level;
@@ -86,6 +87,9 @@ impl Daemon {
             self.tell_manager(now);
             if self.engine.has_said_farewell() {
                 return self.end();
+            }
+            if self.cannot_leave() {
+                return self.leave_to_supervisor();
             }
             ready = self.sleep();
         }
@@ -206,7 +210,8 @@ impl Daemon {
                 self.alert("the supervisor is dead: if the daemon is killed too, only the kernel lease silences its addresses".into());
             } else {
                 self.alert(
-                    "the executor is dead: no service can be started or stopped, no token saved"
+                    "the executor is dead: no service can be started or stopped, no token saved; \
+                     restart this daemon, and its supervisor stops what is up"
                         .into(),
                 );
             }
@@ -303,6 +308,22 @@ impl Daemon {
             let _expired = self.timer.consume();
         }
         ready
+    }
+
+    /// Returns whether this node is leaving and can never stop what is up, as nobody runs its
+    /// commands.
+    fn cannot_leave(&self) -> bool {
+        let is_stuck = |holding: &Holding| holding.conduct.progress() == Progress::Stuck;
+        self.engine.is_leaving() && self.executor.is_gone() && self.groups.iter().any(is_stuck)
+    }
+
+    /// Ends without a word, so that the supervisor cleans up with an executor of its own.
+    fn leave_to_supervisor(&mut self) {
+        self.engine.end_recording();
+        self.control.end("the daemon leaves what it cannot stop to its supervisor", clock::now());
+        if let Some(notifier) = &mut self.notifier {
+            notifier.stopping();
+        }
     }
 
     /// The node has left: nothing is held and everybody has been told.
