@@ -262,4 +262,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
             replace: "if let Some(other) = self.second_holder(group, token).filter(|_| false) {",
         }],
     ),
+    caught(
+        "question-after-the-end",
+        "Nobody is asked from an address whose lease has ended.",
+        &[Change {
+            file: "linux/src/address/presence.rs",
+            find: "if !self.is_held || self.is_over(now_us) {",
+            replace: "if self.is_over(now_us) {",
+        }],
+    ),
+    caught(
+        "announcement-after-the-end",
+        "An address is not announced once its lease has ended.",
+        &[Change {
+            file: "linux/src/address/presence.rs",
+            find: "        if self.is_over(now_us) {\n            self.fall_silent();",
+            replace: "        if false {\n            self.fall_silent();",
+        }],
+    ),
 ];
