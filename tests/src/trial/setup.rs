@@ -23,6 +23,8 @@ pub struct Setup {
     longest_promise: &'static str,
     /// What stands in the table of the first node.
     first: String,
+    /// What stands in the table of every node.
+    each: String,
 }
 
 impl Setup {
@@ -43,6 +45,7 @@ impl Setup {
             services: String::new(),
             longest_promise: "1s",
             first: String::new(),
+            each: String::new(),
         }
     }
 
@@ -141,6 +144,14 @@ impl Setup {
         self
     }
 
+    /// Returns the setup with `text` in the table of every node; `DIRECTORY` in it stands for where
+    /// the settings are.
+    #[must_use]
+    pub fn with_each(mut self, text: &str) -> Self {
+        self.each.push_str(text);
+        self
+    }
+
     pub(super) fn members(&self) -> impl Iterator<Item = (&'static str, u8)> {
         let witness = self.has_witness.then_some((WITNESS, 9));
         self.nodes.iter().copied().zip(1..).chain(witness)
@@ -190,6 +201,7 @@ impl Setup {
             if self.nodes.first() == Some(name) {
                 text += &self.first;
             }
+            text += &self.each;
         }
         if self.has_witness {
             text += &format!("\n[[witness]]\nname = \"{WITNESS}\"\n");
