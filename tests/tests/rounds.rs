@@ -10,7 +10,7 @@ fn play(test: &str, shape: Shape, kinds: &[Kind]) {
         return;
     }
     let drawn = (0..).zip(kinds).map(|(number, kind)| Round::of_kind(*kind, SEED, number));
-    rounds::play(env!("CARGO_BIN_EXE_subject"), shape, drawn, |_| {})
+    rounds::play(env!("CARGO_BIN_EXE_subject"), shape, drawn, |_, _| {})
         .unwrap_or_else(|why| panic!("{why}"));
 }
 
@@ -36,7 +36,7 @@ fn networks_fail() {
 
 #[test]
 fn machines_die_and_the_wire_is_measured() {
-    let kinds = [Kind::Bandwidth, Kind::Detection, Kind::Crash];
+    let kinds = [Kind::Bandwidth, Kind::Detection, Kind::Stonith];
     play("machines_die_and_the_wire_is_measured", Shape::Three, &kinds);
 }
 

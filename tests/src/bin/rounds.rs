@@ -15,8 +15,8 @@ usage: rounds [--rounds N] [--seed N] [--from N] [--shape three|pair] [--kind NA
   --from N        the number of the first (default 0)
   --shape NAME    three servers (default), or a pair of them with a quorum server
   --kind NAME     this kind alone: flip, restart, one-by-one, together, rolling, partial-start,
-                  standby, split, redundant-path, near-quorum, crash, detection, bandwidth,
-                  service-fails, component-fails, frozen, cable-pulled
+                  standby, split, redundant-path, near-quorum, crash, stonith, detection,
+                  bandwidth, service-fails, component-fails, frozen, cable-pulled
 
 Exit status: 0 good, 1 a round went wrong, 2 the command line is wrong.";
 
@@ -98,8 +98,12 @@ fn play(options: &Options) -> Result<(), String> {
     });
     let begun = std::time::Instant::now();
     let program = program.display().to_string();
-    let figures = rounds::play(&program, options.shape, drawn, |round| {
-        println!("[{:5} s] round {} {}", begun.elapsed().as_secs(), round.number, round.kind);
+    let figures = rounds::play(&program, options.shape, drawn, |round, again| {
+        let at = begun.elapsed().as_secs();
+        let again = again.and_then(|why| why.lines().next());
+        let again = again.map(|why| format!(" is played again, the machine stood still: {why}"));
+        let again = again.unwrap_or_default();
+        println!("[{at:5} s] round {} {}{again}", round.number, round.kind);
     })?;
     print!("{}", figures.told());
     println!(

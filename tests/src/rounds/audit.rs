@@ -6,10 +6,12 @@ use std::fs;
 use std::net::IpAddr;
 
 use lifesign::demo::client::Client;
+use lifesign::demo::observer::SILENCE_US;
 use serde_json::Value;
 
-use super::scenery::{GROUPS, services_of};
-use super::stage::{Expected, Stage, State};
+use super::scenery::{DISK, GROUPS, services_of};
+use super::stage::{Outcome, PATIENCE_US, Stage};
+use super::view::State;
 use crate::trial::pause;
 
 /// The processes of one machine.
@@ -25,7 +27,25 @@ struct Census {
 /// The processes of a daemon of a node: itself, its executor and its supervisor.
 const PROCESSES_OF_A_NODE: usize = 3;
 
+/// Who is to hold a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// Exactly one of these.
+    One(Vec<&'static str>),
+    /// Nobody: nobody who may has a quorum.
+    Nobody,
+}
+
 impl Stage {
+    /// Returns who is to hold each group. For the one that has to be certain of everybody else,
+    /// those are fenced who could hold it.
+    pub(super) fn expected(&self) -> Expected {
+        let view = self.view();
+        let may_hold = |name: &&'static str| view.has_quorum(name) && !view.resting.contains(name);
+        let able: Vec<&'static str> = self.shape.nodes().iter().copied().filter(may_hold).collect();
+        if able.is_empty() { Expected::Nobody } else { Expected::One(able) }
+    }
+
     /// Returns everything that is not as it is to be, each a sentence.
     pub(super) fn audit(&mut self) -> Vec<String> {
         let mut complaints = Vec::new();
@@ -43,23 +63,46 @@ impl Stage {
         if complaints.is_empty() {
             self.audit_reach(&holders, &mut complaints);
         }
+        if complaints.is_empty() {
+            let holder = holders.get(DISK).copied().flatten();
+            complaints.extend(self.audit_fences(holder));
+        }
         complaints
     }
 
-    /// Returns who answers for a group by the switch, if that may be.
-    fn audit_holder(&self, group: usize) -> Result<Option<&'static str>, String> {
-        let name = GROUPS[group];
-        let answering = self.trial.lab().holders(group);
-        let found = |holder: &&str| self.shape.nodes().iter().find(|name| *name == holder).copied();
-        let holders: Vec<&'static str> = answering.iter().filter_map(found).collect();
-        match (self.expected(group), holders[..].as_ref()) {
-            (Expected::One(able) | Expected::AtMostOne(able), [holder])
-                if able.contains(holder) =>
-            {
-                Ok(Some(*holder))
+    /// Returns who answers for the group to questions that are asked from here on.
+    pub(super) fn answering(&self, group: usize) -> Outcome<Vec<&'static str>> {
+        let begun_us = self.trial.lab().now_us();
+        loop {
+            let asked_us = self.trial.lab().now_us();
+            let rounds = || self.trial.lab().switch().counters().rounds;
+            let before = rounds();
+            while rounds() < before + 2 && self.trial.lab().now_us() - asked_us < SILENCE_US {
+                pause(1);
             }
-            (Expected::AtMostOne(_), []) => Ok(None),
-            (expected, _) => Err(format!("{name}: {answering:?} answer, expected {expected:?}")),
+            let holders = self.trial.lab().holders(group);
+            let named = |name: &&&str| holders.contains(*name);
+            let seen = self.shape.nodes().iter().filter(named).copied().collect();
+            // Whoever has answered since is still in sight, unless this thread or the switch's was
+            // kept from running.
+            if rounds() >= before + 2 && self.trial.lab().now_us() - asked_us < SILENCE_US {
+                return Ok(seen);
+            }
+            if self.trial.lab().now_us() - begun_us > PATIENCE_US {
+                return Err("the switch does not ask".to_owned());
+            }
+        }
+    }
+
+    /// Returns who answers for a group by the switch, if that may be.
+    fn audit_holder(&self, group: usize) -> Outcome<Option<&'static str>> {
+        let answering = self.answering(group)?;
+        match (self.expected(), answering[..].as_ref()) {
+            (Expected::One(able), [holder]) if able.contains(holder) => Ok(Some(*holder)),
+            (Expected::Nobody, []) => Ok(None),
+            (expected, _) => {
+                Err(format!("{}: {answering:?} answer, expected {expected:?}", GROUPS[group]))
+            }
         }
     }
 
@@ -138,7 +181,7 @@ impl Stage {
             for (index, group) in GROUPS.iter().enumerate() {
                 let said = &status["groups"][index];
                 let Some(holder) = holders.get(group).copied().flatten() else { continue };
-                let knows = self.hear(name, holder) || *name == holder;
+                let knows = self.view().hear(name, holder) || *name == holder;
                 let role = if *name == holder { "holding" } else { "idle" };
                 if knows && (said["holder"] != holder || said["role"] != role) {
                     complaints.push(format!(
@@ -158,7 +201,7 @@ impl Stage {
     /// Looks at what `name` says of the others, and at its alerts when all is well.
     fn audit_peers(&self, name: &'static str, status: &Value, complaints: &mut Vec<String>) {
         for peer in self.members().into_iter().filter(|peer| *peer != name) {
-            let is_alive = self.state(peer) == State::Up && self.hear(name, peer);
+            let is_alive = self.state(peer) == State::Up && self.view().hear(name, peer);
             let peers = status["peers"].as_array().into_iter().flatten();
             let said = peers.clone().find(|entry| entry["name"] == peer);
             let state = said.map_or(&Value::Null, |entry| &entry["state"]);
@@ -167,12 +210,12 @@ impl Stage {
             }
         }
         let alerts = status["alerts"].as_array().map_or(0, Vec::len);
-        if self.is_whole() && alerts > 0 {
+        if self.view().is_whole() && alerts > 0 {
             complaints.push(format!("{name} has alerts: {}", status["alerts"]));
         }
         // Of two halves that a witness hears, it chooses one.
         let has = status["quorum"]["have"] == true;
-        if has && !self.has_quorum(name) || !has && self.is_whole() {
+        if has && !self.view().has_quorum(name) || !has && self.view().is_whole() {
             complaints.push(format!("{name} says of its quorum: {}", status["quorum"]));
         }
     }
@@ -202,5 +245,24 @@ impl Stage {
                 complaints.push(format!("{group}: a client gets no answer"));
             }
         }
+    }
+
+    /// Says what ought never to be, if it was.
+    pub(super) fn demand_safety(&mut self) -> Outcome {
+        let outcome = self.look_for_two();
+        self.is_broken |= outcome.is_err();
+        outcome
+    }
+
+    fn look_for_two(&mut self) -> Outcome {
+        for (index, group) in GROUPS.iter().enumerate() {
+            let both_us = self.trial.lab().two_holders_us(index, 0, u64::MAX);
+            if both_us > 0 {
+                return Err(format!("two servers answered for {group} for {both_us} us"));
+            }
+        }
+        let text = fs::read_to_string(self.ledger_path()).unwrap_or_default();
+        let broken = self.ledger.read(&text);
+        if broken.is_empty() { Ok(()) } else { Err(broken.join("\n")) }
     }
 }

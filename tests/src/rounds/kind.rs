@@ -18,7 +18,8 @@ use crate::random::Random;
 /// | `split` | `Split_brain`, `Split_brain2`: any set of ways between the members |
 /// | `redundant-path` | `RedundantpathTest` |
 /// | `near-quorum` | `NearQuorumPoint` |
-/// | `crash` | Stonith: a machine dies, what it may hold is fenced |
+/// | `crash` | none: any machine dies, and is fenced if it held what that is for |
+/// | `stonith` | Stonith: a server is reset through its device, and returns |
 /// | `detection` | `DetectionTime` |
 /// | `bandwidth` | Bandwidth |
 /// | `service-fails` | `ResourceRecover` |
@@ -49,6 +50,8 @@ pub enum Kind {
     NearQuorum,
     /// A machine loses its power, and comes back.
     Crash,
+    /// The holder of what is fenced for loses its power, stands still or is cut off.
+    Stonith,
     /// A machine loses its power, and a client counts.
     Detection,
     /// What the heartbeats take of the wire.
@@ -65,7 +68,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of Linux-HA's list.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Flip,
         Self::Restart,
         Self::OneByOne,
@@ -77,6 +80,7 @@ impl Kind {
         Self::RedundantPath,
         Self::NearQuorum,
         Self::Crash,
+        Self::Stonith,
         Self::Detection,
         Self::Bandwidth,
         Self::ServiceFails,
@@ -100,6 +104,7 @@ impl Kind {
             Self::RedundantPath => "redundant-path",
             Self::NearQuorum => "near-quorum",
             Self::Crash => "crash",
+            Self::Stonith => "stonith",
             Self::Detection => "detection",
             Self::Bandwidth => "bandwidth",
             Self::ServiceFails => "service-fails",

@@ -2,7 +2,7 @@
 //!
 //! A line is the node, the group, the service, a word and the token. The words are `starting`,
 //! `started`, `stopping` and `stopped`; whoever plays the rounds adds `gone` for a node on which
-//! nothing can run any more.
+//! nothing can run any more, of one group or, by `*`, of all.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,8 @@ impl Ledger {
             return Some(format!("no line of a service: {line}"));
         };
         if what == "gone" {
-            self.running.values_mut().for_each(|nodes| nodes.retain(|name| name != node));
+            let gone = self.running.iter_mut().filter(|((of, _), _)| group == "*" || of == group);
+            gone.for_each(|(_, nodes)| nodes.retain(|name| name != node));
             return None;
         }
         let Some(listed) = self.groups.iter().find(|listed| listed.name == group).cloned() else {
@@ -164,6 +165,14 @@ mod tests {
     #[test]
     fn a_machine_that_is_gone_runs_nothing() {
         let lines = ["a g db starting 1", "a * * gone 0", "b g db starting 2"];
+        assert_eq!(judged(&lines), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_gone_of_one_group_is_not_gone_of_another() {
+        let lines = ["a g db starting 1", "a h * gone 0", "b g db starting 2"];
+        assert_eq!(judged(&lines).len(), 1);
+        let lines = ["a g db starting 1", "a g * gone 0", "b g db starting 2"];
         assert_eq!(judged(&lines), Vec::<String>::new());
     }
 

@@ -1,6 +1,7 @@
 //! What is measured in rounds, and the bounds that follow from the settings.
 
 use core::fmt;
+use std::collections::BTreeMap;
 use std::fs;
 
 use lifesign_core::frame::MAX_FRAME_LEN;
@@ -42,28 +43,83 @@ pub struct Figures {
     pub frames: Vec<Ratio>,
     /// Bytes of one heartbeat on the wire, with all headers, by the longest that there can be.
     pub bytes: Vec<Ratio>,
+    /// How long each round took, in seconds, by its kind.
+    pub rounds: BTreeMap<&'static str, Vec<f64>>,
+    /// How many rounds were played again, because the machine stood still while they were played.
+    pub again: u64,
 }
 
 impl Figures {
-    /// Returns the figures as lines for people.
+    /// Returns the figures as lines for people: least, median and most of each.
     #[must_use]
     pub fn told(&self) -> String {
-        let line = |what: &str, unit: &str, ratios: &[Ratio]| {
-            let found = ratios.iter().map(|ratio| ratio.found);
-            let Some(most) = found.clone().reduce(f64::max) else { return String::new() };
-            let least = found.clone().fold(most, f64::min);
-            let mean = found.sum::<f64>() / ratios.len() as f64;
-            let bound = ratios[0].bound;
-            let of = ratios.iter().map(|ratio| ratio.of()).fold(0.0, f64::max);
-            format!(
-                "{what}: {least:.0} to {most:.0} {unit}, mean {mean:.0}, of {} ({of:.2} of the \
-                 bound of {bound:.0} at most)\n",
-                ratios.len()
-            )
+        let mut text = String::new();
+        for (kind, seconds) in &self.rounds {
+            if let Some(spread) = Spread::of(seconds) {
+                text += &format!("{kind:16} {:4} rounds, {spread:.1} s\n", seconds.len());
+            }
+        }
+        for (what, unit, ratios) in self.measured() {
+            let found: Vec<f64> = ratios.iter().map(|ratio| ratio.found).collect();
+            let parts: Vec<f64> = ratios.iter().map(|ratio| ratio.of()).collect();
+            if let (Some(found), Some(parts)) = (Spread::of(&found), Spread::of(&parts)) {
+                let (count, bound) = (ratios.len(), ratios[0].bound);
+                text += &format!("{what}: {count} times, {found:.0} {unit}\n");
+                text += &format!("    in parts of its bound of {bound:.0}: {parts:.2}\n");
+            }
+        }
+        text + &format!("played again because the machine stood still: {}\n", self.again)
+    }
+
+    /// Returns what is much larger than others of the same run, each a sentence.
+    #[must_use]
+    pub fn outliers(&self) -> Vec<String> {
+        let outlier = |(what, unit, ratios): (&str, &str, &[Ratio])| {
+            let found: Vec<f64> = ratios.iter().map(|ratio| ratio.found).collect();
+            let spread = Spread::of(&found)?;
+            let is_far = spread.most > MOST_OF_MEDIAN * spread.median;
+            is_far.then(|| format!("{what}: {spread:.0} {unit}"))
         };
-        line("crash to first answer", "ms", &self.detection)
-            + &line("heartbeats of a node on a network", "a second", &self.frames)
-            + &line("a heartbeat on the wire", "bytes", &self.bytes)
+        self.measured().into_iter().filter_map(outlier).collect()
+    }
+
+    fn measured(&self) -> [(&'static str, &'static str, &[Ratio]); 3] {
+        [
+            ("crash to first answer", "ms", &self.detection),
+            ("heartbeats of a node on a network", "a second", &self.frames),
+            ("a heartbeat on the wire", "bytes", &self.bytes),
+        ]
+    }
+}
+
+/// How much more than the median of its run anything may be.
+const MOST_OF_MEDIAN: f64 = 2.0;
+
+/// The least, the median and the most of some figures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Spread {
+    least: f64,
+    median: f64,
+    most: f64,
+}
+
+impl Spread {
+    /// Returns nothing for no figures.
+    fn of(figures: &[f64]) -> Option<Self> {
+        let mut sorted = figures.to_vec();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let middle = sorted.get(sorted.len().checked_sub(1)? / 2..=sorted.len() / 2)?;
+        let median = middle.iter().sum::<f64>() / middle.len() as f64;
+        Some(Self { least: *sorted.first()?, median, most: *sorted.last()? })
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places = f.precision().unwrap_or(0);
+        let [least, median, most] =
+            [self.least, self.median, self.most].map(|figure| format!("{figure:.places$}"));
+        write!(f, "{least} / {median} / {most}")
     }
 }
 
@@ -138,3 +194,27 @@ impl Stage {
 
 /// A frame of the longest kind with its headers: Ethernet, IPv4 and UDP.
 const LONGEST_ON_WIRE: f64 = (MAX_FRAME_LEN + 14 + 20 + 8) as f64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let spread = |figures: &[f64]| Spread::of(figures).map(|it| it.to_string());
+        assert_eq!(spread(&[]), None);
+        assert_eq!(spread(&[4.0]).as_deref(), Some("4 / 4 / 4"));
+        assert_eq!(spread(&[9.0, 1.0]).as_deref(), Some("1 / 5 / 9"));
+        assert_eq!(spread(&[9.0, 1.0, 2.0]).as_deref(), Some("1 / 2 / 9"));
+    }
+
+    #[test]
+    fn what_is_far_from_the_rest_of_its_run_is_told() {
+        let ratio = |found: f64| Ratio { found, bound: 1.0 };
+        let detection = vec![ratio(10.0), ratio(11.0), ratio(20.0)];
+        let mut figures = Figures { detection, ..Figures::default() };
+        assert_eq!(figures.outliers(), Vec::<String>::new());
+        figures.detection[2] = ratio(23.0);
+        assert_eq!(figures.outliers(), ["crash to first answer: 10 / 11 / 23 ms"]);
+    }
+}

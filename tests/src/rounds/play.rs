@@ -1,14 +1,14 @@
 //! How each kind of round is played.
 
+use lifesign::demo::machine::Process;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::kind::{Kind, Round};
 use super::measure::{Figures, Ratio};
-use super::scenery::{GROUPS, services_of};
+use super::scenery::{DISK, GROUPS, services_of};
 use super::stage::{Outcome, Stage};
 use crate::random::Random;
-use crate::trial::pause;
 
 /// The longest that an accident is left alone before it is looked at, in milliseconds.
 const A_WHILE_MS: u64 = 3_000;
@@ -44,6 +44,7 @@ impl Stage {
             Kind::RedundantPath => self.redundant_path(random),
             Kind::NearQuorum => self.near_quorum(random),
             Kind::Crash => self.lose_power(random),
+            Kind::Stonith => self.stonith(random),
             Kind::Detection => self.detection(figures),
             Kind::Bandwidth => self.bandwidth(figures),
             Kind::ServiceFails => self.service_fails(random),
@@ -55,7 +56,7 @@ impl Stage {
 
     fn flip(&mut self, random: &mut Random) -> Outcome {
         let name = random.pick(&self.members());
-        self.stop(name);
+        self.stop(name)?;
         self.settle(&format!("{name} is stopped"))?;
         self.start(name);
         self.settle(&format!("{name} is started"))
@@ -63,14 +64,14 @@ impl Stage {
 
     fn restart(&mut self, random: &mut Random) -> Outcome {
         let name = random.pick(&self.members());
-        self.stop(name);
+        self.stop(name)?;
         self.start(name);
         self.settle(&format!("{name} is restarted"))
     }
 
     fn one_by_one(&mut self, random: &mut Random) -> Outcome {
         for name in shuffled(self.members(), random) {
-            self.stop(name);
+            self.stop(name)?;
             self.settle(&format!("{name} is stopped as the next one"))?;
         }
         for name in shuffled(self.members(), random) {
@@ -91,7 +92,7 @@ impl Stage {
 
     fn rolling(&mut self, random: &mut Random) -> Outcome {
         for name in shuffled(self.members(), random) {
-            self.stop(name);
+            self.stop(name)?;
             self.start(name);
             self.settle(&format!("{name} is restarted as the next one"))?;
         }
@@ -100,10 +101,10 @@ impl Stage {
 
     fn partial_start(&mut self, random: &mut Random) -> Outcome {
         let name = random.pick(self.shape.nodes());
-        self.stop(name);
+        self.stop(name)?;
         self.start(name);
-        pause(random.below(A_WHILE_MS));
-        self.stop(name);
+        self.wait(random.below(A_WHILE_MS))?;
+        self.stop(name)?;
         self.settle(&format!("{name} is stopped while it starts"))?;
         self.start(name);
         self.settle(&format!("{name} is started after all"))
@@ -141,7 +142,7 @@ impl Stage {
         }
         let cut = cut.join(", ");
         self.settle(&format!("these do not hear each other: {cut}"))?;
-        pause(random.below(A_WHILE_MS));
+        self.wait(random.below(A_WHILE_MS))?;
         self.settle(&format!("these have not heard each other for longer: {cut}"))?;
         self.heal();
         self.settle(&format!("these hear each other again: {cut}"))
@@ -151,10 +152,9 @@ impl Stage {
         // The first network is also the clients'; what its loss means is another round's business.
         let names = self.shape.nodes();
         let since_us = self.trial.lab().now_us();
-        let _before = self.trial.lab().switch().take_blind_us();
         let from = random.pick(names);
         self.degrade(from);
-        pause(A_WHILE_MS);
+        self.wait(A_WHILE_MS)?;
         self.settle(&format!("{from} is cut off on one of two networks"))?;
         let begun_us = self.trial.lab().now_us();
         while !self.trial.has_alert(from, "redundancy is lost") {
@@ -162,11 +162,6 @@ impl Stage {
         }
         self.heal();
         self.settle(&format!("{from} is back on both networks"))?;
-        // A machine that stands still for so long has lost its heartbeats as well.
-        let stood_still_us = self.trial.lab().switch().take_blind_us();
-        if stood_still_us > MOST_STILL_US {
-            return Ok(());
-        }
         for (index, group) in GROUPS.iter().enumerate() {
             let record = self.trial.lab().switch().record(index).all;
             let late = record.spans().iter().filter(|span| span.last_us >= since_us);
@@ -190,7 +185,7 @@ impl Stage {
             .collect();
         self.stop_together(&down)?;
         self.settle(&format!("these are down: {down:?}"))?;
-        pause(random.below(A_WHILE_MS));
+        self.wait(random.below(A_WHILE_MS))?;
         self.settle(&format!("these are down for longer: {down:?}"))?;
         for name in shuffled(down.clone(), random) {
             self.start(name);
@@ -202,9 +197,34 @@ impl Stage {
         let name = random.pick(&self.members());
         self.crash(name);
         self.settle(&format!("{name} has lost its power"))?;
-        pause(random.below(A_WHILE_MS));
+        self.wait(random.below(A_WHILE_MS))?;
         self.start(name);
         self.settle(&format!("{name} has its power back"))
+    }
+
+    /// Lets whoever holds the group that is fenced for fall silent in one of three ways.
+    fn stonith(&mut self, random: &mut Random) -> Outcome {
+        let group = GROUPS.iter().position(|group| *group == DISK).unwrap_or(0);
+        let name = self.holder(group)?;
+        let others: Vec<_> = self.members().into_iter().filter(|it| *it != name).collect();
+        let before = self.fences.len();
+        let way = random.below(3);
+        match way {
+            0 => self.crash(name),
+            1 => self.freeze(name),
+            _ => others.iter().for_each(|other| self.cut(name, other)),
+        }
+        self.settle(&format!("{name}, which held {DISK}, is silent"))?;
+        let fenced: Vec<_> = self.fences[before..].iter().map(|fence| fence.target).collect();
+        if fenced != [name] {
+            return Err(format!("{name} is to be fenced, once: {fenced:?}"));
+        }
+        match way {
+            0 => self.start(name),
+            1 => {}
+            _ => self.heal(),
+        }
+        self.settle(&format!("{name}, which was fenced, is back"))
     }
 
     fn service_fails(&mut self, random: &mut Random) -> Outcome {
@@ -240,7 +260,7 @@ impl Stage {
         let at = ids.iter().position(|other| *other == id).unwrap_or(0);
         kill(Pid::from_raw(id), Signal::SIGKILL).map_err(|errno| errno.to_string())?;
         // What the others do about it may take a while: then the init system has its turn.
-        pause(A_WHILE_MS);
+        self.wait(A_WHILE_MS)?;
         self.start_again(name);
         if self.daemon_processes(name).contains(&ids[0]) {
             // A daemon that has lost a helper goes on and says so; its operator restarts it.
@@ -248,22 +268,23 @@ impl Stage {
             while !self.trial.has_alert(name, " is dead") {
                 self.give_up_after(begun_us, &format!("{name} tells that process {at} is dead"))?;
             }
-            self.stop(name);
+            self.stop(name)?;
             self.start(name);
         }
         self.settle(&format!("process {at} of {} of {name} was killed", ids.len()))
     }
 
     /// Returns the processes of the daemon of `name`, the daemon itself first.
-    fn daemon_processes(&mut self, name: &str) -> Vec<i32> {
+    pub(super) fn daemon_processes(&mut self, name: &str) -> Vec<i32> {
         let program = self.trial.cluster().program().display().to_string();
+        let daemon = self.trial.cluster().daemon(name).map_or(0, Process::id);
         let machine = self.trial.cluster_mut().lab_mut().machine(name);
         let mut ids = machine.process_ids().unwrap_or_default();
         ids.retain(|id| {
             let line = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
             line.starts_with(program.as_bytes())
         });
-        ids.sort_unstable();
+        ids.sort_unstable_by_key(|id| (*id != daemon, *id));
         ids
     }
 
@@ -271,7 +292,7 @@ impl Stage {
         let name = random.pick(self.shape.nodes());
         self.freeze(name);
         self.settle(&format!("the daemon of {name} stands still"))?;
-        pause(random.below(A_WHILE_MS));
+        self.wait(random.below(A_WHILE_MS))?;
         self.thaw(name);
         self.settle(&format!("the daemon of {name} goes on"))
     }
@@ -302,17 +323,20 @@ impl Stage {
             self.give_up_after(begun_us, "every voter supports the holder")?;
         }
         let client = self.trial.client();
-        pause(200);
+        self.wait(200)?;
         let begun_us = self.trial.lab().now_us();
         self.crash(name);
         self.settle(&format!("{name} has lost its power, and a client counts"))?;
         let outage_us = client.log().longest_outage_us(begun_us, self.trial.lab().now_us());
         drop(client);
+        let stood_still = !self.gauge.stalls(begun_us).is_empty();
         let bound_ms = self.crash_bound_ms()?;
         let ratio = Ratio { found: outage_us as f64 / 1e3, bound: bound_ms };
-        figures.detection.push(ratio);
         if ratio.of() > MOST_OF_BOUND {
             return Err(format!("a crash of the holder took {ratio}"));
+        }
+        if !stood_still {
+            figures.detection.push(ratio);
         }
         self.start(name);
         self.settle(&format!("{name} has its power back"))
@@ -322,9 +346,6 @@ impl Stage {
 /// How much more than its bound a failover may take on a machine that does other things: the bound
 /// speaks of the clocks and the network, and not of processors.
 const MOST_OF_BOUND: f64 = 2.0;
-
-/// For how long the machine may stand still before a heartbeat that was missed is its own fault.
-const MOST_STILL_US: u64 = 400_000;
 
 fn shuffled(mut names: Vec<&'static str>, random: &mut Random) -> Vec<&'static str> {
     for last in (1..names.len()).rev() {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use super::fences;
 use super::ledger::Listed;
 use crate::trial::{Setup, Trial};
 
@@ -49,6 +50,7 @@ impl Shape {
         setup
             .with_second_link()
             .with_spans(SPANS)
+            .with_each(fences::TABLE)
             .with_group(APP, self.nodes())
             .with_group(DISK, self.nodes())
             .with_table(WWW, "address", &own_services(services_of(WWW)))
@@ -144,18 +146,20 @@ meta-data) echo '<resource-agent><parameters/></resource-agent>' ;;
 esac
 ";
 
-/// Writes the script, where commands and agents are looked for.
+/// Writes the scripts, where commands and agents are looked for.
 ///
 /// # Panics
 /// Where the files cannot be written.
 pub(super) fn write_services(trial: &mut Trial) {
     let place = trial.cluster().directory().to_owned();
-    let text = SERVICE.replace("DIRECTORY", &place.display().to_string());
-    for name in ["service", "ocf/resource.d/own/service"] {
+    fs::create_dir_all(place.join("fences")).expect("a folder");
+    let service = "ocf/resource.d/own/service";
+    for (name, text) in [("service", SERVICE), (service, SERVICE), ("fence_lab", fences::AGENT)] {
         let path = place.join(name);
         let folder = path.parent().expect("a file in a folder");
         fs::create_dir_all(folder).expect("a folder");
-        fs::write(&path, &text).expect("a script");
+        fs::write(&path, text.replace("DIRECTORY", &place.display().to_string()))
+            .expect("a script");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a script");
     }
     trial.cluster_mut().set_environment("OCF_ROOT", &place.join("ocf"));

@@ -1,37 +1,18 @@
 //! The cluster of the rounds: what is done to it, and what is therefore to be expected.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 
 use lifesign::demo::fabric::ALL_PPM;
 use nix::sys::signal::Signal;
 
+use super::fences::Fence;
+use super::gauge::Gauge;
 use super::ledger::Ledger;
-use super::scenery::{self, DISK, GROUPS, Shape};
-use crate::trial::{Trial, WITNESS, pause};
-
-/// How a member is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// Its daemon runs.
-    Up,
-    /// Its daemon has ended in good order.
-    Stopped,
-    /// It has lost its power.
-    Dead,
-    /// Its daemon stands still.
-    Frozen,
-}
-
-/// Who is to hold a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Expected {
-    /// Exactly one of these.
-    One(Vec<&'static str>),
-    /// At most one, and no other than these.
-    AtMostOne(Vec<&'static str>),
-}
+use super::scenery::{self, APP, GROUPS, Shape};
+use super::view::{State, View};
+use crate::trial::{Trial, pause};
 
 /// A cluster in a laboratory, and what has been done to it.
 #[derive(Debug)]
@@ -39,21 +20,33 @@ pub struct Stage {
     pub(super) trial: Trial,
     pub(super) shape: Shape,
     pub(super) ledger: Ledger,
-    states: BTreeMap<&'static str, State>,
-    cuts: BTreeSet<(&'static str, &'static str)>,
-    resting: BTreeSet<&'static str>,
-    /// Who has seen a stopped node leave, and runs since.
-    told: BTreeMap<&'static str, BTreeSet<&'static str>>,
-    is_degraded: bool,
+    pub(super) gauge: Gauge,
+    /// The views of late, each with when it began, by the boot clock; the last is the present one.
+    views: VecDeque<(u64, View)>,
+    /// What was done, each with when, by the boot clock.
+    pub(super) deeds: Vec<(u64, String)>,
+    /// The fences that were done.
+    pub(super) fences: Vec<Fence>,
+    /// Under which token the group that is fenced for was held at the last audit, and when.
+    pub(super) audited: Option<(u64, u64)>,
+    /// Whether something was seen that may never be.
+    pub(super) is_broken: bool,
     loss_ppm: u32,
-    read: BTreeMap<&'static str, usize>,
+    pub(super) read: BTreeMap<&'static str, usize>,
 }
 
 /// What went otherwise than it should.
 pub(super) type Outcome<T = ()> = Result<T, String>;
 
-/// How long anything may take that must come, in microseconds.
-const PATIENCE_US: u64 = 45_000_000;
+/// How long anything may take that must come, in microseconds, on a machine that does not stand
+/// still: longer than an alert stays that a peer comes and goes.
+pub(super) const PATIENCE_US: u64 = 75_000_000;
+
+/// How long it may take in all, in microseconds.
+const MOST_PATIENCE_US: u64 = 5 * PATIENCE_US;
+
+/// How many views are kept: more than there are changes while an agent is not looked at.
+const VIEWS: usize = 64;
 
 impl Stage {
     /// Builds the cluster in the caller's namespaces and starts everything.
@@ -65,15 +58,17 @@ impl Stage {
     pub fn build(program: &str, shape: Shape) -> Result<Self, String> {
         let mut trial = Trial::build(program, shape.setup());
         scenery::write_services(&mut trial);
+        let views = VecDeque::from([(trial.lab().now_us(), View::new(shape))]);
         let mut stage = Self {
             trial,
             shape,
             ledger: Ledger::new(scenery::listed()),
-            states: BTreeMap::new(),
-            cuts: BTreeSet::new(),
-            resting: BTreeSet::new(),
-            told: BTreeMap::new(),
-            is_degraded: false,
+            gauge: Gauge::start(),
+            views,
+            deeds: Vec::new(),
+            fences: Vec::new(),
+            audited: None,
+            is_broken: false,
             loss_ppm: 0,
             read: BTreeMap::new(),
         };
@@ -86,75 +81,91 @@ impl Stage {
 
     /// Returns the servers and the quorum server.
     pub(super) fn members(&self) -> Vec<&'static str> {
-        let witness = (self.shape == Shape::Pair).then_some(WITNESS);
-        self.shape.nodes().iter().copied().chain(witness).collect()
+        self.view().members()
+    }
+
+    /// Returns how everything is.
+    pub(super) fn view(&self) -> &View {
+        self.view_at(u64::MAX)
+    }
+
+    /// Returns how everything was at a time of late.
+    pub(super) fn view_at(&self, at_us: u64) -> &View {
+        let (first, rest) = (&self.views[0], self.views.iter().rev());
+        &rest.clone().find(|(since_us, _)| *since_us <= at_us).unwrap_or(first).1
+    }
+
+    /// Changes how everything is.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut View)) {
+        let mut view = self.view().clone();
+        change(&mut view);
+        self.views.push_back((self.trial.lab().now_us(), view));
+        if self.views.len() > VIEWS {
+            self.views.pop_front();
+        }
+    }
+
+    /// Notes what is done, for people.
+    pub(super) fn note_deed(&mut self, what: String) {
+        self.deeds.push((self.trial.lab().now_us(), what));
     }
 
     /// Returns how `name` is.
     pub(super) fn state(&self, name: &str) -> State {
-        self.states.get(name).copied().unwrap_or(State::Stopped)
+        self.view().state(name)
     }
 
     /// Starts the daemon of `name`, on a machine that is plugged in and booted.
     pub(super) fn start(&mut self, name: &'static str) {
-        self.forget(name);
+        self.note_deed(format!("start {name}"));
         self.trial.repair(name);
-        self.states.insert(name, State::Up);
+        self.note_up(name);
     }
 
     /// Starts the daemon of `name` as an init system would: again, until it stays.
     pub(super) fn start_again(&mut self, name: &'static str) {
-        self.forget(name);
+        self.note_deed(format!("start {name}, unless it runs"));
         self.trial.start_again(name);
-        self.states.insert(name, State::Up);
+        self.note_up(name);
+    }
+
+    fn note_up(&mut self, name: &'static str) {
+        let now_us = self.trial.lab().now_us();
+        self.change(|view| view.note_started(name, now_us));
+        if let Ok(daemon) = self.trial.cluster().daemon(name) {
+            self.gauge.watch(name, daemon.id());
+        }
     }
 
     /// Ends the daemon of `name` in good order.
-    pub(super) fn stop(&mut self, name: &'static str) {
-        self.note_leaving(&[name]);
-        self.trial.stop(name);
-        self.states.insert(name, State::Stopped);
-        self.resting.remove(name);
+    pub(super) fn stop(&mut self, name: &'static str) -> Outcome {
+        self.stop_together(&[name])
     }
 
-    /// Notes who sees these leave.
-    fn note_leaving(&mut self, names: &[&'static str]) {
-        for name in names {
-            let stays = |other: &&'static str| {
-                !names.contains(other) && self.state(other) == State::Up && self.hear(name, other)
-            };
-            let told = self.shape.nodes().iter().copied().filter(stays).collect();
-            self.forget(name);
-            self.told.insert(name, told);
-        }
-    }
-
-    /// Notes that `name` starts anew, or ends, and knows nothing of who has left.
-    fn forget(&mut self, name: &str) {
-        self.told.values_mut().for_each(|told| told.retain(|other| *other != name));
-    }
-
-    /// Ends all these daemons at once, in good order.
+    /// Ends all these daemons at once, in good order, with all that they have started but services.
     pub(super) fn stop_together(&mut self, names: &[&'static str]) -> Outcome {
-        self.note_leaving(names);
+        self.note_deed(format!("stop {}", names.join(", ")));
+        self.change(|view| view.note_leaving(names));
         for name in names {
             self.trial.signal(name, Signal::SIGTERM);
-            self.states.insert(name, State::Stopped);
+            self.change(|view| view.set_state(name, State::Stopped));
         }
         let begun_us = self.trial.lab().now_us();
-        while names.iter().any(|name| self.trial.cluster().is_running(name)) {
-            self.give_up_after(begun_us, "all daemons end")?;
+        for name in names {
+            // An init system waits for the last process, which has the lock of the next daemon.
+            while !self.daemon_processes(name).is_empty() {
+                self.give_up_after(begun_us, &format!("{name} ends"))?;
+            }
         }
         Ok(())
     }
 
     /// Takes the power of `name` away, with its cables.
     pub(super) fn crash(&mut self, name: &'static str) {
-        self.forget(name);
+        self.note_deed(format!("{name} loses its power"));
         self.trial.crash(name);
-        self.states.insert(name, State::Dead);
-        self.resting.remove(name);
-        self.note_gone(name);
+        self.change(|view| view.set_state(name, State::Dead));
+        self.note_gone(name, "*");
         // Where a machine keeps these, they do not survive its boot.
         let place = self.trial.cluster().directory().to_owned();
         for entry in fs::read_dir(place).into_iter().flatten().flatten() {
@@ -167,36 +178,44 @@ impl Stage {
 
     /// Lets the daemon of `name` stand still, and nothing else on its machine.
     pub(super) fn freeze(&mut self, name: &'static str) {
+        self.note_deed(format!("the daemon of {name} stands still"));
         self.trial.signal(name, Signal::SIGSTOP);
-        self.states.insert(name, State::Frozen);
+        self.change(|view| view.set_state(name, State::Frozen));
         // What a frozen daemon has started runs on, which nothing but a fence could end.
-        self.note_gone(name);
+        self.note_gone(name, APP);
     }
 
-    /// Lets a daemon that stood still go on.
+    /// Lets a daemon that stood still go on, unless it was fenced.
     pub(super) fn thaw(&mut self, name: &'static str) {
-        self.trial.signal(name, Signal::SIGCONT);
-        self.states.insert(name, State::Up);
+        if self.state(name) == State::Frozen {
+            self.note_deed(format!("the daemon of {name} goes on"));
+            self.trial.signal(name, Signal::SIGCONT);
+            self.change(|view| view.go_on(name));
+        }
     }
 
     /// Makes `name` give everything away, or take it back.
     pub(super) fn rest(&mut self, name: &'static str, rests: bool) {
         let word = if rests { "standby" } else { "takeover" };
+        self.note_deed(format!("{word} on {name}"));
         self.trial.order(name, &[word]);
-        if rests {
-            self.resting.insert(name)
-        } else {
-            self.resting.remove(name)
-        };
+        self.change(|view| {
+            if rests {
+                view.resting.insert(name)
+            } else {
+                view.resting.remove(name)
+            };
+        });
     }
 
     /// Brings a group to a node in good order.
-    pub(super) fn place(&self, group: usize, name: &'static str) -> Outcome {
+    pub(super) fn place(&mut self, group: usize, name: &'static str) -> Outcome {
+        self.note_deed(format!("{} is brought to {name}", GROUPS[group]));
         let begun_us = self.trial.lab().now_us();
         while self.trial.holder(group).as_deref() != Some(name) {
             // It may be refused for a moment, such as after a failure; the holder counts.
             let said = self.trial.ask(name, &["takeover", GROUPS[group]]);
-            pause(300);
+            self.wait(300)?;
             self.give_up_after(
                 begun_us,
                 &format!("{} is brought to {name}: {said}", GROUPS[group]),
@@ -206,29 +225,45 @@ impl Stage {
     }
 
     /// Returns who holds the group, which somebody does.
-    pub(super) fn holder(&self, group: usize) -> Outcome<&'static str> {
-        let holder = self.trial.holder(group);
-        let found = self.shape.nodes().iter().find(|name| Some(**name) == holder.as_deref());
-        found.copied().ok_or_else(|| format!("nobody holds {}", GROUPS[group]))
+    pub(super) fn holder(&mut self, group: usize) -> Outcome<&'static str> {
+        let begun_us = self.trial.lab().now_us();
+        loop {
+            let holder = self.trial.holder(group);
+            let found = self.shape.nodes().iter().find(|name| Some(**name) == holder.as_deref());
+            if let Some(name) = found {
+                return Ok(name);
+            }
+            self.give_up_after(begun_us, &format!("somebody holds {}", GROUPS[group]))?;
+        }
     }
 
     /// Cuts every way between two members, in both directions.
     pub(super) fn cut(&mut self, one: &'static str, other: &'static str) {
-        self.cuts.insert((one, other));
+        self.note_deed(format!("{one} and {other} are cut off from each other"));
+        self.change(|view| view.cuts.extend([(one, other)]));
         self.apply_links();
     }
 
     /// Makes every way whole, and every cable.
     pub(super) fn heal(&mut self) {
-        self.is_degraded = false;
-        self.cuts.clear();
+        self.note_deed("all networks are whole".to_owned());
         self.trial.lab().heal();
+        self.change(|view| {
+            view.is_degraded = false;
+            view.cuts.clear();
+        });
+        // Whoever has no power has no cables either.
+        for name in self.members() {
+            let is_dead = self.state(name) == State::Dead;
+            self.trial.lab().set_cables(name, !is_dead);
+        }
         self.apply_links();
     }
 
     /// Cuts every way of `name` on the second network.
     pub(super) fn degrade(&mut self, name: &'static str) {
-        self.is_degraded = true;
+        self.note_deed(format!("{name} is cut off on the second network"));
+        self.change(|view| view.is_degraded = true);
         for other in self.members().into_iter().filter(|other| *other != name) {
             let (one, other) = (self.trial.lab().port(name, 1), self.trial.lab().port(other, 1));
             self.trial.lab().switch().cut(one, other);
@@ -245,59 +280,12 @@ impl Stage {
         for one in self.members() {
             for other in self.members() {
                 if one != other {
-                    let loss_ppm = if self.hear(one, other) { self.loss_ppm } else { ALL_PPM };
+                    let loss_ppm =
+                        if self.view().hear(one, other) { self.loss_ppm } else { ALL_PPM };
                     self.trial.lab().set_loss(one, other, loss_ppm);
                 }
             }
         }
-    }
-
-    /// Returns whether two members hear each other if both are up.
-    pub(super) fn hear(&self, one: &'static str, other: &'static str) -> bool {
-        !self.cuts.contains(&(one, other)) && !self.cuts.contains(&(other, one))
-    }
-
-    /// Returns whether `name` is up and hears enough others to hold something.
-    pub(super) fn has_quorum(&self, name: &'static str) -> bool {
-        let is_heard = |other: &&'static str| {
-            self.state(other) == State::Up && (*other == name || self.hear(name, other))
-        };
-        let heard = self.members().iter().filter(|other| is_heard(other)).count();
-        // Of three votes two are needed; where one is the witness's it breaks a tie.
-        self.state(name) == State::Up && heard >= 2
-    }
-
-    /// Returns whether everything is up and everybody hears everybody.
-    pub(super) fn is_whole(&self) -> bool {
-        !self.is_degraded
-            && self.cuts.is_empty()
-            && self.members().iter().all(|name| self.state(name) == State::Up)
-    }
-
-    /// Returns who is to hold the group.
-    pub(super) fn expected(&self, group: usize) -> Expected {
-        let nodes = self.shape.nodes();
-        let may_hold = |name: &&'static str| self.has_quorum(name);
-        let able: Vec<&'static str> = nodes.iter().copied().filter(may_hold).collect();
-        let willing = |name: &&'static str| !self.resting.contains(name);
-        let able: Vec<&'static str> = able.into_iter().filter(willing).collect();
-        if GROUPS[group] == DISK && !able.iter().any(|name| self.is_certain(name))
-            || able.is_empty()
-        {
-            return Expected::AtMostOne(able);
-        }
-        Expected::One(able)
-    }
-
-    /// Returns whether `name` knows of every other node that it does not hold anything: nothing
-    /// fences here, so whoever is neither heard nor has left could still hold it.
-    fn is_certain(&self, name: &'static str) -> bool {
-        let others = self.shape.nodes().iter().filter(|other| **other != name);
-        others.into_iter().all(|other| match self.state(other) {
-            State::Stopped => self.told.get(other).is_some_and(|told| told.contains(name)),
-            State::Up => self.hear(name, other),
-            State::Dead | State::Frozen => false,
-        })
     }
 
     /// Waits until an audit finds everything as it is to be.
@@ -313,62 +301,38 @@ impl Stage {
         }
     }
 
-    /// Waits a little, unless it has been waited for long enough since `begun_us`.
-    pub(super) fn give_up_after(&self, begun_us: u64, what: &str) -> Outcome {
-        if self.trial.lab().now_us() - begun_us > PATIENCE_US {
+    /// Waits a little, unless it has been waited for long enough since `begun_us`, or since the
+    /// machine stood still last.
+    pub(super) fn give_up_after(&mut self, begun_us: u64, what: &str) -> Outcome {
+        let stalls = self.gauge.stalls(begun_us);
+        let from_us = stalls.iter().map(|stall| stall.end_us).fold(begun_us, u64::max);
+        let now_us = self.trial.lab().now_us();
+        if now_us > from_us + PATIENCE_US || now_us > begun_us + MOST_PATIENCE_US {
             return Err(format!("waited for: {what}"));
         }
-        pause(50);
-        Ok(())
+        self.wait(50)
     }
 
-    /// Says what ought never to be, if it was.
-    pub(super) fn demand_safety(&mut self) -> Outcome {
-        for (index, group) in GROUPS.iter().enumerate() {
-            let both_us = self.trial.lab().two_holders_us(index, 0, u64::MAX);
-            if both_us > 0 {
-                let record = self.trial.lab().switch().record(index).all;
-                return Err(format!(
-                    "two servers answered for {group} for {both_us} us: {:?}",
-                    record.spans()
-                ));
+    /// Lets time pass, in which machines are fenced if that is asked for.
+    pub(super) fn wait(&mut self, milliseconds: u64) -> Outcome {
+        let end_us = self.trial.lab().now_us() + milliseconds * 1_000;
+        loop {
+            self.serve_fences()?;
+            let left_us = end_us.saturating_sub(self.trial.lab().now_us());
+            if left_us == 0 {
+                return Ok(());
             }
+            pause(left_us.div_ceil(1_000).min(20));
         }
-        let text = fs::read_to_string(self.ledger_path()).unwrap_or_default();
-        let broken = self.ledger.read(&text);
-        if broken.is_empty() { Ok(()) } else { Err(broken.join("\n")) }
     }
 
-    /// Returns what each member wrote since the last call.
-    pub(super) fn fresh_journals(&mut self) -> String {
-        let mut text = String::new();
-        for name in self.members() {
-            let journal = self.trial.cluster().journal(name);
-            let from = self.read.insert(name, journal.len()).unwrap_or(0);
-            text += &format!("--- {name}\n{}", journal.get(from..).unwrap_or(&journal));
-        }
-        text
-    }
-
-    /// Returns how each node says that things are, and why.
-    pub(super) fn told(&self) -> String {
-        let mut text = String::new();
-        for name in self.shape.nodes() {
-            text += &format!("--- {name}\n{}", self.trial.ask(name, &["status"]));
-            for group in GROUPS {
-                text += &self.trial.ask(name, &["why", group]);
-            }
-        }
-        text
-    }
-
-    fn ledger_path(&self) -> std::path::PathBuf {
+    pub(super) fn ledger_path(&self) -> std::path::PathBuf {
         self.trial.cluster().directory().join("ledger")
     }
 
-    /// Writes down that nothing runs on `name` any more, as its own services cannot.
-    fn note_gone(&self, name: &str) {
+    /// Writes down that nothing of a group runs on `name` any more, as its own services cannot.
+    fn note_gone(&self, name: &str, group: &str) {
         let file = OpenOptions::new().create(true).append(true).open(self.ledger_path());
-        file.and_then(|mut file| writeln!(file, "{name} * * gone 0")).expect("a ledger");
+        file.and_then(|mut file| writeln!(file, "{name} {group} * gone 0")).expect("a ledger");
     }
 }
