@@ -272,6 +272,15 @@ impl Trial {
         }
     }
 
+    /// Demands that nobody but `name` answers for the first group in so many milliseconds from here
+    /// on, and that it still does then. How steadily is not looked at: a busy machine stutters.
+    pub fn expect_to_stay(&self, name: &str, milliseconds: u64) {
+        let since_us = self.lab().now_us();
+        pause(milliseconds);
+        self.await_holder(name);
+        assert_eq!(self.seen_since(since_us), [self.lab().index_of(name)], "{name} stays");
+    }
+
     /// Demands that no two servers answered for one address since the beginning.
     pub fn expect_one_holder_at_most(&self) {
         for group in 0..self.setup.groups.len() {

@@ -127,9 +127,7 @@ fn a_service_that_keeps_dying_moves_its_group() {
         assert_eq!((failures["count"].as_u64(), failures["share"].as_u64()), (Some(1), Some(2)));
         assert_eq!(failures["last"], "www/web: monitor exit status 7 (\"it is dead\")");
         assert!(trial.status("beta")["groups"][0]["failures"].is_null());
-        trial.expect_throughout(1_000, "it stays", |trial| {
-            trial.holder(0).as_deref() == Some("beta")
-        });
+        trial.expect_to_stay("beta", 1_000);
     });
 }
 
@@ -301,8 +299,6 @@ fn who_is_alone_keeps_what_works_there() {
         trial.await_holder("alpha");
         trial.repair("beta");
         trial.await_that("beta is back", |trial| trial.is_complete("beta"));
-        trial.expect_throughout(2_000, "it stays", |trial| {
-            trial.holder(0).as_deref() == Some("alpha")
-        });
+        trial.expect_to_stay("alpha", 2_000);
     });
 }

@@ -163,7 +163,7 @@ fn nobody_is_reset_while_the_wire_shows_that_he_lives() {
         trial.await_that("lost redundancy is told", |trial| {
             trial.has_alert("beta", "redundancy is lost")
         });
-        trial.expect_throughout(3_000, "alpha serves", |trial| trial.lab().holders(0) == ["alpha"]);
+        trial.expect_to_stay("alpha", 3_000);
         assert_eq!(dongle.resets(), Vec::<String>::new());
     });
 }

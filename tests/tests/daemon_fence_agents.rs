@@ -144,7 +144,9 @@ fn what_does_not_end_in_time_is_never_done_and_is_tried_again() {
         trial.write("fence_one.hangs", "");
         trial.crash("alpha");
         await_calls(trial, 2);
-        assert!(trial.has_alert("beta", "fence_one: reboot ended at its time limit"));
+        trial.await_that("it is told", |trial| {
+            trial.has_alert("beta", "fence_one: reboot ended at its time limit")
+        });
         assert!(trial.lab().holders(0).is_empty(), "nobody serves");
         let why = trial.ask("beta", &["why", "www"]);
         assert!(why.contains("alpha could still be holding it"), "{why}");
@@ -224,7 +226,7 @@ fn whoever_has_no_quorum_fences_nobody() {
         trial.await_that("beta has lost alpha", |trial| {
             trial.peer("beta", "alpha")["state"] == "lost"
         });
-        trial.expect_throughout(2_000, "alpha serves", |trial| trial.lab().holders(0) == ["alpha"]);
+        trial.expect_to_stay("alpha", 2_000);
         assert_eq!(calls(trial), Vec::<String>::new());
         let refused = trial.ask("beta", &["fence", "confirm", "--yes", "alpha"]);
         assert!(refused.contains("nothing here waits for alpha to be fenced"), "{refused}");
