@@ -208,7 +208,7 @@ pub fn unsaid(unsaid: &Unsaid, node: &str, now: Instant) -> String {
 pub fn cut_off(what: String) -> Explanation {
     let would_change = [
         "an IP link hears a peer or a witness again, or a ping is answered",
-        "no peer is alive on a serial line: then nobody else could serve",
+        "no peer is alive on a link without IP: then nobody else could serve",
     ];
     Explanation { what, would_change: would_change.map(str::to_owned).to_vec() }
 }

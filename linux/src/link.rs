@@ -16,7 +16,9 @@
 //! A kind of link is one variant of [`Specification`] and one of `Transport`, and a file below
 //! `link/`.
 
+mod adapter;
 pub mod backoff;
+pub mod ether;
 pub mod failure;
 pub mod filter;
 pub mod serial;
@@ -29,6 +31,7 @@ use lifesign_core::frame::FrameError;
 use lifesign_core::member::Rejected;
 use lifesign_core::time::Instant;
 
+use self::ether::{EtherLink, EtherSpec};
 use self::failure::{Failures, OpenError};
 use self::serial::port::Port;
 use self::serial::{Answer, SerialLink, SerialSpec};
@@ -48,6 +51,8 @@ pub struct LinkSpec {
 pub enum Specification {
     /// UDP over IPv4 or IPv6.
     Udp(UdpSpec),
+    /// Raw Ethernet.
+    Ether(EtherSpec),
     /// Serial lines.
     Serial(SerialSpec),
 }
@@ -57,6 +62,8 @@ pub enum Specification {
 pub enum Source {
     /// From this address.
     Udp(SocketAddr),
+    /// From the adapter with this MAC address.
+    Ether([u8; 6]),
     /// At the port with this place in [`Link::ports`].
     Port(usize),
 }
@@ -106,6 +113,7 @@ pub struct Link {
 #[derive(Debug)]
 enum Transport {
     Udp(Box<UdpLink>),
+    Ether(Box<EtherLink>),
     Serial(Box<SerialLink>),
 }
 
@@ -123,6 +131,9 @@ impl Link {
     pub fn open(spec: &LinkSpec) -> Result<Self, OpenError> {
         let transport = match &spec.kind {
             Specification::Udp(udp) => Transport::Udp(Box::new(UdpLink::open(udp.clone())?)),
+            Specification::Ether(ether) => {
+                Transport::Ether(Box::new(EtherLink::open(ether.clone())?))
+            }
             Specification::Serial(serial) => {
                 Transport::Serial(Box::new(SerialLink::open(serial.clone())?))
             }
@@ -137,6 +148,7 @@ impl Link {
     pub fn send(&mut self, frame: &[u8], now: Instant) {
         match &mut self.transport {
             Transport::Udp(link) => link.send(frame, now),
+            Transport::Ether(link) => link.send(frame, now),
             Transport::Serial(link) => link.send(frame, now),
         }
     }
@@ -157,6 +169,7 @@ impl Link {
     ) -> usize {
         match &mut self.transport {
             Transport::Udp(link) => link.receive(buffer, now, deliver),
+            Transport::Ether(link) => link.receive(buffer, now, deliver),
             Transport::Serial(link) => link.receive(buffer, now, deliver),
         }
     }
@@ -168,6 +181,7 @@ impl Link {
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         match &mut self.transport {
             Transport::Udp(link) => link.reopen(now),
+            Transport::Ether(link) => link.reopen(now),
             Transport::Serial(link) => link.handle_timeout(now),
         }
     }
@@ -180,6 +194,7 @@ impl Link {
     pub fn handle_adapter_change(&mut self, now: Instant) -> bool {
         match &mut self.transport {
             Transport::Udp(link) => link.handle_adapter_change(now),
+            Transport::Ether(link) => link.handle_adapter_change(now),
             Transport::Serial(_) => false,
         }
     }
@@ -195,7 +210,7 @@ impl Link {
     /// are kept.
     pub fn poll_reply(&mut self) -> Option<Answer> {
         match &mut self.transport {
-            Transport::Udp(_) => None,
+            Transport::Udp(_) | Transport::Ether(_) => None,
             Transport::Serial(link) => link.poll_reply(),
         }
     }
@@ -205,6 +220,7 @@ impl Link {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.transport {
             Transport::Udp(link) => link.poll_timeout(),
+            Transport::Ether(link) => link.poll_timeout(),
             Transport::Serial(link) => link.poll_timeout(),
         }
     }
@@ -218,6 +234,7 @@ impl Link {
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match &self.transport {
             Transport::Udp(link) => link.descriptor(),
+            Transport::Ether(link) => link.descriptor(),
             Transport::Serial(link) => Some(link.descriptor()),
         }
     }
@@ -233,6 +250,7 @@ impl Link {
     pub fn state(&self) -> State {
         match &self.transport {
             Transport::Udp(link) => link.state(),
+            Transport::Ether(link) => link.state(),
             Transport::Serial(link) => link.state(),
         }
     }
@@ -242,6 +260,7 @@ impl Link {
     pub fn statistics(&self) -> &Statistics {
         match &self.transport {
             Transport::Udp(link) => link.statistics(),
+            Transport::Ether(link) => link.statistics(),
             Transport::Serial(link) => link.statistics(),
         }
     }
@@ -250,7 +269,7 @@ impl Link {
     #[must_use]
     pub fn ports(&self) -> &[Port] {
         match &self.transport {
-            Transport::Udp(_) => &[],
+            Transport::Udp(_) | Transport::Ether(_) => &[],
             Transport::Serial(link) => link.ports(),
         }
     }

@@ -315,7 +315,7 @@ impl From<&lifesign_core::deadline::Lateness> for Lateness {
 pub struct LinkReport {
     /// Its name.
     pub name: String,
-    /// `udp` or `serial`.
+    /// `udp`, `ether` or `serial`.
     #[serde(default = "udp")]
     pub kind: String,
     /// `up`, or `down: ` and why; a serial link is up if one of its ports is.

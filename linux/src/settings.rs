@@ -62,9 +62,11 @@ use crate::address::lease::EnforcerChoice;
 use crate::agent::Agent;
 use crate::agent::convention::Convention;
 use crate::agent::fence::Fence;
+use crate::link::LinkSpec;
 use crate::page::unknown;
 
 pub(crate) use self::document::written as written_span;
+pub use self::link::ether::EtherLinkSettings;
 pub use self::link::serial::SerialLinkSettings;
 pub use self::link::udp::UdpLinkSettings;
 pub use self::link::{Link, LinkKind};
@@ -236,6 +238,12 @@ impl Settings {
     pub fn group(&self, name: &str) -> Option<GroupId> {
         let at = self.groups.iter().position(|group| group.name == name)?;
         GroupId::at(at)
+    }
+
+    /// Returns what to open on node `me` for `link`, or `None` if it is not on this link.
+    #[must_use]
+    pub fn spec_of(&self, link: &Link, me: NodeId) -> Option<LinkSpec> {
+        link.spec(me, safety::cluster_id(&self.cluster))
     }
 
     /// Returns the name of a node or witness; a stranger's is its number.

@@ -88,6 +88,8 @@ impl Tools {
 pub enum Way {
     /// From each of these addresses to the other.
     Udp(Vec<(SocketAddr, SocketAddr)>),
+    /// Out of the adapter of this link.
+    Ether(LinkSpec),
     /// Out of the ports of this serial link, which are free once the daemon is dead.
     Serial(LinkSpec),
 }
@@ -317,13 +319,14 @@ fn bid_farewell(tools: &Tools, heard: &Heard) {
         // One that cannot be sent is one that a peer waits for no longer than its promise.
         match tools.links.get(usize::from(*link)) {
             Some(Way::Udp(ways)) => send_datagrams(ways, frame),
+            Some(Way::Ether(spec)) => send_over_link(spec, frame),
             Some(Way::Serial(spec)) => lines.push((spec, frame)),
             None => {}
         }
     }
     // A line takes its time, for which nobody on a network need wait.
     for (spec, frame) in lines {
-        send_over_lines(spec, frame);
+        send_over_link(spec, frame);
     }
 }
 
@@ -337,7 +340,7 @@ fn send_datagrams(ways: &[(SocketAddr, SocketAddr)], frame: &[u8]) {
     }
 }
 
-fn send_over_lines(spec: &LinkSpec, frame: &[u8]) {
+fn send_over_link(spec: &LinkSpec, frame: &[u8]) {
     let Some(mut link) = open_when_free(spec) else { return };
     for _ in 0..3 {
         link.send(frame, clock::now());
@@ -371,10 +374,11 @@ const LINE_PATIENCE: Duration = Duration::from_millis(200);
 /// Returns for each link how a farewell of `me` goes over it.
 #[must_use]
 pub fn ways(settings: &Settings, me: NodeId) -> Vec<Way> {
-    let of = |link: &crate::settings::Link| match (&link.kind, link.spec(me)) {
+    let of = |link: &crate::settings::Link| match (&link.kind, settings.spec_of(link, me)) {
         (LinkKind::Udp(udp), _) => Way::Udp(addresses(udp, me)),
+        (LinkKind::Ether(_), Some(spec)) => Way::Ether(spec),
         (LinkKind::Serial(_), Some(spec)) => Way::Serial(spec),
-        (LinkKind::Serial(_), None) => Way::Udp(Vec::new()),
+        (LinkKind::Ether(_) | LinkKind::Serial(_), None) => Way::Udp(Vec::new()),
     };
     settings.links.iter().map(of).collect()
 }

@@ -93,15 +93,7 @@ pub(crate) fn packet_socket(adapter: u32) -> io::Result<OwnedFd> {
     set_option(socket.as_fd(), libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)?;
     set_option(socket.as_fd(), libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)?;
     set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)?;
-    // SAFETY: all zeroes is a valid sockaddr_ll: integers and an array of integers.
-    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    address.sll_family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
-    address.sll_protocol = ALL_PROTOCOLS.to_be();
-    address.sll_ifindex = i32::try_from(adapter).map_err(io::Error::other)?;
-    let len = libc::socklen_t::try_from(size_of_val(&address)).map_err(io::Error::other)?;
-    // SAFETY: the pointer and the length describe one sockaddr_ll, which outlives the call.
-    let outcome = unsafe { libc::bind(raw, (&raw const address).cast(), len) };
-    Errno::result(outcome)?;
+    bind_packet(socket.as_fd(), ALL_PROTOCOLS, adapter)?;
     Ok(socket)
 }
 
@@ -110,15 +102,77 @@ pub(crate) fn packet_socket(adapter: u32) -> io::Result<OwnedFd> {
 /// # Errors
 /// What bind refused: no such device where the adapter went.
 pub(crate) fn bind_packet(socket: BorrowedFd<'_>, protocol: u16, index: u32) -> Result<(), Errno> {
+    let (address, len) = packet_address(protocol, index)?;
+    // SAFETY: the descriptor is open, and the kernel reads `len` bytes of an address that has them.
+    let outcome = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) };
+    Errno::result(outcome).map(drop)
+}
+
+/// Sends `bytes` over a packet socket that writes the Ethernet header itself: out of adapter
+/// `index`, with Ethernet type `protocol`, to `mac`. Returns how many went.
+///
+/// # Errors
+/// What sendto refused: the adapter is down or gone, its queue is full, or that is too much for it.
+pub(crate) fn send_packet(
+    socket: BorrowedFd<'_>,
+    (index, protocol, mac): (u32, u16, [u8; 6]),
+    bytes: &[u8],
+) -> Result<usize, Errno> {
+    let (mut address, len) = packet_address(protocol, index)?;
+    address.sll_halen = 6;
+    for (to, from) in address.sll_addr.iter_mut().zip(mac) {
+        *to = from;
+    }
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the descriptor is open; the kernel reads the bytes and the address, whose lengths are
+    // said, and both outlive the call.
+    let outcome = unsafe {
+        let (bytes, count) = (bytes.as_ptr().cast(), bytes.len());
+        libc::sendto(socket.as_raw_fd(), bytes, count, flags, (&raw const address).cast(), len)
+    };
+    Errno::result(outcome).map(isize::cast_unsigned)
+}
+
+/// Has adapter `index` hear frames to the group address `mac`, for as long as the packet socket is
+/// open.
+///
+/// # Errors
+/// What the kernel refused.
+pub(crate) fn join_packet_group(
+    socket: BorrowedFd<'_>,
+    index: u32,
+    mac: [u8; 6],
+) -> Result<(), Errno> {
+    // SAFETY: all zeroes is a valid packet_mreq: integers and an array of integers.
+    let mut group: libc::packet_mreq = unsafe { std::mem::zeroed() };
+    group.mr_ifindex = index.cast_signed();
+    group.mr_type = u16::try_from(libc::PACKET_MR_MULTICAST).map_err(|_| Errno::EINVAL)?;
+    group.mr_alen = 6;
+    for (to, from) in group.mr_address.iter_mut().zip(mac) {
+        *to = from;
+    }
+    let len = libc::socklen_t::try_from(size_of_val(&group)).map_err(|_| Errno::EINVAL)?;
+    let (level, name) = (libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP);
+    // SAFETY: the pointer and the length describe one packet_mreq, which outlives the call.
+    let outcome = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const group).cast(), len)
+    };
+    Errno::result(outcome).map(drop)
+}
+
+/// Returns the address of adapter `index` and Ethernet type `protocol` for a packet socket, and its
+/// length.
+fn packet_address(
+    protocol: u16,
+    index: u32,
+) -> Result<(libc::sockaddr_ll, libc::socklen_t), Errno> {
     // SAFETY: all zeroes is a valid sockaddr_ll: integers and an array of integers.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = u16::try_from(libc::AF_PACKET).map_err(|_| Errno::EAFNOSUPPORT)?;
     address.sll_protocol = protocol.to_be();
     address.sll_ifindex = index.cast_signed();
     let len = libc::socklen_t::try_from(size_of_val(&address)).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: the descriptor is open, and the kernel reads `len` bytes of an address that has them.
-    let outcome = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len) };
-    Errno::result(outcome).map(drop)
+    Ok((address, len))
 }
 
 /// The length of the offload header before each frame of a [`packet_socket`], `virtio_net_hdr`.

@@ -6,20 +6,21 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here is a test's failure")]
 
+#[path = "link/pair.rs"]
+mod pair;
+
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::Command;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 
 use lifesign::link::failure::{Failure, OpenError};
 use lifesign::link::udp::{Delivery, UdpSpec};
 use lifesign::link::{Link, LinkSpec, Source, Specification, State, Verdict};
-use lifesign::namespace::{self, Users};
 use lifesign_core::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{SockaddrStorage, connect};
+
+use self::pair::{Beta, enter, run, wait, wait_until_sent};
 
 #[test]
 fn frames_cross_by_multicast_broadcast_and_unicast_over_both_families() {
@@ -233,7 +234,7 @@ fn a_missing_address_and_an_adapter_that_is_off_are_states_that_pass() {
             .args(["address", "add", "fd77::1/64", "dev", "left", "nodad"])
             .stderr(std::process::Stdio::null())
             .status();
-        wait_until_sent(&mut here);
+        wait_until_sent(&mut here, &frame(0));
         run("ip address del 10.77.0.100/25 dev left");
         assert_eq!(here.state(), State::Up);
         assert_eq!(here.statistics().reopened, 0, "the socket was good all the time");
@@ -346,10 +347,6 @@ const V4: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
 const LOCAL: [&str; 2] = ["fe80::77:1", "fe80::77:2"];
 const V6: [&str; 2] = ["fd77::1", "fd77::2"];
 
-fn enter(test: &str) -> bool {
-    namespace::enter(test, Users::New).unwrap().is_some()
-}
-
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
@@ -372,11 +369,6 @@ fn spec(adapter: &str, delivery: Delivery, own: &str, peers: &[&str]) -> LinkSpe
     LinkSpec { name: "lan".into(), kind: Specification::Udp(udp) }
 }
 
-fn wait(link: &Link) {
-    let mut descriptors = [PollFd::new(link.descriptor().unwrap(), PollFlags::POLLIN)];
-    assert_eq!(poll(&mut descriptors, 10_000_u16).unwrap(), 1, "nothing arrived");
-}
-
 fn take(link: &mut Link) -> Vec<(Vec<u8>, SocketAddr)> {
     wait(link);
     let (mut taken, mut buffer) = (Vec::new(), [0; 1024]);
@@ -390,71 +382,4 @@ fn take(link: &mut Link) -> Vec<(Vec<u8>, SocketAddr)> {
 
 fn taken(link: &mut Link) -> Vec<(Vec<u8>, IpAddr)> {
     take(link).into_iter().map(|(bytes, source)| (bytes, source.ip())).collect()
-}
-
-/// Sends until the adapter, which is coming up, takes a frame.
-fn wait_until_sent(link: &mut Link) {
-    for _ in 0..1000 {
-        link.send(&frame(0), START);
-        if link.state() == State::Up {
-            return;
-        }
-        thread::sleep(std::time::Duration::from_millis(10));
-    }
-    panic!("still {}", link.state());
-}
-
-fn run(command: &str) {
-    let words: Vec<_> = command.split(' ').collect();
-    let status = Command::new(words[0]).args(&words[1..]).status().unwrap();
-    assert!(status.success(), "{command}");
-}
-
-type Job = Box<dyn FnOnce() + Send>;
-
-/// A thread in a network namespace of its own, joined to the test's by the adapters `left` and
-/// `right`.
-struct Beta {
-    jobs: Sender<Job>,
-}
-
-impl Beta {
-    fn new() -> Self {
-        let (jobs, inbox): (_, Receiver<Job>) = channel();
-        thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            while let Ok(job) = inbox.recv() {
-                job();
-            }
-        });
-        let beta = Self { jobs };
-        let thread = beta.run(nix::unistd::gettid);
-        let namespace = format!("/proc/{}/task/{thread}/ns/net", std::process::id());
-        run(&format!("ip link add left type veth peer name right netns {namespace}"));
-        set_up("left", ["10.77.0.1/24", "fd77::1/64", "fe80::77:1/64"]);
-        beta.run(|| {
-            set_up("right", ["10.77.0.2/24", "fd77::2/64", "fe80::77:2/64"]);
-            run("ip address add 10.77.0.66/24 dev right");
-            run("ip address add fd77::66/64 dev right nodad");
-        });
-        beta
-    }
-
-    fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
-        let (sender, result) = channel();
-        let job = move || sender.send(job()).unwrap();
-        self.jobs.send(Box::new(job)).unwrap();
-        result.recv().unwrap()
-    }
-
-    fn open(&self, spec: LinkSpec) -> Result<Link, OpenError> {
-        self.run(move || Link::open(&spec))
-    }
-}
-
-fn set_up(adapter: &str, [v4, v6, local]: [&str; 3]) {
-    run(&format!("ip address add {v4} dev {adapter}"));
-    run(&format!("ip link set {adapter} up"));
-    run(&format!("ip address add {v6} dev {adapter} nodad"));
-    run(&format!("ip address add {local} dev {adapter} nodad"));
 }

@@ -128,7 +128,7 @@ fn the_farewell_of_a_killed_daemon_goes_over_the_cable_too() {
     wired("the_farewell_of_a_killed_daemon_goes_over_the_cable_too", |trial, _| {
         trial.lab().cut("alpha", "beta");
         trial.await_that("lost redundancy is told", |trial| {
-            trial.has_alert("beta", "redundancy is lost: alpha is heard on serial lines alone")
+            trial.has_alert("beta", "redundancy is lost: alpha is heard without IP alone")
         });
         trial.kill("alpha");
         trial.await_holder("beta");

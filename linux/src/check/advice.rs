@@ -103,10 +103,11 @@ fn unfenced(settings: &Settings) -> Vec<String> {
 /// Says when addresses to ping are there in vain.
 fn idle_pings(settings: &Settings) -> Option<String> {
     let has = |class| settings.links.iter().any(|link| link.class() == class);
-    let missing = match (has(LinkClass::Udp), has(LinkClass::Serial)) {
+    let is_without_ip = has(LinkClass::Ether) || has(LinkClass::Serial);
+    let missing = match (has(LinkClass::Udp), is_without_ip) {
         _ if settings.ping.is_empty() => None,
         (false, _) => Some("udp"),
-        (_, false) => Some("serial"),
+        (_, false) => Some("serial or ether"),
         (true, true) => None,
     };
     missing.map(|kind| format!("ping: nobody is asked, because there is no link of kind {kind}"))

@@ -2,8 +2,8 @@
 //!
 //! As long as one way to a peer is left, nothing moves: what is lost is told, for the next failure
 //! would count. It is otherwise where the cause is on this node. If no IP link hears anybody and
-//! nobody answers a ping, while a serial line shows that a peer is alive, then clients cannot reach
-//! this node either, and a peer that can be reached should serve. So this node calls itself unable
+//! nobody answers a ping, while a link without IP shows that a peer is alive, then clients cannot
+//! reach this node either, and a peer that can be reached should serve. So this node calls itself unable
 //! to serve: it offers its groups, and takes none. It takes none from the first moment of such a
 //! silence on, long before it offers what it has: so a peer that notices the same failure a little
 //! later does not take what is offered, and nothing moves when the network between all of them is
@@ -48,8 +48,8 @@ pub(super) enum IpState {
 pub(super) struct Signs {
     /// Somebody is heard over IP, or answers.
     pub(super) ip: bool,
-    /// A peer is heard over a serial line.
-    pub(super) serial: bool,
+    /// A peer is heard over a link without IP.
+    pub(super) other: bool,
 }
 
 impl IpSide {
@@ -60,7 +60,7 @@ impl IpSide {
 
     /// Takes note of `signs`.
     ///
-    /// | | a sign of IP | none, and a peer on a serial line | none, and nobody there |
+    /// | | a sign of IP | none, and a peer without IP | none, and nobody there |
     /// |---|---|---|---|
     /// | works | works | silent | works |
     /// | silent | works | down after the patience | works |
@@ -72,7 +72,7 @@ impl IpSide {
         self.back_since = if signs.ip { self.back_since.or(Some(now)) } else { None };
         let is_back = self.back_since.is_some_and(|since| now.since(since) >= self.patience);
         let is_overdue = now.since(self.seen) >= self.patience;
-        self.state = match (self.state, signs.ip, signs.serial) {
+        self.state = match (self.state, signs.ip, signs.other) {
             (IpState::Works | IpState::Silent, true, _) | (_, false, false) => IpState::Works,
             (IpState::Works | IpState::Silent, false, true) if is_overdue => IpState::Down,
             (IpState::Works | IpState::Silent, false, true) => IpState::Silent,
@@ -87,14 +87,19 @@ impl IpSide {
     }
 }
 
-/// Returns whether anything but the peers on the serial lines can tell this node that its IP side
+/// Returns whether anything but the peers on links without IP can tell this node that its IP side
 /// works: two servers that only lose each other cannot know whose side is down.
 pub(super) fn has_reference(settings: &Settings) -> bool {
-    let has = |class| settings.links.iter().any(|link| link.class() == class);
+    let has = |ip| settings.links.iter().any(|link| is_ip(link.class()) == ip);
     let mut udp = settings.links.iter().filter_map(|link| link.udp());
     let has_witness = udp.any(|udp| udp.witnesses().next().is_some());
     let is_known = has_witness || !settings.ping.is_empty() || settings.nodes.len() > 2;
-    has(LinkClass::Udp) && has(LinkClass::Serial) && is_known
+    has(true) && has(false) && is_known
+}
+
+/// Returns whether links of `class` need IP, like most clients.
+fn is_ip(class: LinkClass) -> bool {
+    class == LinkClass::Udp
 }
 
 /// For how long a group that nobody took is kept before it is offered again.
@@ -194,13 +199,13 @@ impl Daemon {
             IpState::Down => "down",
         };
         let pings = if self.pinger.targets().is_empty() { "" } else { " and no ping is answered" };
-        let heard = self.heard_on(LinkClass::Serial, now);
+        let heard = self.heard_over(false, now);
         let heard: Vec<String> = heard.map(|node| self.settings.name_of(node)).collect();
         let heard: Vec<&str> = heard.iter().map(String::as_str).collect();
         let whom = match heard.as_slice() {
             [] => String::new(),
-            [one] => format!(", while {one} is alive on a serial line"),
-            all => format!(", while {} are alive on serial lines", list(all)),
+            [one] => format!(", while {one} is alive on a link without IP"),
+            all => format!(", while {} are alive on links without IP", list(all)),
         };
         Some(format!("{IP_SIDE} is {state}: no IP link hears anybody{pings}{whom}"))
     }
@@ -218,28 +223,24 @@ impl Daemon {
     }
 
     fn signs(&self, now: Instant) -> Signs {
-        let ip =
-            self.pinger.is_answered(now) || self.heard_on(LinkClass::Udp, now).next().is_some();
-        let mut serial = self.heard_on(LinkClass::Serial, now);
-        Signs { ip, serial: serial.any(|node| !node.is_witness()) }
+        let ip = self.pinger.is_answered(now) || self.heard_over(true, now).next().is_some();
+        let mut others = self.heard_over(false, now);
+        Signs { ip, other: others.any(|node| !node.is_witness()) }
     }
 
-    /// Returns who is alive and heard on a link of `class`.
-    fn heard_on(&self, class: LinkClass, now: Instant) -> impl Iterator<Item = NodeId> {
+    /// Returns who is alive and heard over IP, or on a link without it.
+    fn heard_over(&self, ip: bool, now: Instant) -> impl Iterator<Item = NodeId> {
         let peers = &self.engine.member().peers;
-        let links = self.links_of(class);
+        let links = self.links_over(ip);
         peers.sessions().filter_map(move |(node, _)| {
             let heard = peers.get(node)?.heard_on(peers.dead(), now);
             heard.iter().any(|link| links.contains(link)).then_some(node)
         })
     }
 
-    fn links_of(&self, class: LinkClass) -> LinkSet {
-        let mut links = LinkSet::EMPTY;
-        for (id, _) in self.settings.links().filter(|(_, link)| link.class() == class) {
-            links.insert(id);
-        }
-        links
+    fn links_over(&self, ip: bool) -> LinkSet {
+        let links = self.settings.links().filter(|(_, link)| is_ip(link.class()) == ip);
+        links.map(|(id, _)| id).collect()
     }
 
     /// Tells which peers are heard over one way alone, and when that is over.
@@ -286,16 +287,16 @@ struct Way<'a> {
 fn redundancy(peer: &str, ways: &[Way<'_>], heard: LinkSet) -> Option<String> {
     let (alive, silent): (Vec<Way<'_>>, Vec<Way<'_>>) =
         ways.iter().partition(|way| heard.contains(way.id));
-    let is_serial = |way: &Way<'_>| way.class == LinkClass::Serial;
+    let is_other = |way: &Way<'_>| !is_ip(way.class);
     let names: Vec<&str> = silent.iter().map(|way| way.name).collect();
     let verb = if names.len() == 1 { "is" } else { "are" };
     match alive.as_slice() {
         [] => None,
-        all if all.iter().all(is_serial) && !silent.iter().all(is_serial) => {
-            let serial: Vec<&str> = all.iter().map(|way| way.name).collect();
+        all if all.iter().all(is_other) && !silent.iter().all(is_other) => {
+            let others: Vec<&str> = all.iter().map(|way| way.name).collect();
             Some(format!(
-                "{REDUNDANCY}: {peer} is heard on serial lines alone ({}); {} {verb} silent",
-                list(&serial),
+                "{REDUNDANCY}: {peer} is heard without IP alone ({}); {} {verb} silent",
+                list(&others),
                 list(&names)
             ))
         }
@@ -324,8 +325,8 @@ mod tests {
         Instant::ZERO + Duration::from_millis(millis)
     }
 
-    fn signs(ip: bool, serial: bool) -> Signs {
-        Signs { ip, serial }
+    fn signs(ip: bool, other: bool) -> Signs {
+        Signs { ip, other }
     }
 
     /// Looks every 10 ms from `from` to `to`.
@@ -405,7 +406,7 @@ mod tests {
             (&[0, 1], None),
             (&[0, 2], None),
             (&[0], Some("beta is heard on lan alone; direct and wire are silent")),
-            (&[2], Some("beta is heard on serial lines alone (wire); lan and direct are silent")),
+            (&[2], Some("beta is heard without IP alone (wire); lan and direct are silent")),
             (&[], None),
         ] {
             let expected = expected.map(|text| format!("redundancy is lost: {text}"));

@@ -193,8 +193,11 @@ fn prepare(
     let signals = catch_signals().map_err(errno("catch signals"))?;
     // Before any socket is open: what the executor inherited would never be closed.
     let started = executor::start(&name, writer).map_err(system("start the executor"))?;
-    let links =
-        settings.links.iter().map(|link| open_link(link, me)).collect::<Result<Vec<_>, _>>()?;
+    let links = settings
+        .links
+        .iter()
+        .map(|link| open_link(&settings, link, me))
+        .collect::<Result<Vec<_>, _>>()?;
     let control = Control::bind(&settings.control).map_err(refused)?;
     let groups: Vec<Vec<ServiceAddress>> =
         settings.groups.iter().map(|group| group.addresses.clone()).collect();
@@ -333,10 +336,10 @@ fn catch_signals() -> Result<SignalFd, nix::errno::Errno> {
     SignalFd::with_flags(&caught, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
 
-fn open_link(link: &settings::Link, me: NodeId) -> Result<Link, StartError> {
+fn open_link(settings: &Settings, link: &settings::Link, me: NodeId) -> Result<Link, StartError> {
     let missing =
         || refused(format!("link \"{}\" has no address or adapter for this node", link.name));
-    let spec = link.spec(me).ok_or_else(missing)?;
+    let spec = settings.spec_of(link, me).ok_or_else(missing)?;
     Link::open(&spec).map_err(|error| refused(format!("link \"{}\": {error}", link.name)))
 }
 

@@ -239,6 +239,7 @@ impl Daemon {
             name: settings.name.clone(),
             kind: match settings.kind {
                 LinkKind::Udp(_) => "udp",
+                LinkKind::Ether(_) => "ether",
                 LinkKind::Serial(_) => "serial",
             }
             .to_owned(),

@@ -12,6 +12,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lifesign_core::frame::{MAX_FRAME_LEN, MIN_FRAME_LEN, VERSION};
+use lifesign_core::node::ClusterId;
 use socket2::SockFilter;
 
 /// One instruction of classic BPF, as `struct sock_filter` of `linux/filter.h` has it.
@@ -70,6 +71,23 @@ pub fn member_frames(members: &[IpAddr], is_ipv6: bool) -> Vec<Instruction> {
     program
 }
 
+/// Returns the program for a packet socket that accepts plausible frames of `cluster` and drops all
+/// else. Its frames begin at `start`, behind the Ethernet header.
+#[must_use]
+pub fn cluster_frames(cluster: ClusterId, start: usize) -> Vec<Instruction> {
+    let [start, at] = [start, start + CLUSTER_AT].map(|at| u32::try_from(at).unwrap_or(u32::MAX));
+    // Loads read in network byte order.
+    let cluster = u32::from_be_bytes(cluster.0.to_le_bytes());
+    vec![
+        Instruction::plain(LOAD_BYTE, start),
+        Instruction::jump(JUMP_EQUAL, u32::from(VERSION), 0, 3),
+        Instruction::plain(LOAD_WORD, at),
+        Instruction::jump(JUMP_EQUAL, cluster, 0, 1),
+        Instruction::plain(RETURN, ACCEPT),
+        Instruction::plain(RETURN, DROP),
+    ]
+}
+
 fn accept_v4(program: &mut Vec<Instruction>, address: Ipv4Addr) {
     program.extend([
         Instruction::plain(LOAD_WORD, NETWORK_HEADER + IPV4_SOURCE),
@@ -102,6 +120,8 @@ const SHORTEST: u32 = MIN_FRAME_LEN as u32;
 /// [`MAX_FRAME_LEN`], as an operand.
 #[expect(clippy::cast_possible_truncation, reason = "some thousand")]
 const LONGEST: u32 = MAX_FRAME_LEN as u32;
+/// Where a frame's header has the cluster.
+const CLUSTER_AT: usize = 4;
 /// Length of a UDP header (RFC 768).
 const UDP_HEADER_LEN: u32 = 8;
 /// Offset of the source address in an IPv4 header (RFC 791).

@@ -140,7 +140,7 @@ impl Settings {
     /// the peers' own delays included.
     #[must_use]
     pub fn round_trip(&self) -> Duration {
-        if self.links.iter().any(|link| link.udp().is_some()) {
+        if self.links.iter().any(|link| link.serial().is_none()) {
             return ROUND_TRIP;
         }
         let serial = self.links.iter().filter_map(|link| {

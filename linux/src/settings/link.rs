@@ -1,5 +1,7 @@
 //! Links: what stands in each `[[link]]`, by its kind.
 
+mod adapter;
+pub(super) mod ether;
 pub(super) mod serial;
 pub(super) mod udp;
 
@@ -7,9 +9,10 @@ use core::net::IpAddr;
 use core::ops::Range;
 
 use lifesign_core::frame::LinkClass;
-use lifesign_core::node::{MAX_LINKS, NodeId};
+use lifesign_core::node::{ClusterId, MAX_LINKS, NodeId};
 use toml::Spanned;
 
+use self::ether::EtherLinkSettings;
 use self::serial::SerialLinkSettings;
 use self::udp::UdpLinkSettings;
 use super::document::unknown_word;
@@ -32,6 +35,8 @@ pub struct Link {
 pub enum LinkKind {
     /// UDP on one adapter of each node.
     Udp(UdpLinkSettings),
+    /// Raw Ethernet on one adapter of each node.
+    Ether(EtherLinkSettings),
     /// Serial lines at up to four ports of each node.
     Serial(SerialLinkSettings),
 }
@@ -42,6 +47,7 @@ impl Link {
     pub const fn class(&self) -> LinkClass {
         match &self.kind {
             LinkKind::Udp(_) => LinkClass::Udp,
+            LinkKind::Ether(_) => LinkClass::Ether,
             LinkKind::Serial(_) => LinkClass::Serial,
         }
     }
@@ -51,7 +57,16 @@ impl Link {
     pub const fn udp(&self) -> Option<&UdpLinkSettings> {
         match &self.kind {
             LinkKind::Udp(udp) => Some(udp),
-            LinkKind::Serial(_) => None,
+            LinkKind::Ether(_) | LinkKind::Serial(_) => None,
+        }
+    }
+
+    /// Returns the particulars of a link of raw Ethernet.
+    #[must_use]
+    pub const fn ether(&self) -> Option<&EtherLinkSettings> {
+        match &self.kind {
+            LinkKind::Ether(ether) => Some(ether),
+            LinkKind::Udp(_) | LinkKind::Serial(_) => None,
         }
     }
 
@@ -60,7 +75,7 @@ impl Link {
     pub const fn serial(&self) -> Option<&SerialLinkSettings> {
         match &self.kind {
             LinkKind::Serial(serial) => Some(serial),
-            LinkKind::Udp(_) => None,
+            LinkKind::Udp(_) | LinkKind::Ether(_) => None,
         }
     }
 
@@ -69,6 +84,7 @@ impl Link {
     pub fn reaches(&self, member: NodeId) -> bool {
         match &self.kind {
             LinkKind::Udp(udp) => udp.address(member).is_some(),
+            LinkKind::Ether(ether) => ether.adapter(member).is_some(),
             LinkKind::Serial(serial) => serial.reaches(member),
         }
     }
@@ -76,14 +92,20 @@ impl Link {
     /// Returns the adapter of this link on `node`, if it has one.
     #[must_use]
     pub fn adapter(&self, node: NodeId) -> Option<&str> {
-        self.udp()?.adapter(node)
+        match &self.kind {
+            LinkKind::Udp(udp) => udp.adapter(node),
+            LinkKind::Ether(ether) => ether.adapter(node),
+            LinkKind::Serial(_) => None,
+        }
     }
 
     /// Returns what people call the place where it leaves `node`: an adapter or devices.
     #[must_use]
     pub fn place(&self, node: NodeId) -> String {
         match &self.kind {
-            LinkKind::Udp(udp) => udp.adapter(node).unwrap_or_default().to_owned(),
+            LinkKind::Udp(_) | LinkKind::Ether(_) => {
+                self.adapter(node).unwrap_or_default().to_owned()
+            }
             LinkKind::Serial(serial) => {
                 let devices = serial.devices(node).iter();
                 devices.map(|device| device.display().to_string()).collect::<Vec<_>>().join(", ")
@@ -91,11 +113,13 @@ impl Link {
         }
     }
 
-    /// Returns what to open on node `me`, or `None` if it is not on this link.
+    /// Returns what to open on node `me` for frames of `cluster`, or `None` if it is not on this
+    /// link.
     #[must_use]
-    pub fn spec(&self, me: NodeId) -> Option<LinkSpec> {
+    pub(super) fn spec(&self, me: NodeId, cluster: ClusterId) -> Option<LinkSpec> {
         let kind = match &self.kind {
             LinkKind::Udp(udp) => Specification::Udp(udp.spec(me)?),
+            LinkKind::Ether(ether) => Specification::Ether(ether.spec(me, cluster)?),
             LinkKind::Serial(serial) => Specification::Serial(serial.spec(me)?),
         };
         Some(LinkSpec { name: self.name.clone(), kind })
@@ -116,6 +140,7 @@ pub(super) fn read(top: &mut Table<'_>, members: &mut Members, mistakes: &mut Mi
         table.finish(mistakes);
         for (other, first) in members.links.iter().zip(&places) {
             udp::note_same_socket(members, (&link, &place), (other, first), mistakes);
+            ether::note_same_wire(members, (&link, &place), (other, first), mistakes);
             note_same_dongle(members, (&link, &place), (other, first), mistakes);
         }
         members.links.push(link);
@@ -177,6 +202,7 @@ fn note_same_dongle(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Udp,
+    Ether,
     Serial,
 }
 
@@ -189,6 +215,7 @@ fn read_link(
     let name = names.read(table, mistakes);
     let kind = match read_kind(table, mistakes) {
         Kind::Udp => LinkKind::Udp(udp::read(table, members, mistakes)),
+        Kind::Ether => LinkKind::Ether(ether::read(table, members, mistakes)),
         Kind::Serial => LinkKind::Serial(serial::read(table, members, mistakes)),
     };
     Link { name, kind }
@@ -199,8 +226,9 @@ fn read_kind(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Kind {
     let is_serial = table.has("device") && !table.has("adapter");
     let kind = table.parsed("kind", mistakes, |text| match text {
         "udp" => Ok(Kind::Udp),
+        "ether" => Ok(Kind::Ether),
         "serial" => Ok(Kind::Serial),
-        _ => Err(unknown_word("kind of link", text, &["udp", "serial"])),
+        _ => Err(unknown_word("kind of link", text, &["udp", "ether", "serial"])),
     });
     if is_serial && !table.has("kind") {
         mistakes

@@ -186,6 +186,10 @@ impl Settings {
         for link in &self.links {
             let _ = match &link.kind {
                 LinkKind::Udp(_) => writeln!(text, "link {} udp", link.name),
+                LinkKind::Ether(ether) => {
+                    let (ethertype, vlan) = (ether.ethertype, ether.vlan);
+                    writeln!(text, "link {} ether {ethertype:#x} {vlan:?}", link.name)
+                }
                 LinkKind::Serial(serial) => {
                     let witness = serial.witness.map(NodeId::number);
                     let resets: Vec<u8> = serial.resets.iter().map(NodeId::number).collect();

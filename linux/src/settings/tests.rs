@@ -236,6 +236,28 @@ fn serial_links_alone_make_a_cluster() {
 }
 
 #[test]
+fn raw_ethernet_needs_an_adapter_alone() {
+    let with = |lines: &str| {
+        let link = format!("[[link]]\nname = \"wire\"\nkind = \"ether\"\n{lines}\n[[group]]");
+        Settings::parse("test.toml", &EXAMPLE.replace("[[group]]\nname", &format!("{link}\nname")))
+    };
+    let settings = with("adapter = { alpha = \"eth1\", beta = \"eth2\" }").unwrap();
+    let [alpha, beta] = ["alpha", "beta"].map(|name| settings.node(name).unwrap());
+    let link = &settings.links[1];
+    let ether = link.ether().unwrap();
+    assert_eq!((ether.ethertype, ether.vlan, ether.broadcast), (0x88b5, None, false));
+    assert_eq!((link.class(), link.adapter(beta)), (LinkClass::Ether, Some("eth2")));
+    assert!(link.reaches(alpha) && !link.reaches(NodeId::witness(0).unwrap()));
+    let other = with("adapter = \"eth1\"").unwrap();
+    assert_eq!(other.digest(), settings.digest(), "adapters may differ");
+    let tagged = "adapter = \"eth1\"\nvlan = 7\nethertype = 0x88b6\ndelivery = \"broadcast\"";
+    let tagged = with(tagged).unwrap();
+    let ether = tagged.links[1].ether().unwrap();
+    assert_eq!((ether.ethertype, ether.vlan, ether.broadcast), (0x88b6, Some(7), true));
+    assert_ne!(tagged.digest(), settings.digest());
+}
+
+#[test]
 fn nodes_agree_on_the_dongle_and_not_on_its_devices() {
     let digest = Settings::parse("test.toml", SERIAL).unwrap().digest();
     for (from, to, is_same) in [

@@ -3,73 +3,57 @@
 use std::io;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::sockopt::{RcvBufForce, RxqOvfl};
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
-};
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, recvmsg, sendmsg};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockFilter, Socket, Type};
 
 use super::{Delivery, UdpSpec};
-use crate::link::failure::OpenError;
-use crate::link::filter;
-
-/// What has become of the adapter that a socket is bound to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Adapter {
-    /// It is there.
-    Same,
-    /// It is there under another name, and no other has its name: the link works on.
-    Renamed,
-    /// Another adapter has its name.
-    Replaced,
-    /// It is gone.
-    Missing,
-}
+use crate::link::adapter::{
+    Adapter, Carrier, Datagram, PRIORITY, adapter_error, drops, index_of, set_buffer,
+};
+use crate::link::failure::{Failure, OpenError};
+use crate::link::{Source, filter};
 
 #[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) socket: Socket,
+pub(in crate::link) struct Opened {
+    socket: Socket,
     index: u32,
-    source: Source,
-    pub(super) destinations: Vec<Destination>,
+    accepted: Vec<IpAddr>,
+    source: Origin,
+    destinations: Vec<Destination>,
     control: Vec<u8>,
     drops: u32,
 }
 
 #[derive(Debug)]
-pub(super) struct Destination {
+struct Destination {
     socket_address: SockaddrStorage,
-    pub(super) address: IpAddr,
+    address: IpAddr,
 }
 
+/// From which address a frame is sent.
 #[derive(Clone, Copy, Debug)]
-enum Source {
+enum Origin {
     V4(libc::in_pktinfo),
     V6(libc::in6_pktinfo),
 }
 
-pub(super) struct Datagram {
-    pub(super) len: usize,
-    pub(super) source: Option<SocketAddr>,
-    pub(super) is_truncated: bool,
-    /// Datagrams dropped by the kernel since the one before this.
-    pub(super) drops: Option<u32>,
-}
+impl Carrier for Opened {
+    type Spec = UdpSpec;
 
-impl Opened {
-    pub(super) fn new(spec: &UdpSpec, accepted: &[IpAddr]) -> Result<Self, OpenError> {
-        let index = if_nametoindex(spec.adapter.as_str())
-            .map_err(|errno| adapter_error("look up adapter", &spec.adapter, errno.into()))?;
+    fn open(spec: &UdpSpec) -> Result<Self, OpenError> {
+        spec.check()?;
+        let accepted = spec.accepted();
+        let index = index_of(&spec.adapter)?;
         let step = |step| move |source: io::Error| adapter_error(step, &spec.adapter, source);
-        let domain = if spec.own.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
+        let domain = domain(spec.own);
         let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
             .map_err(step("open a UDP socket for"))?;
         socket.bind_device(Some(spec.adapter.as_bytes())).map_err(step("bind to adapter"))?;
-        attach_filter(&socket, accepted, spec.own.is_ipv6());
+        attach_filter(&socket, &accepted, spec.own.is_ipv6());
         set_options(&socket, spec).map_err(step("set socket options for"))?;
         bind(&socket, spec, index)?;
         own_address_must_exist(&socket, spec).map_err(step("set socket options for"))?;
@@ -77,6 +61,7 @@ impl Opened {
         Ok(Self {
             socket,
             index,
+            accepted,
             source: source(spec.own, index),
             destinations: destinations(spec, index),
             control: nix::cmsg_space!(u32),
@@ -84,17 +69,19 @@ impl Opened {
         })
     }
 
-    pub(super) fn send(&self, frame: &[u8], destination: &Destination) -> Result<usize, Errno> {
+    fn send(&self, frame: &[u8], tell: &mut dyn FnMut(Option<IpAddr>, Result<usize, Errno>)) {
         let control = match &self.source {
-            Source::V4(information) => ControlMessage::Ipv4PacketInfo(information),
-            Source::V6(information) => ControlMessage::Ipv6PacketInfo(information),
+            Origin::V4(information) => ControlMessage::Ipv4PacketInfo(information),
+            Origin::V6(information) => ControlMessage::Ipv6PacketInfo(information),
         };
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        let to = Some(&destination.socket_address);
-        sendmsg(self.socket.as_raw_fd(), &[IoSlice::new(frame)], &[control], flags, to)
+        for Destination { socket_address, address } in &self.destinations {
+            let (frame, to) = ([IoSlice::new(frame)], Some(socket_address));
+            tell(Some(*address), sendmsg(self.socket.as_raw_fd(), &frame, &[control], flags, to));
+        }
     }
 
-    pub(super) fn receive(&mut self, buffer: &mut [u8]) -> Result<Datagram, Errno> {
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<Datagram, Errno> {
         let mut parts = [IoSliceMut::new(buffer)];
         let message = recvmsg::<SockaddrStorage>(
             self.socket.as_raw_fd(),
@@ -102,35 +89,18 @@ impl Opened {
             Some(&mut self.control),
             MsgFlags::MSG_DONTWAIT,
         )?;
-        // The kernel adds its count only when it is not zero, and starts over at 2^32.
-        let total = message.cmsgs().ok().and_then(|mut messages| {
-            messages.find_map(|message| match message {
-                ControlMessageOwned::RxqOvfl(total) => Some(total),
-                _ => None,
-            })
-        });
-        let drops = total.map(|total| total.wrapping_sub(self.drops));
-        self.drops = total.unwrap_or(self.drops);
+        let source = message.address.as_ref().and_then(socket_address);
         Ok(Datagram {
-            len: message.bytes,
-            source: message.address.as_ref().and_then(socket_address),
+            frame: 0..message.bytes,
+            source: source.map(Source::Udp),
+            is_accepted: source.is_some_and(|source| self.accepted.contains(&source.ip())),
             is_truncated: message.flags.contains(MsgFlags::MSG_TRUNC),
-            drops,
+            drops: drops(&message, &mut self.drops),
         })
     }
 
-    /// Returns whether the machine has no such address as `own`; `false` where the kernel does not
-    /// say.
-    pub(super) fn is_address_missing(&self, own: IpAddr) -> bool {
-        let Ok(probe) = Socket::new(domain(own), Type::DGRAM, Some(Protocol::UDP)) else {
-            return false;
-        };
-        let address = scoped(own, 0, self.index);
-        let outcome = probe.bind(&address.into());
-        outcome.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
-    }
-
-    pub(super) fn adapter(&self, name: &str) -> Adapter {
+    fn adapter(&self, spec: &UdpSpec) -> Adapter {
+        let name = spec.adapter.as_str();
         match self.socket.device() {
             Ok(Some(current)) if current == name.as_bytes() => Adapter::Same,
             Ok(_) if if_nametoindex(name).is_ok() => Adapter::Replaced,
@@ -139,6 +109,32 @@ impl Opened {
             // The kernel did not say; what fails next will.
             Err(_) => Adapter::Same,
         }
+    }
+
+    /// An address that goes takes its routes with it, and the kernel may complain of those.
+    fn judge(&self, spec: &UdpSpec, failure: Failure) -> Failure {
+        let is_about_routes = matches!(failure, Failure::Unreachable | Failure::AddressMissing);
+        if is_about_routes && self.is_address_missing(spec.own) {
+            return Failure::AddressMissing;
+        }
+        failure
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Opened {
+    /// Returns whether the machine has no such address as `own`; `false` where the kernel does not
+    /// say.
+    fn is_address_missing(&self, own: IpAddr) -> bool {
+        let Ok(probe) = Socket::new(domain(own), Type::DGRAM, Some(Protocol::UDP)) else {
+            return false;
+        };
+        let address = scoped(own, 0, self.index);
+        let outcome = probe.bind(&address.into());
+        outcome.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
     }
 }
 
@@ -165,11 +161,7 @@ fn set_options(socket: &Socket, spec: &UdpSpec) -> io::Result<()> {
     }
     // Set after the type of service, which sets a priority of its own.
     socket.set_priority(PRIORITY)?;
-    setsockopt(socket, RxqOvfl, &1)?;
-    // Past the machine's limit where that is allowed; else up to it.
-    if setsockopt(socket, RcvBufForce, &RECEIVE_BUFFER_LEN).is_err() {
-        socket.set_recv_buffer_size(RECEIVE_BUFFER_LEN)?;
-    }
+    set_buffer(socket)?;
     match (spec.delivery, spec.own) {
         (Delivery::Multicast(_), IpAddr::V4(_)) => {
             socket.set_multicast_loop_v4(false)?;
@@ -252,14 +244,14 @@ fn scoped(address: IpAddr, port: u16, index: u32) -> SocketAddr {
     }
 }
 
-fn source(own: IpAddr, index: u32) -> Source {
+fn source(own: IpAddr, index: u32) -> Origin {
     match own {
-        IpAddr::V4(address) => Source::V4(libc::in_pktinfo {
+        IpAddr::V4(address) => Origin::V4(libc::in_pktinfo {
             ipi_ifindex: index.cast_signed(),
             ipi_spec_dst: libc::in_addr { s_addr: address.to_bits().to_be() },
             ipi_addr: libc::in_addr { s_addr: 0 },
         }),
-        IpAddr::V6(address) => Source::V6(libc::in6_pktinfo {
+        IpAddr::V6(address) => Origin::V6(libc::in6_pktinfo {
             ipi6_addr: libc::in6_addr { s6_addr: address.octets() },
             ipi6_ifindex: index,
         }),
@@ -271,17 +263,5 @@ fn socket_address(storage: &SockaddrStorage) -> Option<SocketAddr> {
     v4.or_else(|| storage.as_sockaddr_in6().map(|address| SocketAddr::V6((*address).into())))
 }
 
-fn adapter_error(step: &'static str, adapter: &str, source: io::Error) -> OpenError {
-    let adapter = adapter.to_owned();
-    match source.raw_os_error() {
-        Some(libc::ENODEV | libc::ENXIO) => OpenError::UnknownAdapter { adapter },
-        _ => OpenError::Refused { step, adapter, source },
-    }
-}
-
 /// Network control traffic, as routing protocols mark theirs: CS6 (RFC 2474, RFC 4594 section 3.1).
 const CLASS_SELECTOR_6: u32 = 48 << 2;
-/// The highest priority in the adapter's queue that needs no right.
-const PRIORITY: u32 = 6;
-/// What a receive buffer may hold: over a thousand frames, for a daemon that comes late.
-const RECEIVE_BUFFER_LEN: usize = 1 << 20;

@@ -71,6 +71,8 @@ pub(super) fn read(
         ("adapter", "a serial line has no adapter: write `device`"),
         ("port", "a serial line has no port numbers: write `device`"),
         ("delivery", "a serial line has two ends, or a dongle that relays: leave it out"),
+        ("ethertype", "a serial line is no Ethernet: leave it out"),
+        ("vlan", "a serial line is no Ethernet: leave it out"),
         ("multicast", "a serial line has two ends, or a dongle that relays: leave it out"),
     ] {
         table.refuse(key, "a serial link", hint, mistakes);

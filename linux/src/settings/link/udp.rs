@@ -5,9 +5,8 @@ use core::ops::Range;
 
 use lifesign_core::node::NodeId;
 use toml::Spanned;
-use toml::de::DeValue;
 
-use super::{Link, family};
+use super::{Link, adapter, family};
 use crate::link::udp::{Delivery, UdpSpec};
 use crate::settings::document::unknown_word;
 use crate::settings::members::Members;
@@ -75,9 +74,17 @@ pub(super) fn read(
     mistakes: &mut Mistakes,
 ) -> UdpLinkSettings {
     let port = table.integer("port", 1..=65_535, mistakes).map(Spanned::into_inner);
-    let adapters = read_adapters(table, members, mistakes);
+    let adapters = adapter::read(table, members, mistakes);
     let addresses = read_addresses(table, members, mistakes);
     let delivery = read_delivery(table, &addresses, mistakes);
+    for key in ["ethertype", "vlan"] {
+        table.refuse(
+            key,
+            "a link of kind udp",
+            "write kind = \"ether\" for raw Ethernet",
+            mistakes,
+        );
+    }
     for key in ["device", "speed", "low_latency", "witness", "resets"] {
         table.refuse(
             key,
@@ -125,38 +132,6 @@ pub(super) fn note_same_socket(
             .other(first.clone(), "and this")
             .hint("give one of them another `port`");
     }
-}
-
-/// Returns the adapter of each node, an empty name where it is wrong.
-fn read_adapters(table: &mut Table<'_>, members: &Members, mistakes: &mut Mistakes) -> Vec<String> {
-    let mut adapters = vec![String::new(); members.nodes.len()];
-    match table.value("adapter").map(Spanned::get_ref) {
-        None => table.missing("adapter", "\"eth0\"", mistakes),
-        Some(DeValue::Table(_)) => {
-            let Some(named) = table.table("adapter", mistakes) else { return adapters };
-            for (name, text) in named.named_texts(mistakes) {
-                let node = members.node(&name, mistakes);
-                let adapter = parsed_of(&text, "adapter", mistakes, value::adapter);
-                if let (Some(node), Some(adapter)) = (node, adapter) {
-                    adapters[node.index()] = adapter.into_inner();
-                }
-            }
-            let named_nodes = named.named_texts(&mut Mistakes::new("", ""));
-            for (_, node) in members.node_ids().filter(|(_, node)| !node.is_empty()) {
-                if !named_nodes.iter().any(|(name, _)| *name.get_ref() == node) {
-                    mistakes
-                        .add(named.span(), format!("no adapter for node {node:?}"))
-                        .hint(format!("add `{node} = \"eth0\"`"));
-                }
-            }
-        }
-        Some(_) => {
-            if let Some(adapter) = table.parsed("adapter", mistakes, value::adapter) {
-                adapters.fill(adapter.into_inner());
-            }
-        }
-    }
-    adapters
 }
 
 fn read_addresses(
