@@ -3,11 +3,11 @@
 //! As long as one way to a peer is left, nothing moves: what is lost is told, for the next failure
 //! would count. It is otherwise where the cause is on this node. If no IP link hears anybody and
 //! nobody answers a ping, while a link without IP shows that a peer is alive, then clients cannot
-//! reach this node either, and a peer that can be reached should serve. So this node calls itself unable
-//! to serve: it offers its groups, and takes none. It takes none from the first moment of such a
-//! silence on, long before it offers what it has: so a peer that notices the same failure a little
-//! later does not take what is offered, and nothing moves when the network between all of them is
-//! what has failed.
+//! reach this node either, and a peer that can be reached should serve. So this node calls itself
+//! unable to serve: it offers its groups, and takes none. It takes none from the first moment of
+//! such a silence on, long before it offers what it has: so a peer that notices the same failure a
+//! little later does not take what is offered, and nothing moves when the network between all of
+//! them is what has failed.
 
 use lifesign_core::frame::LinkClass;
 use lifesign_core::group::{GroupId, Reason, Role};
