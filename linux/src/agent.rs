@@ -350,7 +350,7 @@ pub fn command(service: &Service, action: Action, call: &Call<'_>) -> Option<Com
         grace_us: GRACE.as_micros(),
         output_len_max: OUTPUT_LEN,
         input: Vec::new(),
-        secrets: Vec::new(),
+        ..Command::default()
     })
 }
 

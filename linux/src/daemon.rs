@@ -8,6 +8,7 @@
 //! ```
 
 mod alerts;
+mod clients;
 mod conduct;
 mod dongle;
 mod errand;
@@ -39,6 +40,7 @@ use lifesign_core::time::{Duration, Instant};
 use nix::sys::epoll::Epoll;
 use nix::sys::signalfd::SignalFd;
 
+use self::clients::Kept;
 use self::conduct::Conduct;
 use self::dongle::Dongle;
 use self::failures::Failures;
@@ -100,6 +102,7 @@ struct Daemon {
     ip_side: Option<IpSide>,
     pinger: Pinger,
     notifying: Notifying,
+    clients: Vec<Kept>,
     dongles: Vec<Dongle>,
     /// Under which a dongle is spoken to.
     control_keys: Keyring,
@@ -144,6 +147,8 @@ enum Errand {
     Service { group: usize, service: usize, action: Action },
     /// Tell a target what has happened.
     Notify { target: usize },
+    /// Keep a program running beside the daemon.
+    Client(usize),
     /// Run a fence agent against this start of a server.
     Fence { target: NodeId, boot: Option<BootId> },
     /// Switch a server on again, by this one of its means.

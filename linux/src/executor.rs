@@ -14,6 +14,7 @@
 //! supervisor still has it at hand to stop services with. It does not react to the signals that a
 //! terminal or a service manager sends to all processes at once, for stopping needs it most.
 
+pub mod identity;
 pub mod message;
 pub mod persist;
 mod running;

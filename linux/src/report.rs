@@ -5,6 +5,7 @@
 //! Members, links and groups go by their names. Times are milliseconds, with decimals where they
 //! may be short.
 
+mod client;
 mod failures;
 mod fence;
 mod line;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::client::ClientReport;
 pub use self::failures::{FailuresReport, RestartsReport};
 pub use self::fence::{FenceReport, FencedReport};
 pub use self::line::{DongleReport, IpSideReport, LineErrorsReport, PingReport, PortReport};
@@ -71,6 +73,9 @@ pub struct Report {
     /// What is recorded for a replay, if anything is.
     #[serde(default)]
     pub recording: Option<RecordingReport>,
+    /// The programs that run beside the daemon, in the order of the settings.
+    #[serde(default)]
+    pub clients: Vec<ClientReport>,
     /// What somebody should look at, the latest first.
     pub alerts: Vec<Alert>,
     /// When a node counts as silent.
@@ -437,6 +442,7 @@ pub(crate) mod tests {
             at_us: 0,
             word: None,
             recording: None,
+            clients: Vec::new(),
             alerts: Vec::new(),
             timing: TimingReport { heartbeat_ms: 50, dead_ms: 200, settle_ms: 1000 },
             scheduling: "fifo 50, memory locked".to_owned(),

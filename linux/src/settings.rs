@@ -21,12 +21,14 @@
 //! | `fence` | what makes certain that a node is silent |
 //! | `private` | files that nobody but root and the caller may read |
 //! | `notify` | who is told of what happens |
+//! | `client` | programs that run beside the daemon |
 //! | [`mod@line`] | what serial lines have to carry |
 //! | [`safety`] | the inequality, the cluster's id and the digest |
 //! | [`key`] | the key file |
 //! | [`witness`] | the file of the quorum server |
 
 mod agent;
+pub(crate) mod client;
 mod document;
 pub(crate) mod fence;
 pub mod key;
@@ -65,6 +67,7 @@ use crate::agent::fence::Fence;
 use crate::link::LinkSpec;
 use crate::page::unknown;
 
+pub use self::client::Client;
 pub(crate) use self::document::written as written_span;
 pub use self::link::ether::EtherLinkSettings;
 pub use self::link::serial::SerialLinkSettings;
@@ -107,6 +110,8 @@ pub struct Settings {
     pub groups: Vec<Group>,
     /// Who is told of what happens.
     pub notify: Vec<Target>,
+    /// The programs that run beside the daemon: 0 to 16.
+    pub clients: Vec<Client>,
 }
 
 /// A server.

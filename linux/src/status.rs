@@ -315,6 +315,9 @@ fn write_rest(text: &mut String, report: &Report, page: Page) {
     for fenced in &report.fenced {
         text.push_str(&wrap("last fence  ", &fenced.sentence()));
     }
+    for client in &report.clients {
+        text.push_str(&wrap("client      ", &client.sentence()));
+    }
     if !report.alerts.is_empty() || !report.fencing.is_empty() {
         text.push('\n');
     }

@@ -17,7 +17,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use nix::sys::stat::Mode;
-use nix::unistd::{ForkResult, Pid};
+use nix::unistd::{ForkResult, Gid, Pid, Uid, setgid, setgroups, setuid};
 
 /// Makes `command` start in the namespaces of `flags`; a user namespace maps its only user and
 /// group to the caller's.
@@ -41,6 +41,22 @@ pub(crate) fn start_in_namespaces(command: &mut Command, flags: CloneFlags) {
     // takes a lock, and what it reads is owned by it.
     unsafe {
         command.pre_exec(enter);
+    }
+}
+
+/// Makes `command` start as a user with a first group, and in `groups`.
+///
+/// Failure shows as an error of `spawn`: not permitted without the privilege to be somebody else.
+pub(crate) fn start_as(command: &mut Command, (user, group): (Uid, Gid), groups: Vec<Gid>) {
+    let become_it = move || {
+        setgroups(&groups)?;
+        setgid(group)?;
+        Ok(setuid(user)?)
+    };
+    // SAFETY: between fork and exec the closure makes system calls only: it neither allocates nor
+    // takes a lock, and what it reads is owned by it.
+    unsafe {
+        command.pre_exec(become_it);
     }
 }
 

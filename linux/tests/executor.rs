@@ -292,7 +292,7 @@ fn shell(script: &str) -> Command {
         grace_us: 1_000_000,
         output_len_max: 4096,
         input: Vec::new(),
-        secrets: Vec::new(),
+        ..Command::default()
     }
 }
 

@@ -157,6 +157,7 @@ impl Fence {
             output_len_max: OUTPUT_LEN,
             input: input.into_bytes(),
             secrets: self.secrets.iter().map(secret).collect(),
+            ..Command::default()
         }
     }
 }

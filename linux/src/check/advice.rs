@@ -1,5 +1,7 @@
 //! What is allowed and not wise, and what is taken for granted.
 
+use std::path::Path;
+
 use lifesign_core::frame::LinkClass;
 use lifesign_core::group::Guard;
 use lifesign_core::quorum::Module;
@@ -41,6 +43,7 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
         warn(&format!("group {} may run on one node alone", group.name));
     }
     warnings.extend(unfenced(settings));
+    warnings.extend(absent_clients(settings));
     warnings.extend(LineCheck::warnings(settings));
     warnings.extend(idle_pings(settings));
     warnings.extend(crowded_dongles(settings));
@@ -98,6 +101,15 @@ fn unfenced(settings: &Settings) -> Vec<String> {
         )
     });
     said.collect()
+}
+
+/// Says which clients this machine does not have.
+fn absent_clients(settings: &Settings) -> impl Iterator<Item = String> {
+    settings.clients.iter().filter_map(|client| {
+        let program = client.command.first()?;
+        let is_there = Path::new(program).exists();
+        (!is_there).then(|| format!("client {}: {program} is not on this machine", client.name))
+    })
 }
 
 /// Says when addresses to ping are there in vain.

@@ -192,6 +192,18 @@ fn the_dongle_s_clock_is_under_the_inequality() {
 }
 
 #[test]
+fn a_client_that_is_not_here_is_named() {
+    let with = |program: &str| {
+        let client = format!("[[client]]\nname = \"mon\"\ncommand = [\"{program}\"]\n");
+        let check = checked(&format!("{EXAMPLE}{client}"), Enforcer::Bpf);
+        check.warnings.into_iter().find(|warning| warning.contains("client"))
+    };
+    assert_eq!(with("/bin/sh"), None);
+    let expected = "client mon: /no/such is not on this machine";
+    assert_eq!(with("/no/such").as_deref(), Some(expected));
+}
+
+#[test]
 fn a_fence_group_that_nothing_can_fence_is_named() {
     let warned = |source: &str| {
         let check = checked(source, Enforcer::Bpf);

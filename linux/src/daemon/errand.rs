@@ -105,6 +105,9 @@ impl Daemon {
                 (Errand::Notify { target }, Reply::Done { outcome, output, .. }) => {
                     self.handle_told(target, &outcome, &output, now);
                 }
+                (Errand::Client(at), Reply::Done { outcome, output, .. }) => {
+                    self.handle_client(at, &outcome, &output, now);
+                }
                 (Errand::Fence { target, boot }, Reply::Done { outcome, output, .. }) => {
                     self.handle_fence((target, boot), &outcome, &output, now);
                 }

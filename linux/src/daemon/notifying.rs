@@ -61,7 +61,7 @@ impl Notifying {
             grace_us: GRACE.as_micros(),
             output_len_max: OUTPUT_LEN,
             input: input.into_bytes(),
-            secrets: Vec::new(),
+            ..Command::default()
         }
     }
 }

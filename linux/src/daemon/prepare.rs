@@ -18,6 +18,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::clients;
 use super::conduct::Conduct;
 use super::dongle::{self, Dongle};
 use super::failures::Failures;
@@ -232,6 +233,7 @@ fn prepare(
         engine.handle_remembered(decree, now);
     }
     leave_farewells(&engine, &mut supervisor);
+    let clients = clients::kept(&settings, me, now);
     let obtained = realtime::enter(realtime::PRIORITY);
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(errno("wait for events"))?;
     let timer = Timer::new().map_err(errno("make a timer"))?;
@@ -265,6 +267,7 @@ fn prepare(
         ip_side,
         pinger,
         notifying: Notifying::new(&settings),
+        clients,
         dongles: Dongle::all(&settings, now),
         control_keys,
         fencing: Fencing::new(boot),

@@ -46,6 +46,7 @@ impl Daemon {
             Errand::Reserve(_)
             | Errand::Word(_)
             | Errand::Notify { .. }
+            | Errand::Client(_)
             | Errand::Fence { .. }
             | Errand::PowerOn { .. } => false,
         };

@@ -180,6 +180,7 @@ impl Daemon {
             at_us: now.as_micros(),
             word: self.word_report(now),
             recording: self.recording_report(),
+            clients: self.client_reports(now),
             alerts: self
                 .alerts
                 .list

@@ -82,6 +82,7 @@ impl Daemon {
             self.renew_leases();
             self.send();
             self.look_for_alerts(now);
+            self.keep_clients(now);
             self.deliver(now);
             self.tell_watchers(now);
             self.tell_manager(now);
@@ -286,6 +287,7 @@ impl Daemon {
             self.next_pursuit(),
             self.next_dongle_due(),
             self.notifying.poll_timeout(self.engine.now()),
+            self.next_client_due(),
         ];
         let notify = self.notifier.as_ref().map(|_| self.notify_at);
         let dues = own.into_iter().flatten().chain(notify).chain(links);
@@ -333,6 +335,7 @@ impl Daemon {
             self.logger.write(Level::Error, format_args!("{error}: the supervisor tries again"));
             return;
         }
+        self.stop_clients();
         self.wait_for_deliveries();
         let now = clock::now();
         self.tell_watchers(now);

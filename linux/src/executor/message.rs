@@ -3,6 +3,8 @@
 use lifesign_core::time::Duration;
 use serde::{Deserialize, Serialize};
 
+use super::identity::Identity;
+
 /// What a client asks of the executor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
@@ -52,6 +54,11 @@ pub struct Command {
     pub input: Vec<u8>,
     /// What it is told besides, out of files.
     pub secrets: Vec<Secret>,
+    /// As whom it runs, if not as the executor's user.
+    pub identity: Option<Identity>,
+    /// Whether it runs until it is cancelled, without a limit. Whatever else
+    /// is in its process group when it ends is killed.
+    pub stays: bool,
 }
 
 /// Something that a command is told and that stands in a file which only root may read. It is read

@@ -29,6 +29,7 @@ pub(super) struct Running {
     tail: VecDeque<u8>,
     tail_len_max: usize,
     veil: Veil,
+    stays: bool,
     grace: Duration,
     started: Instant,
     stage: Stage,
@@ -77,12 +78,15 @@ impl Running {
         let told = secret::read(command)?;
         let (output, writer) = io::pipe()?;
         fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let mut child = bare(program, arguments, &command.environment)
-            .envs(told.environment)
-            .stdin(stdin(&told.input)?)
-            .stdout(writer.try_clone()?)
-            .stderr(writer)
-            .spawn()?;
+        let mut process = bare(program, arguments, &command.environment);
+        process.envs(told.environment).stdin(stdin(&told.input)?);
+        process.stdout(writer.try_clone()?).stderr(writer);
+        if let Some(identity) = &command.identity {
+            sys::start_as(&mut process, identity.ids(), identity.all_groups());
+        }
+        let mut child = process.spawn()?;
+        // It holds our copies of the writing end, which would keep the pipe open.
+        drop(process);
         let group = Pid::from_raw(child.id().cast_signed());
         let exit = match sys::open_process(group) {
             Ok(exit) => exit,
@@ -93,6 +97,8 @@ impl Running {
                 return Err(error);
             }
         };
+        let limit = if command.stays { u64::MAX } else { command.limit_us };
+        let limit = Duration::from_micros(limit);
         let tail_len_max = usize::try_from(command.output_len_max).unwrap_or(usize::MAX);
         Ok(Self {
             child,
@@ -103,9 +109,10 @@ impl Running {
             tail: VecDeque::new(),
             tail_len_max: tail_len_max.min(OUTPUT_LEN_MAX),
             veil: told.veil,
+            stays: command.stays,
             grace: Duration::from_micros(command.grace_us),
             started: now,
-            stage: Stage::Free { until: now + Duration::from_micros(command.limit_us) },
+            stage: Stage::Free { until: now + limit },
         })
     }
 
@@ -207,7 +214,7 @@ impl Running {
     }
 
     fn reap(&mut self) -> Outcome {
-        if !matches!(self.stage, Stage::Free { .. }) {
+        if self.stays || !matches!(self.stage, Stage::Free { .. }) {
             // What is left of the group goes with its first process, while the number is ours.
             self.signal(Signal::SIGKILL);
         }
@@ -254,3 +261,68 @@ fn outcome(status: ExitStatus) -> Outcome {
 const PATIENCE: Duration = Duration::from_millis(5000);
 /// The most reads of a command's output at one wake-up.
 const READS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::executor::identity::Identity;
+
+    fn shell(script: &str) -> Command {
+        Command {
+            arguments: ["/bin/sh", "-c", script].map(str::to_owned).into(),
+            limit_us: 60_000_000,
+            output_len_max: 100,
+            ..Command::default()
+        }
+    }
+
+    /// Runs it to its end, and returns what it said.
+    fn ended(command: &Command) -> (Outcome, String) {
+        let mut running = Running::start(command, clock::now()).unwrap();
+        loop {
+            if let Some(outcome) = running.step(clock::now()) {
+                return (outcome, running.take_output());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
+    fn is_gone(process: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.trim()));
+        stat.is_err() || stat.is_ok_and(|stat| stat.contains(") Z "))
+    }
+
+    #[test]
+    fn what_stays_takes_along_what_it_has_started_and_a_service_does_not() {
+        let script = "sleep 600 >&- 2>&- & echo $!";
+        let (outcome, child) = ended(&Command { stays: true, ..shell(script) });
+        assert_eq!(outcome, Outcome::Exited(0));
+        while !is_gone(&child) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let (_, child) = ended(&shell(script));
+        assert!(!is_gone(&child), "a service outlives the command that starts it");
+        let child = Pid::from_raw(child.trim().parse().unwrap());
+        nix::sys::signal::kill(child, Signal::SIGKILL).unwrap();
+    }
+
+    #[test]
+    fn what_stays_has_no_limit() {
+        let command = Command { stays: true, limit_us: 1, ..shell("sleep 0.1; echo well") };
+        assert_eq!(ended(&command), (Outcome::Exited(0), "well\n".to_owned()));
+    }
+
+    #[test]
+    fn a_command_runs_as_another_where_that_is_allowed() {
+        let identity = Identity { user: 65_533, group: 65_532, groups: vec![65_532, 65_531] };
+        let command = Command { identity: Some(identity), ..shell("id -u; id -g; id -G") };
+        if nix::unistd::geteuid().is_root() {
+            let (_, said) = ended(&command);
+            assert_eq!(said, "65533\n65532\n65532 65531\n");
+        } else {
+            let error = Running::start(&command, clock::now()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        }
+    }
+}

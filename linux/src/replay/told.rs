@@ -125,6 +125,7 @@ fn report(player: &Player, at: Instant) -> Report {
         at_us: at.as_micros(),
         word: None,
         recording: None,
+        clients: Vec::new(),
         alerts: Vec::new(),
         timing: (&settings.timing).into(),
         scheduling: String::new(),

@@ -14,7 +14,7 @@ use super::members::Members;
 use super::mistake::{Mistakes, did_you_mean};
 use super::profile::Profile;
 use super::table::{Misfit, Table};
-use super::{Group, Settings, members, notify, resources, value};
+use super::{Group, Settings, client, members, notify, resources, value};
 use crate::address::lease::{Enforcer, EnforcerChoice};
 
 /// Reads a whole file.
@@ -53,6 +53,7 @@ fn read_top(mut top: Table<'_>, mistakes: &mut Mistakes) -> Option<Settings> {
     let complete = timing.complete(longest, mistakes);
     let ping = read_ping(&mut top, &members, &groups, mistakes);
     let notify = notify::read(&mut top, mistakes);
+    let clients = client::read(&mut top, &members, mistakes);
     top.finish(mistakes);
     Some(Settings {
         cluster: cluster?.into_inner(),
@@ -71,6 +72,7 @@ fn read_top(mut top: Table<'_>, mistakes: &mut Mistakes) -> Option<Settings> {
         witnesses: members.witnesses,
         groups,
         notify,
+        clients,
     })
 }
 

@@ -104,4 +104,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
             replace: "true;",
         }],
     ),
+    caught(
+        "client-never-given-up",
+        "A program that dies at once again and again is given up.",
+        &[Change {
+            file: "linux/src/daemon/clients.rs",
+            find: "_ if self.quick > MOST_QUICK => State::GivenUp,",
+            replace: "_ if self.quick == u32::MAX => State::GivenUp,",
+        }],
+    ),
+    caught(
+        "client-leaves-children",
+        "What a program beside the daemon has started ends with it.",
+        &[Change {
+            file: "linux/src/executor/running.rs",
+            find: "if self.stays || !matches!(self.stage, Stage::Free { .. }) {",
+            replace: "if !matches!(self.stage, Stage::Free { .. }) {",
+        }],
+    ),
 ];
