@@ -13,6 +13,7 @@
 //! | [`directive`] | every directive of ha.cf, and what becomes of it |
 //! | [`ha_cf`], [`mod@line`] | ha.cf, and one line of it |
 //! | [`medium`] | its media |
+//! | [`respawn`], [`stonith`] | the programs that it keeps running, and fence devices |
 //! | [`authkeys`] | words made into keys |
 //! | [`haresources`] | groups of resources, and below it addresses |
 //! | [`surroundings`] | what the machine knows that the files leave out |
@@ -29,7 +30,9 @@ pub mod haresources;
 pub mod line;
 mod links;
 pub mod medium;
+pub mod respawn;
 pub mod span;
+pub mod stonith;
 pub mod surroundings;
 mod text;
 pub mod tool;

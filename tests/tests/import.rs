@@ -149,7 +149,7 @@ fn every_mistake_is_told_at_once() {
     let lines: Vec<&str> = said.err.lines().collect();
     for (line, expected) in lines.iter().zip([
         "/ha.cf:4: there is no directive \"keepalve\"; did you mean \"keepalive\"?",
-        "/ha.cf:10: stonith null /x: fences are not read from here",
+        "/ha.cf:10: stonith null: it cannot be taken over; it makes nothing silent",
         "/authkeys:1: there is no key 2; add its line",
         "/haresources:1: node clustnode1 has no resources; add them behind it",
     ]) {

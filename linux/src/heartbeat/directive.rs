@@ -6,6 +6,8 @@ use super::fault::Faults;
 use super::ha_cf::{self, HaCf};
 use super::line::{self, Line};
 use super::medium;
+use super::respawn;
+use super::stonith;
 
 /// What becomes of a directive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +65,11 @@ const fn refused(name: &'static str, help: &'static str) -> Directive {
     Directive { name, verdict: Verdict::Refused, help, read: line::refuse }
 }
 
+/// Refused with more than its help.
+const fn unread(name: &'static str, read: Reader, help: &'static str) -> Directive {
+    Directive { name, verdict: Verdict::Refused, help, read }
+}
+
 /// Returns the directive called `name`.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Directive> {
@@ -80,8 +87,6 @@ pub fn table() -> String {
 
 const NO_CRM: &str = "belongs to Pacemaker, which lifesign does not run; take the line out";
 const NO_CLIENTS: &str = "lifesign has no clients that sign on; its control socket is root's";
-const NO_FENCE_AGENT: &str = "fences are not read from here; import without the line, and give \
-    each node a `[[node.fence]]` with agent = \"external/NAME\" or \"fence_NAME\"";
 const LOGS: &str = "lines go to standard error, which the service manager keeps";
 const FRAMES: &str = "frames have one form, small and signed";
 const MEMORY: &str = "the daemon locks what it has, and takes no more";
@@ -116,15 +121,15 @@ pub const DIRECTIVES: &[Directive] = &[
     refused("ppp-udp", "is not there; use serial, which needs no PPP"),
     implemented("auto_failback", ha_cf::auto_failback, "whether groups return to their home"),
     alias("nice_failback", ha_cf::nice_failback, "on means auto_failback off, off means legacy"),
-    refused("stonith", NO_FENCE_AGENT),
-    refused("stonith_host", NO_FENCE_AGENT),
+    unread("stonith", stonith::stonith, "its file is not read; it says what to write"),
+    implemented("stonith_host", stonith::stonith_host, "becomes `[[node.fence]]`"),
     accepted(
         "watchdog",
         line::note,
         "the kernel watchdog is not fed yet; addresses fall silent by the kernel lease all the same",
     ),
-    implemented("respawn", ha_cf::respawn, "ipfail is built in; other clients are refused"),
-    implemented("failfast", ha_cf::respawn, "ipfail is built in; other clients are refused"),
+    implemented("respawn", respawn::respawn, "programs become `[[client]]`; ipfail is built in"),
+    implemented("failfast", respawn::failfast, "ipfail is built in; other clients are refused"),
     accepted("apiauth", line::note, NO_CLIENTS),
     accepted("env", line::note, NO_CLIENTS),
     accepted("logfacility", line::note, LOGS),

@@ -6,7 +6,9 @@ use super::directive::{self, DIRECTIVES};
 use super::fault::{Faults, File, Place, shown};
 use super::line::{BOOLEAN_HINT, Line, keep};
 use super::medium::Media;
+use super::respawn::Respawned;
 use super::span::boolean;
+use super::stonith::{self, Device};
 use crate::settings::mistake::did_you_mean;
 use crate::settings::value::name_said;
 
@@ -60,6 +62,10 @@ pub struct HaCf {
     pub auto_failback: Option<Said<AutoFailback>>,
     /// The machine of the quorum server.
     pub quorum_server: Option<Said<String>>,
+    /// The programs that are kept running.
+    pub clients: Vec<Said<Respawned>>,
+    /// What makes nodes silent.
+    pub devices: Vec<Said<Device>>,
     /// What has no key of its own.
     pub remarks: Vec<Remark>,
     warntime: Option<Said<Duration>>,
@@ -123,6 +129,7 @@ impl HaCf {
 
     /// Notes what contradicts itself or is missing.
     fn check(&self, faults: &mut Faults) {
+        stonith::check(self, faults);
         let file = Place { file: File::HaCf, line: 0 };
         if self.nodes.is_empty() {
             faults.add(file, "there is no node", "add a line `node NAME NAME`");
@@ -253,23 +260,6 @@ pub(super) fn quorum_server(ha: &mut HaCf, line: &Line<'_>, faults: &mut Faults)
     let Some(word) = line.only(faults) else { return };
     let said = Said { value: word.to_owned(), place: line.place };
     keep(&mut ha.quorum_server, Some(said), line, faults);
-}
-
-pub(super) fn respawn(ha: &mut HaCf, line: &Line<'_>, faults: &mut Faults) {
-    let program = line.words.get(1).and_then(|path| path.rsplit('/').next());
-    match program {
-        Some("ipfail") => line.remark(
-            ha,
-            "built in: with a `ping` and a serial link, a node whose network is down gives its \
-             groups to one that clients can reach",
-        ),
-        Some(_) => line.wrong(
-            faults,
-            "lifesign starts no clients",
-            "make it a unit of the service manager, and take the line out",
-        ),
-        None => line.wrong(faults, "a user and a path are missing", "take the line out"),
-    }
 }
 
 pub(super) fn autojoin(ha: &mut HaCf, line: &Line<'_>, faults: &mut Faults) {

@@ -9,6 +9,7 @@ use super::surroundings::tests::Known;
 use super::*;
 use crate::settings::tests::Folder;
 
+mod programs;
 mod verdict;
 
 const KEYS: &str = "auth 1\n1 sha1 a-word-that-is-long-enough\n";
@@ -246,6 +247,15 @@ fn what_is_asked_for_and_not_done_is_refused() {
         "pacemaker respawn",
         "respawn hacluster /usr/lib/heartbeat/dopd",
         "failfast root /bin/true",
+        "respawn root",
+        "respawn a:b /bin/true",
+        "respawn root bin/true",
+        "stonith_host * null one two",
+        "stonith_host * external/ssh one",
+        "stonith_host * external/ssh one two three",
+        "stonith_host one external/ssh one two",
+        "stonith_host * rps10 /dev/ttyS0 one 0",
+        "stonith external/ssh /etc/x",
         "autojoin any",
         "use_apphbd on",
         "mcast eth0 225.0.0.1 694 5 0",

@@ -63,7 +63,7 @@ pub fn cl_status(words: &[String], report: Result<&Report, &str>) -> Told {
         ("nodeweight", [node]) => asked.node_weight(node),
         ("listhblinks", [node]) => asked.links(node),
         ("hblinkstatus", [node, link]) => asked.link_status(node, link),
-        ("clientstatus", [node, _] | [node, _, _]) => asked.client_status(node),
+        ("clientstatus", [node, client] | [node, client, _]) => asked.client_status(node, client),
         ("rscstatus", []) => {
             let status = resource_status(report);
             good(asked.said(status, || format!("This node is holding {status} resources.")))
@@ -131,8 +131,19 @@ impl Asked<'_> {
     }
 
     /// Nobody is a client of this daemon as programs were of Linux-HA's.
-    fn client_status(&self, node: &str) -> Told {
-        if node_type(self.report, node) == Some(NORMAL) { bad("offline") } else { unknown() }
+    fn client_status(&self, node: &str, client: &str) -> Told {
+        if node_type(self.report, node) != Some(NORMAL) {
+            return unknown();
+        }
+        // Of the clients of others nothing is known here.
+        let is_own = node.eq_ignore_ascii_case(&self.report.node);
+        let mut own = self.report.clients.iter().filter(|_| is_own);
+        let runs = own.any(|known| known.name == client && known.state == "running");
+        if runs {
+            good(self.said("online", || "Client is online".to_owned()))
+        } else {
+            bad("offline")
+        }
     }
 
     fn parameter(&self, name: &str) -> Told {
@@ -362,6 +373,26 @@ mod tests {
         assert_eq!(asked("clientstatus beta ipfail"), ("offline".to_owned(), 1));
         assert_eq!(asked("nodeweight quorum").1, 11);
         assert_eq!(asked("nodesite beta").1, 1);
+    }
+
+    #[test]
+    fn a_client_of_this_node_is_online_while_it_runs() {
+        let asked = |state: &str, node: &str| {
+            let mut report = report();
+            report.clients = vec![crate::report::ClientReport {
+                name: "mon".to_owned(),
+                state: state.to_owned(),
+                since_ms: 1,
+                starts: 1,
+                last: None,
+            }];
+            let words = ["clientstatus", node, "mon"].map(str::to_owned);
+            let told = cl_status(&words, Ok(&report));
+            (told.text, told.code)
+        };
+        assert_eq!(asked("running", "alpha"), ("online".to_owned(), 0));
+        assert_eq!(asked("given up", "alpha"), ("offline".to_owned(), 1));
+        assert_eq!(asked("running", "beta"), ("offline".to_owned(), 1));
     }
 
     #[test]

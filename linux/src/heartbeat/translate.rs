@@ -11,6 +11,8 @@ use super::groups::{GroupPlan, ServicePlan};
 use super::ha_cf::{AutoFailback, HaCf, Said};
 use super::links::{Links, SerialPlan, UdpPlan};
 use super::medium::Way;
+use super::respawn;
+use super::stonith;
 use super::text::{Text, listed, quoted};
 use crate::settings::written_span;
 
@@ -59,6 +61,7 @@ impl Translation<'_> {
         for (at, group) in self.groups.iter().enumerate() {
             self.write_group(&mut text, group, at == 0);
         }
+        respawn::write(&mut text, &self.ha.clients);
         if !self.ha.remarks.is_empty() {
             text.gap();
             text.remark("What has no key here:");
@@ -159,6 +162,7 @@ impl Translation<'_> {
         for node in &self.ha.nodes {
             text.table("[[node]]");
             text.key("name", &quoted(&node.value));
+            stonith::write(text, &node.value, &self.ha.devices);
         }
         if let Some(witness) = &self.links.witness {
             text.table("[[witness]]");
@@ -185,18 +189,23 @@ impl Translation<'_> {
         }
         text.key("prefer", &listed(&group.prefer));
         self.write_failback(text, is_first);
-        if let Some(storage) = &group.storage {
+        let is_fenced = !self.ha.devices.is_empty();
+        let stops_first = group.is_guarded_by_stop() && !is_fenced;
+        if is_fenced {
+            text.remark("as with Linux-HA, a dead node is fenced before anything starts elsewhere");
+            text.key("guard", &quoted("fence"));
+        } else if let Some(storage) = &group.storage {
             text.remark(&format!(
                 "{storage} must have stopped before it starts elsewhere, so a takeover waits for \
-                 the stop limits; with a dongle that `resets` the servers, guard = \"fence\" is safer"
+                 the stop limits; with a `[[node.fence]]` for each server guard = \"fence\" is safer"
             ));
         } else if group.is_guarded_by_stop() {
             text.remark("without an address the services themselves must have stopped first");
         }
-        if group.is_guarded_by_stop() {
+        if stops_first {
             text.key("guard", &quoted("stop"));
         }
-        let stop_limit = if group.is_guarded_by_stop() { "10s" } else { "20s" };
+        let stop_limit = if stops_first { "10s" } else { "20s" };
         for service in &group.services {
             self.write_service(text, service, stop_limit);
         }

@@ -34,7 +34,7 @@ pub(super) const LINES: &[(&str, bool)] = &[
     ("auto_failback on", true),
     ("nice_failback on", true),
     ("stonith meatware /etc/x", false),
-    ("stonith_host * meatware one", false),
+    ("stonith_host * meatware one two", true),
     ("watchdog /dev/watchdog", true),
     ("respawn hacluster /usr/lib/heartbeat/ipfail", true),
     ("failfast hacluster /usr/lib/heartbeat/ipfail", true),
