@@ -35,7 +35,7 @@ pub use self::scenery::Shape;
 pub use self::stage::Stage;
 
 /// Plays rounds one after the other on one cluster, and says after each what `told` is to know: the
-/// round, and if it is played again, why.
+/// round, and what was odd about it, such as why it is played again; mostly nothing.
 ///
 /// # Errors
 /// Says what went wrong in which round, all that is known of it, and how to play it again.
@@ -43,7 +43,7 @@ pub fn play(
     program: &str,
     shape: Shape,
     rounds: impl IntoIterator<Item = Round>,
-    mut told: impl FnMut(&Round, Option<&str>),
+    mut told: impl FnMut(&Round, &str),
 ) -> Result<Figures, String> {
     let mut figures = Figures::default();
     let mut ready = None;
@@ -60,6 +60,7 @@ pub fn play(
                     let took_us = clock::now().as_micros() - begun_us;
                     let all = figures.rounds.entry(round.kind.word()).or_default();
                     all.push(took_us as f64 / 1e6);
+                    told(&round, &std::mem::take(&mut stage.slow).join(", "));
                     ready = Some(stage);
                     break;
                 }
@@ -69,11 +70,11 @@ pub fn play(
                         return Err(failure(&mut stage, &round, begun_us, &why));
                     }
                     figures.again += 1;
-                    told(&round, Some(&why));
+                    let first = why.lines().next().unwrap_or_default();
+                    told(&round, &format!("again, as the machine stood still: {first}"));
                 }
             }
         }
-        told(&round, None);
     }
     let outliers = figures.outliers();
     if outliers.is_empty() { Ok(figures) } else { Err(outliers.join("\n")) }

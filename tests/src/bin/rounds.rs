@@ -98,12 +98,12 @@ fn play(options: &Options) -> Result<(), String> {
     });
     let begun = std::time::Instant::now();
     let program = program.display().to_string();
-    let figures = rounds::play(&program, options.shape, drawn, |round, again| {
+    let figures = rounds::play(&program, options.shape, drawn, |round, odd| {
         let at = begun.elapsed().as_secs();
-        let again = again.and_then(|why| why.lines().next());
-        let again = again.map(|why| format!(" is played again, the machine stood still: {why}"));
-        let again = again.unwrap_or_default();
-        println!("[{at:5} s] round {} {}{again}", round.number, round.kind);
+        println!(
+            "{}",
+            format!("[{at:5} s] round {} {} {odd}", round.number, round.kind).trim_end()
+        );
     })?;
     print!("{}", figures.told());
     println!(

@@ -48,7 +48,11 @@ impl Stage {
 
     /// Returns everything that is not as it is to be, each a sentence.
     pub(super) fn audit(&mut self) -> Vec<String> {
-        let mut complaints = Vec::new();
+        let is_up = |name: &&'static str| self.state(name) == State::Up;
+        let gone = |name: &&'static str| !self.trial.cluster().is_running(name);
+        let ended = self.members().into_iter().filter(is_up).filter(gone);
+        let mut complaints: Vec<String> =
+            ended.map(|name| format!("{name}: its daemon has ended by itself")).collect();
         let mut holders = BTreeMap::new();
         for (index, group) in GROUPS.iter().enumerate() {
             match self.audit_holder(index) {

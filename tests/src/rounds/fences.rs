@@ -19,6 +19,9 @@ pub(super) struct Fence {
     pub(super) at_us: u64,
 }
 
+/// How long it may take until a member that can be heard again is heard, in microseconds.
+const HEARD_US: u64 = 500_000;
+
 /// What stands in the settings of each server.
 pub(super) const TABLE: &str = "[[node.fence]]\nagent = \"DIRECTORY/fence_lab\"\n";
 
@@ -71,7 +74,10 @@ impl Stage {
     }
 
     fn serve_fence(&mut self, asker: &'static str, target: &'static str, at_us: u64) -> Outcome {
-        if let Some(why) = self.view_at(at_us).objection(asker, target, at_us) {
+        // Who is heard again is known after a few heartbeats.
+        let before = self.view_at(at_us.saturating_sub(HEARD_US)).objection(asker, target, at_us);
+        let objection = self.view_at(at_us).objection(asker, target, at_us);
+        if let Some(why) = before.and(objection) {
             return Err(format!("{asker} has {target} fenced, and {why}"));
         }
         self.note_deed(format!("{target} is fenced for {asker}"));

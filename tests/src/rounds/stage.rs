@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::time::Duration;
 
 use lifesign::demo::fabric::ALL_PPM;
 use nix::sys::signal::Signal;
@@ -29,6 +30,8 @@ pub struct Stage {
     pub(super) fences: Vec<Fence>,
     /// Under which token the group that is fenced for was held at the last audit, and when.
     pub(super) audited: Option<(u64, u64)>,
+    /// What was waited for so long that somebody should look at it.
+    pub(super) slow: Vec<String>,
     /// Whether something was seen that may never be.
     pub(super) is_broken: bool,
     loss_ppm: u32,
@@ -44,6 +47,9 @@ pub(super) const PATIENCE_US: u64 = 75_000_000;
 
 /// How long it may take in all, in microseconds.
 const MOST_PATIENCE_US: u64 = 5 * PATIENCE_US;
+
+/// How long anything takes that is told, in microseconds.
+const SLOW_US: u64 = 15_000_000;
 
 /// How many views are kept: more than there are changes while an agent is not looked at.
 const VIEWS: usize = 64;
@@ -68,6 +74,7 @@ impl Stage {
             deeds: Vec::new(),
             fences: Vec::new(),
             audited: None,
+            slow: Vec::new(),
             is_broken: false,
             loss_ppm: 0,
             read: BTreeMap::new(),
@@ -291,13 +298,20 @@ impl Stage {
     /// Waits until an audit finds everything as it is to be.
     pub(super) fn settle(&mut self, what: &str) -> Outcome {
         let begun_us = self.trial.lab().now_us();
+        let mut last = Vec::new();
         loop {
             self.demand_safety()?;
             let complaints = self.audit();
             if complaints.is_empty() {
+                let took_us = self.trial.lab().now_us() - begun_us;
+                if took_us > SLOW_US {
+                    let took = Duration::from_micros(took_us).as_secs();
+                    self.slow.push(format!("{what}: {took} s, at last for: {}", last.join("; ")));
+                }
                 return Ok(());
             }
             self.give_up_after(begun_us, &format!("{what}:\n  {}", complaints.join("\n  ")))?;
+            last = complaints;
         }
     }
 
