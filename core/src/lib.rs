@@ -13,6 +13,7 @@
 //! | [`node`] | who: nodes, links, sets of them, and which start of theirs |
 //! | [`group`] | resources that move together, and the part this node plays for each |
 //! | [`config`] | settings that cannot be wrong, and the inequality behind them |
+//! | [`watchdog`] | until when a machine may be fed that holds a group |
 //! | [`quorum`] | votes, and the chain of modules that counts them |
 //! | [`seal`] | keys and tags |
 //! | [`frame`] | one authenticated message: its layout, encoding and decoding |
@@ -72,4 +73,5 @@ pub mod side;
 pub mod stream;
 pub mod time;
 pub mod vectors;
+pub mod watchdog;
 pub mod witness;

@@ -7,6 +7,7 @@
 mod advice;
 pub mod line;
 mod page;
+pub mod watchdog;
 pub mod witness;
 
 use lifesign_core::config::Lease;
@@ -18,6 +19,7 @@ use nix::net::if_::if_nametoindex;
 use serde::Serialize;
 
 use self::line::LineCheck;
+use self::watchdog::WatchdogCheck;
 use crate::address::lease::{Enforcer, EnforcerChoice};
 use crate::agent::Places;
 use crate::agent::fence::means_against;
@@ -71,6 +73,8 @@ pub struct GroupCheck {
     pub nodes: Vec<String>,
     /// The terms of the inequality.
     pub terms: Terms,
+    /// What a watchdog does or would do to them, if services must have stopped.
+    pub watchdog: Option<WatchdogCheck>,
     /// How many heartbeats in a row may be lost.
     pub survives: Survives,
     /// The worst times, if the group is safe.
@@ -256,6 +260,7 @@ impl GroupCheck {
                 clock_error_ppm: lease.holder_error,
                 secured_ms: millis(lease.secured()),
             },
+            watchdog: WatchdogCheck::new(settings, group, overshoot, &lease, authority),
             // A peer is silent for one heartbeat when nothing is lost. An echo may wait a heartbeat
             // for its frame, so support is up to two heartbeats old when nothing is lost.
             survives: Survives {

@@ -28,6 +28,7 @@ mod prepare;
 mod recording;
 mod telling;
 mod wake;
+mod watchdog;
 mod word;
 
 use std::collections::VecDeque;
@@ -50,6 +51,7 @@ use self::paths::IpSide;
 use self::ping::Pinger;
 use self::pursuits::Chase;
 use self::pursuits::told::Ended;
+use self::watchdog::Watch;
 use self::word::Saving;
 use crate::address::Addresses;
 use crate::agent::Action;
@@ -111,6 +113,8 @@ struct Daemon {
     pursuits: Vec<Chase>,
     /// The last fence of each server that is over.
     fenced: Vec<Ended>,
+    /// This machine's watchdog, if it has one that is needed.
+    watch: Option<Watch>,
     is_ready: bool,
 }
 

@@ -8,6 +8,7 @@
 //!   the thread that does all three;
 //! - [`machine`] is one server with namespaces of its own, [`lab`] connects several to the switch,
 //!   and [`cluster`] runs daemons on them;
+//! - [`watchdog`] kills a machine that is not fed;
 //! - [`dongle`] is the witness on a serial line instead, whose firmware [`emulator`] runs;
 //! - [`client`] asks the service each millisecond, by the time of [`stopwatch`];
 //! - [`stage`] sets up the demonstration, [`scene`] plays it, [`picture`] and [`show`] show it.
@@ -33,6 +34,7 @@ pub mod show;
 pub mod stage;
 pub mod stopwatch;
 pub mod switch;
+pub mod watchdog;
 
 use std::fmt;
 use std::io;

@@ -213,6 +213,16 @@ pub fn cut_off(what: String) -> Explanation {
     Explanation { what, would_change: would_change.map(str::to_owned).to_vec() }
 }
 
+/// Returns the explanation for a node whose watchdog cannot be armed, as `what` says.
+#[must_use]
+pub fn unguarded(what: String) -> Explanation {
+    let would_change = [
+        "the device can be opened; it is tried again every few seconds",
+        "the settings have required = false in `[watchdog]`, or watchdog = false in the group",
+    ];
+    Explanation { what, would_change: would_change.map(str::to_owned).to_vec() }
+}
+
 /// Returns the explanation for a node that leaves `group` alone because of `penalty`, at `now`.
 #[must_use]
 pub fn penalised(penalty: &Penalty, group: &str, now: Instant) -> Explanation {

@@ -12,6 +12,7 @@
 //! | [`keygen`] | key files: made, and rotated |
 //! | [`daemon`] | one thread that decides, and never waits for anything but the next event |
 //! | [`supervisor`] | a process that outlives a killed daemon and cleans up behind it |
+//! | [`watchdog`] | what ends a machine on which nobody stops the services in time |
 //! | [`executor`] | a process that runs commands and writes files for the daemon |
 //! | [`reservation`] | the tokens that may have been used, on disk |
 //! | [`decree`] | what the operator has said last, on disk |
@@ -68,8 +69,8 @@ pub mod status;
 pub mod supervisor;
 mod sys;
 pub mod view;
-pub mod why;
-
+pub mod watchdog;
 pub mod webhook;
+pub mod why;
 pub mod wire;
 pub mod witness;

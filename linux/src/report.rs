@@ -6,12 +6,14 @@
 //! may be short.
 
 mod client;
+mod enforcer;
 mod failures;
 mod fence;
 mod line;
 mod quorum;
 mod recording;
 mod timing;
+mod watchdog;
 pub mod witness;
 mod word;
 
@@ -20,12 +22,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::client::ClientReport;
+pub use self::enforcer::EnforcerReport;
 pub use self::failures::{FailuresReport, RestartsReport};
 pub use self::fence::{FenceReport, FencedReport};
 pub use self::line::{DongleReport, IpSideReport, LineErrorsReport, PingReport, PortReport};
 pub use self::quorum::{ModuleReport, QuorumReport};
 pub use self::recording::RecordingReport;
 pub use self::timing::TimingReport;
+pub use self::watchdog::{BiteReport, WatchdogReport};
 pub use self::word::WordReport;
 
 /// The version of this form.
@@ -76,6 +80,9 @@ pub struct Report {
     /// The programs that run beside the daemon, in the order of the settings.
     #[serde(default)]
     pub clients: Vec<ClientReport>,
+    /// The watchdog of the reporting node, if it has one that a group needs.
+    #[serde(default)]
+    pub watchdog: Option<WatchdogReport>,
     /// What somebody should look at, the latest first.
     pub alerts: Vec<Alert>,
     /// When a node counts as silent.
@@ -144,6 +151,9 @@ pub struct GroupReport {
     /// For how long yet nothing is done with it, if it is in maintenance.
     #[serde(default)]
     pub maintenance_left_ms: Option<u64>,
+    /// Whether a watchdog resets a server that does not stop it in time.
+    #[serde(default)]
+    pub watched: bool,
     /// What has failed of it on the reporting node of late, if anything has.
     #[serde(default)]
     pub failures: Option<FailuresReport>,
@@ -369,17 +379,6 @@ fn udp() -> String {
     "udp".to_owned()
 }
 
-/// What enforces the kernel lease.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EnforcerReport {
-    /// `bpf`, `nftables` or `valid_lft`.
-    pub name: String,
-    /// By how much it may overshoot.
-    pub overshoot_us: u64,
-    /// Why better ones were not obtained.
-    pub refused: Vec<String>,
-}
-
 /// Something that was decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
@@ -443,6 +442,7 @@ pub(crate) mod tests {
             word: None,
             recording: None,
             clients: Vec::new(),
+            watchdog: None,
             alerts: Vec::new(),
             timing: TimingReport { heartbeat_ms: 50, dead_ms: 200, settle_ms: 1000 },
             scheduling: "fifo 50, memory locked".to_owned(),
@@ -487,6 +487,7 @@ pub(crate) mod tests {
             would_change: Vec::new(),
             disabled: false,
             maintenance_left_ms: None,
+            watched: false,
             failures: None,
             services: Vec::new(),
         }

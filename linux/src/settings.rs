@@ -19,6 +19,7 @@
 //! | `place` | groups that follow others, and groups that are kept apart |
 //! | `agent` | the agents of services |
 //! | `fence` | what makes certain that a node is silent |
+//! | `watchdog` | what ends a machine that does not stop in time |
 //! | `private` | files that nobody but root and the caller may read |
 //! | `notify` | who is told of what happens |
 //! | `client` | programs that run beside the daemon |
@@ -44,6 +45,7 @@ mod resources;
 pub mod safety;
 mod table;
 pub mod value;
+pub(crate) mod watchdog;
 pub mod witness;
 
 use core::fmt;
@@ -74,6 +76,7 @@ pub use self::link::serial::SerialLinkSettings;
 pub use self::link::udp::UdpLinkSettings;
 pub use self::link::{Link, LinkKind};
 pub use self::notify::{Target, Way};
+pub use self::watchdog::Watchdog;
 
 /// The settings of a cluster, without a contradiction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +107,8 @@ pub struct Settings {
     pub witnesses: Vec<String>,
     /// The links, by id: 1 to 8.
     pub links: Vec<Link>,
+    /// The watchdogs of the servers, if there are any.
+    pub watchdog: Option<Watchdog>,
     /// Machines beyond the cluster that answer to echo requests while this network works.
     pub ping: Vec<IpAddr>,
     /// The groups, by id: 0 to 32.
@@ -132,6 +137,8 @@ pub struct Group {
     pub name: String,
     /// What must be certain before it may start elsewhere.
     pub guard: Guard,
+    /// Whether a watchdog resets a server that does not stop it in time, where there is one.
+    pub watchdog: bool,
     /// Its addresses.
     pub addresses: Vec<ServiceAddress>,
     /// Which nodes may hold it, the preferred first.

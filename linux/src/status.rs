@@ -312,6 +312,12 @@ fn write_rest(text: &mut String, report: &Report, page: Page) {
     if let Some(recording) = &report.recording {
         text.push_str(&wrap("recording   ", &said_of(recording)));
     }
+    if let Some(watchdog) = &report.watchdog {
+        let said = format!("{}: {}", watchdog.device, watchdog.sentence());
+        text.push_str(&wrap("watchdog    ", &said));
+        let bite = watchdog.last_bite.as_ref().map(|bite| wrap("last bite   ", &bite.sentence()));
+        text.push_str(&bite.unwrap_or_default());
+    }
     for fenced in &report.fenced {
         text.push_str(&wrap("last fence  ", &fenced.sentence()));
     }

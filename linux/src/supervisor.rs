@@ -7,12 +7,12 @@
 //! promises to run out. What it cannot stop it does not call stopped: then no farewell is sent.
 //! Where the executor is dead as well, it starts one of its own.
 
+mod farewell;
+
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use lifesign_core::group::{GroupId, MAX_GROUPS, Token};
-use lifesign_core::node::NodeId;
 use lifesign_core::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -21,17 +21,17 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+pub use self::farewell::{Way, ways};
 use crate::address::TakeDown;
 use crate::agent::{self, Action, Call, convention};
 use crate::clock;
 use crate::executor::message::{Command, Outcome, Reply, Request};
 use crate::executor::{self, Executor, GRACE, Started};
-use crate::link::failure::Failure;
-use crate::link::{Link, LinkSpec, State};
 use crate::log::{Level, Logger};
 use crate::realtime;
-use crate::settings::{Group, LinkKind, Service, Settings, UdpLinkSettings};
+use crate::settings::{Group, Service};
 use crate::sys;
+use crate::watchdog::feeder::Feeding;
 
 /// What the daemon tells its supervisor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +68,8 @@ pub struct Tools {
     pub groups: Vec<Group>,
     /// For each link, how a farewell goes over it.
     pub links: Vec<Way>,
+    /// The way to what feeds the watchdog, if this node has one.
+    pub feeding: Option<Feeding>,
 }
 
 impl Tools {
@@ -81,17 +83,6 @@ impl Tools {
         self.executor = supervisor;
         Some(logger)
     }
-}
-
-/// How a farewell goes over a link.
-#[derive(Debug)]
-pub enum Way {
-    /// From each of these addresses to the other.
-    Udp(Vec<(SocketAddr, SocketAddr)>),
-    /// Out of the adapter of this link.
-    Ether(LinkSpec),
-    /// Out of the ports of this serial link, which are free once the daemon is dead.
-    Serial(LinkSpec),
 }
 
 /// Which of the two processes this is after they have parted.
@@ -186,15 +177,21 @@ fn watch(socket: &OwnedFd, tools: &mut Tools, log: &Logger) {
     let _obtained = realtime::hurry(realtime::PRIORITY);
     let heard = listen(socket);
     if heard.is_good_order {
+        // Whatever needed the watchdog has stopped, or the daemon would not have left.
+        if let Some(feeding) = &tools.feeding {
+            feeding.disarm();
+        }
         return;
     }
     let began = clock::now();
     let taken = tools.take_down.run();
     let own = tools.replace_executor();
     let log = own.as_ref().unwrap_or(log);
-    let is_stopped = stop_services(tools, &heard.up);
+    let stopping = Stopping { executor: &mut tools.executor, node: &tools.node, id: 0 };
+    let running = stop_services(stopping, &tools.groups, &heard.up);
+    let is_stopped = running.is_empty();
     if taken.is_ok() && is_stopped {
-        bid_farewell(tools, &heard);
+        farewell::bid(&tools.links, &heard.farewells);
     }
     let took = clock::now().since(began);
     match (taken, is_stopped) {
@@ -215,6 +212,23 @@ fn watch(socket: &OwnedFd, tools: &mut Tools, log: &Logger) {
             format_args!("the daemon is dead; {error}: the kernel lease silences its addresses"),
         ),
     }
+    if let Some(feeding) = &tools.feeding {
+        release(feeding, &running);
+    }
+}
+
+/// Disarms the watchdog if all that needs it has stopped; else leaves it to reset the machine.
+fn release(feeding: &Feeding, running: &[&Group]) {
+    match reason_to_bite(running) {
+        None => feeding.disarm(),
+        Some(why) => feeding.leave(&why),
+    }
+}
+
+/// Returns why the machine has to be reset because of what is still `running`, if it has to be.
+fn reason_to_bite(running: &[&Group]) -> Option<String> {
+    let group = running.iter().find(|group| group.watchdog)?;
+    Some(format!("the daemon had ended, and {} did not stop", group.name))
 }
 
 fn listen(socket: &OwnedFd) -> Heard {
@@ -247,20 +261,23 @@ fn listen(socket: &OwnedFd) -> Heard {
     }
 }
 
-/// Stops the services of the groups that were up, each group's in reverse order; returns whether
-/// all of them have stopped.
-fn stop_services(tools: &mut Tools, up: &[Option<u32>]) -> bool {
-    let mut is_stopped = true;
-    let groups = std::mem::take(&mut tools.groups);
-    let running =
-        groups.iter().zip(up).filter_map(|(group, token)| Some((group, Token((*token)?))));
-    let mut stopping = Stopping { executor: &mut tools.executor, node: &tools.node, id: 0 };
-    for (group, token) in running {
+/// Stops the services of the groups that were up, each group's in reverse order; returns those
+/// groups that have not stopped.
+fn stop_services<'g>(
+    mut stopping: Stopping<'_>,
+    groups: &'g [Group],
+    up: &[Option<u32>],
+) -> Vec<&'g Group> {
+    let mut running = Vec::new();
+    for (group, token) in groups.iter().zip(up) {
+        let Some(token) = token.map(Token) else { continue };
+        let mut is_stopped = true;
         for service in group.services.iter().rev() {
             is_stopped &= stopping.stop(group, service, token);
         }
+        running.extend((!is_stopped).then_some(group));
     }
-    is_stopped
+    running
 }
 
 /// What it takes to stop one service after the other.
@@ -312,82 +329,18 @@ impl Stopping<'_> {
     }
 }
 
-/// Sends each farewell three times: as unicast to every peer and witness, or out of every port.
-fn bid_farewell(tools: &Tools, heard: &Heard) {
-    let mut lines = Vec::new();
-    for (link, frame) in &heard.farewells {
-        // One that cannot be sent is one that a peer waits for no longer than its promise.
-        match tools.links.get(usize::from(*link)) {
-            Some(Way::Udp(ways)) => send_datagrams(ways, frame),
-            Some(Way::Ether(spec)) => send_over_link(spec, frame),
-            Some(Way::Serial(spec)) => lines.push((spec, frame)),
-            None => {}
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::tests::example;
+
+    #[test]
+    fn what_needs_the_watchdog_and_runs_on_is_left_to_it() {
+        let mut group = example().groups.remove(0);
+        assert_eq!(reason_to_bite(&[]), None, "all has stopped");
+        assert_eq!(reason_to_bite(&[&group]), None, "it has another guard");
+        group.watchdog = true;
+        let why = reason_to_bite(&[&group]).unwrap();
+        assert_eq!(why, "the daemon had ended, and www did not stop");
     }
-    // A line takes its time, for which nobody on a network need wait.
-    for (spec, frame) in lines {
-        send_over_link(spec, frame);
-    }
-}
-
-fn send_datagrams(ways: &[(SocketAddr, SocketAddr)], frame: &[u8]) {
-    for (from, to) in ways {
-        if let Ok(socket) = UdpSocket::bind(from) {
-            for _ in 0..3 {
-                let _sent = socket.send_to(frame, to);
-            }
-        }
-    }
-}
-
-fn send_over_link(spec: &LinkSpec, frame: &[u8]) {
-    let Some(mut link) = open_when_free(spec) else { return };
-    for _ in 0..3 {
-        link.send(frame, clock::now());
-        // What is sent before the line is free again takes the place of what waits for it.
-        let until = clock::now() + LINE_PATIENCE;
-        while let Some(due) = link.poll_timeout().filter(|due| *due < until) {
-            std::thread::sleep(core::time::Duration::from_micros(
-                due.since(clock::now()).as_micros().max(1000),
-            ));
-            link.handle_timeout(clock::now());
-        }
-    }
-}
-
-/// Opens a serial link, whose devices the dead daemon may not have let go of yet.
-fn open_when_free(spec: &LinkSpec) -> Option<Link> {
-    let until = clock::now() + LINE_PATIENCE;
-    loop {
-        let link = Link::open(spec).ok()?;
-        if link.state() != State::Down(Failure::Busy) || clock::now().has_reached(until) {
-            return Some(link);
-        }
-        drop(link);
-        std::thread::sleep(core::time::Duration::from_millis(2));
-    }
-}
-
-/// How long a line may take for a farewell, and to become free.
-const LINE_PATIENCE: Duration = Duration::from_millis(200);
-
-/// Returns for each link how a farewell of `me` goes over it.
-#[must_use]
-pub fn ways(settings: &Settings, me: NodeId) -> Vec<Way> {
-    let of = |link: &crate::settings::Link| match (&link.kind, settings.spec_of(link, me)) {
-        (LinkKind::Udp(udp), _) => Way::Udp(addresses(udp, me)),
-        (LinkKind::Ether(_), Some(spec)) => Way::Ether(spec),
-        (LinkKind::Serial(_), Some(spec)) => Way::Serial(spec),
-        (LinkKind::Ether(_) | LinkKind::Serial(_), None) => Way::Udp(Vec::new()),
-    };
-    settings.links.iter().map(of).collect()
-}
-
-/// Returns from where and to whom a farewell of `me` goes.
-fn addresses(udp: &UdpLinkSettings, me: NodeId) -> Vec<(SocketAddr, SocketAddr)> {
-    let Some(own) = udp.address(me) else { return Vec::new() };
-    let others = udp.members.iter().filter(|(member, _)| *member != me);
-    others
-        .map(|(_, address)| (SocketAddr::new(own, 0), SocketAddr::new(*address, udp.port)))
-        .collect()
 }

@@ -4,6 +4,7 @@
 pub(crate) mod bpf;
 pub(crate) mod shared;
 pub(crate) mod terminal;
+pub(crate) mod watchdog;
 
 use std::ffi::CStr;
 use std::io;

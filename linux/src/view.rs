@@ -26,6 +26,9 @@ pub trait Surroundings {
     /// Returns why this node leaves `group` alone because of what has failed here, if it does.
     fn penalty(&self, group: GroupId) -> Option<Penalty>;
 
+    /// Returns why this node leaves `group` alone because of its watchdog, if it does.
+    fn unguarded(&self, group: GroupId) -> Option<String>;
+
     /// Returns why a member may not be heard, if that is known.
     fn unheard(&self, member: NodeId) -> Option<String>;
 
@@ -72,7 +75,7 @@ impl View<'_> {
                     Role::Stopping(_) => "stops",
                     Role::Stuck(_) => "cannot stop",
                 };
-                let why = self.reason_text(*reason);
+                let why = self.reason_text(*group, *reason);
                 let token =
                     role.token().map(|token| format!(" (token {})", token.0)).unwrap_or_default();
                 Some(match role {
@@ -204,17 +207,17 @@ impl View<'_> {
         let penalty = self.around.penalty(group);
         let name = self.group_name(group);
         let failed = penalty.map(|penalty| explain::penalised(&penalty, &name, now));
-        match (failed, side) {
-            (Some(failed), Some(side)) => Some(explain::both(failed, side)),
-            (failed, side) => failed.or(side),
-        }
+        let unguarded = self.around.unguarded(group).map(explain::unguarded);
+        [failed, unguarded, side].into_iter().flatten().reduce(explain::both)
     }
 
-    /// Returns a reason of the engine as a sentence.
+    /// Returns a reason of the engine for the part that this node plays for `group` as a sentence.
     #[must_use]
-    pub fn reason_text(&self, reason: Reason) -> String {
-        let side = self.around.ip_side(self.engine.now()).filter(|_| reason == Reason::Unable);
-        side.unwrap_or_else(|| self.named(|names| explain::reason(reason, names)))
+    pub fn reason_text(&self, group: GroupId, reason: Reason) -> String {
+        let unable = Some(reason).filter(|reason| *reason == Reason::Unable);
+        let side = unable.and_then(|_| self.around.ip_side(self.engine.now()));
+        let unguarded = unable.and_then(|_| self.around.unguarded(group));
+        side.or(unguarded).unwrap_or_else(|| self.named(|names| explain::reason(reason, names)))
     }
 
     /// Returns whether the members that are alive here could decide.
@@ -291,7 +294,7 @@ impl View<'_> {
             nodes: group.prefer.iter().map(name).collect(),
             with: group.with.map(|leader| self.group_name(leader)),
             apart: group.apart.iter().map(|first| self.group_name(first)).collect(),
-            reason: self.reason_text(reason),
+            reason: self.reason_text(id, reason),
             since_ms: now.since(since).as_millis(),
             authority_left_ms: end.map(|end| millis(end.since(now).as_micros())),
             voters: self.voters(id, state, now),
@@ -302,6 +305,7 @@ impl View<'_> {
                 .engine
                 .maintenance_end(id)
                 .map(|until| until.since(now).as_millis()),
+            watched: group.watchdog,
             failures: None,
             services: named
                 .map(|(service, state)| ServiceReport {

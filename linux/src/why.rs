@@ -67,6 +67,11 @@ fn one(report: &Report, group: &GroupReport, page: Page) -> String {
         let _ = writeln!(text, "  unless they are renewed, its authority ends in {left:.1} ms");
     }
     write_elsewhere(&mut text, report, group);
+    if let Some(watchdog) = report.watchdog.as_ref().filter(|_| group.watched) {
+        text.push_str(&wrap("  watchdog: ", &watchdog.sentence()));
+        let bite = watchdog.last_bite.as_ref().map(|bite| format!("{me} {}", bite.sentence()));
+        text.push_str(&bite.map(|bite| wrap("  last bite: ", &bite)).unwrap_or_default());
+    }
     for fenced in report.fenced.iter().filter(|fenced| fenced.group == group.name) {
         text.push_str(&wrap("  last fence: ", &fenced.sentence()));
     }

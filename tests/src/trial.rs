@@ -1,14 +1,13 @@
 //! Real daemons on real kernels: a cluster in a laboratory, written down in a few words.
 //!
-//! [`run`] gives each test namespaces of its own. Spans are chosen so that a machine which is busy
-//! and has no real-time priority keeps them; nothing here is about speed. Whoever waits, waits for
-//! what must come, for much longer than it should take. Where a method cannot do its work it
-//! panics, as does a trial in which two servers answered for one address, with what the daemons
-//! wrote.
+//! [`run`] gives each test namespaces of its own. Spans are such that a busy machine without
+//! real-time priority keeps them. Whoever waits, waits for much longer than it should take. What
+//! cannot be done panics, as do two servers that answered at once, with what the daemons wrote.
 
 #![expect(clippy::missing_panics_doc, reason = "a panic is how a test fails")]
 
 mod setup;
+mod watchdog;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +20,7 @@ use lifesign::demo::cluster::Cluster;
 use lifesign::demo::dongle::Dongle;
 use lifesign::demo::emulator::Board;
 use lifesign::demo::lab::Lab;
+use lifesign::demo::watchdog::Watchdog;
 use lifesign::namespace::{self, Users};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -50,6 +50,7 @@ pub struct Trial {
     setup: Setup,
     settings: PathBuf,
     witness_settings: PathBuf,
+    watchdogs: Vec<(String, Watchdog)>,
 }
 
 /// Runs `body` with a cluster of `setup`, whose daemons are not started, in namespaces.
@@ -78,7 +79,8 @@ impl Trial {
         write("key", KEY);
         let settings = write("lifesign.toml", &setup.text(&directory));
         let witness_settings = write("witness.toml", &setup.witness_text(&directory));
-        Self { cluster, program: program.into(), setup, settings, witness_settings }
+        let watchdogs = Vec::new();
+        Self { cluster, program: program.into(), setup, settings, witness_settings, watchdogs }
     }
 
     /// Starts every daemon and waits until all hear each other and alpha serves every group that it
@@ -134,6 +136,7 @@ impl Trial {
     /// Starts the daemon of `name` with other settings.
     pub fn start_with(&mut self, name: &str, settings: &Path) {
         self.cluster.lab_mut().machine(name).boot().expect("a machine");
+        self.tell_watchdogs(name);
         if name == WITNESS {
             let settings = self.witness_settings.clone();
             self.cluster.start_witness(name, &settings).expect("a quorum server");

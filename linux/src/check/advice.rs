@@ -7,6 +7,7 @@ use lifesign_core::group::Guard;
 use lifesign_core::quorum::Module;
 
 use super::line::LineCheck;
+use super::watchdog;
 use crate::agent::fence::means_against;
 use crate::page::list;
 use crate::settings::{Group, Link, Settings};
@@ -44,6 +45,7 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     }
     warnings.extend(unfenced(settings));
     warnings.extend(absent_clients(settings));
+    warnings.extend(watchdog::warnings(settings));
     warnings.extend(LineCheck::warnings(settings));
     warnings.extend(idle_pings(settings));
     warnings.extend(crowded_dongles(settings));
@@ -125,7 +127,8 @@ fn idle_pings(settings: &Settings) -> Option<String> {
     missing.map(|kind| format!("ping: nobody is asked, because there is no link of kind {kind}"))
 }
 
-/// Returns what must be true of dongles, which nobody can ask before they are connected.
+/// Returns what must be true of watchdogs, and of dongles, which nobody can ask before they are
+/// connected.
 pub(super) fn assumptions(settings: &Settings) -> Vec<String> {
     let serial = settings.links.iter().filter_map(Link::serial);
     let dongles = serial.filter_map(|serial| serial.witness).map(|id| settings.name_of(id));
@@ -141,5 +144,5 @@ pub(super) fn assumptions(settings: &Settings) -> Vec<String> {
             ),
         ]
     });
-    said.collect()
+    said.chain(watchdog::assumption(settings)).collect()
 }

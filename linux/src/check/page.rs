@@ -63,12 +63,15 @@ impl GroupCheck {
         } else {
             "one heartbeat"
         };
+        let watchdog = self.watchdog.and_then(|watchdog| watchdog.source());
+        let enforcer = watchdog.as_deref().unwrap_or(enforcer);
+        let overshoot = if watchdog.is_some() { "overshoot" } else { "kernel's overshoot" };
         for (letter, name, value, unit, why) in [
             ("L", "promise", terms.promise_ms, "ms", "on a voter's clock"),
             ("rho", "clock error", rho, "% ", "of every clock"),
             ("S", "stop budget", terms.stop_ms, "ms", stop),
             ("g", "daemon's lateness", terms.granularity_ms, "ms", granularity),
-            ("K", "kernel's overshoot", terms.overshoot_ms, "ms", enforcer),
+            ("K", overshoot, terms.overshoot_ms, "ms", enforcer),
             ("D", "authority", terms.authority_ms, "ms", "what is left"),
         ] {
             writeln!(formatter, "  {letter:<3}  {name:<20} {value:>11.3} {unit}  {why}")?;
@@ -80,6 +83,9 @@ impl GroupCheck {
             "  D + S + g + K = {:.3} ms {relation} L * (1 - rho) / (1 + rho) = {:.3} ms",
             sum, terms.secured_ms
         )?;
+        if let Some(watchdog) = &self.watchdog {
+            writeln!(formatter, "  {}", watchdog.otherwise())?;
+        }
         self.bounds.as_ref().map_or(Ok(()), |bounds| self.write_bounds(formatter, bounds))
     }
 

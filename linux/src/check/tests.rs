@@ -276,3 +276,33 @@ fn the_worst_time_counts_what_a_fence_may_take() {
     let warnings = Check::new(&settings, Enforcer::Nftables).warnings;
     assert!(warnings.iter().any(|text| text.contains("is fenced for nobody")), "{warnings:?}");
 }
+
+#[test]
+fn a_watchdog_is_shown_with_what_would_be_without_it() {
+    let stop = EXAMPLE.replace("guard = \"address\"", "guard = \"stop\"");
+    let watched = stop.replace("[[group]]", "[watchdog]\ndevice = \"/dev/watchdog\"\n[[group]]");
+    let check = checked(&watched, Enforcer::Bpf);
+    let page = check.to_string();
+    for expected in [
+        "  S    stop budget             5100.000 ms  stop limits and margins\n",
+        "  K    overshoot              10500.000 ms  2 W + F of the watchdog, W 5000 ms, F 500 ms\n",
+        "  without the watchdog K is 0.1 ms, and L = 5234 ms leaves the same D\n",
+        "assumes: a machine is silent 500ms after its watchdog has expired",
+    ] {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    assert!(check.accepted && !page.contains("rests on stop commands"), "{page}");
+    let optional = watched.replace("/dev/watchdog\"", "/dev/watchdog\"\nrequired = false");
+    let page = checked(&optional, Enforcer::Bpf).to_string();
+    assert!(page.contains("warning: the watchdog is not required"), "{page}");
+    let page = checked(&stop, Enforcer::Bpf).to_string();
+    for expected in [
+        "  with a watchdog, W 5000 ms and F 500 ms, K is 10500 ms, and L = ",
+        "warning: group www: guard \"stop\" rests on stop commands alone",
+    ] {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    let idle = watched.replace("guard = \"stop\"", "guard = \"address\"");
+    let page = checked(&idle, Enforcer::Bpf).to_string();
+    assert!(page.contains("warning: the watchdog guards nothing"), "{page}");
+}

@@ -57,6 +57,7 @@ impl Daemon {
         self.look_at_counters();
         self.look_at_recording();
         self.look_at_failures(now);
+        self.look_at_watchdog(now);
         let lost = self.logger.lost();
         if lost > self.alerts.lost_records {
             self.alerts.lost_records = lost;

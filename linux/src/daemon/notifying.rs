@@ -104,7 +104,7 @@ impl Daemon {
             Role::Claiming(_) => false,
             role => core::mem::replace(was_up, role.is_up()) || role != Role::Idle,
         };
-        let reason = self.view().reason_text(reason);
+        let reason = self.view().reason_text(group, reason);
         let token = role.token().map(|token| token.0);
         let (subject, state) = (self.group_name(group.index()), state.to_owned());
         let notice =

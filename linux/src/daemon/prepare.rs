@@ -26,6 +26,7 @@ use super::fence::Fencing;
 use super::notifying::Notifying;
 use super::paths::{self, IpSide};
 use super::ping::Pinger;
+use super::watchdog::Watch;
 use super::word::Saving;
 use super::{Alerts, Daemon, Holding, machine, recording};
 use crate::address::lease::{Enforcer, EnforcerChoice};
@@ -42,6 +43,7 @@ use crate::record::{Recorded, Recorder};
 use crate::reservation::Reservation;
 use crate::settings::{self, LoadError, Settings, host_name, key};
 use crate::supervisor::{self, Parted, Supervisor, Tools};
+use crate::watchdog::feeder;
 
 /// What the command line says to a daemon.
 #[derive(Clone, Debug, Default)]
@@ -194,6 +196,16 @@ fn prepare(
     let signals = catch_signals().map_err(errno("catch signals"))?;
     // Before any socket is open: what the executor inherited would never be closed.
     let started = executor::start(&name, writer).map_err(system("start the executor"))?;
+    let (watch, feeding) = match Watch::part(&settings, me).map_err(system("feed the watchdog"))? {
+        None => (None, None),
+        Some((plan, feeder::Parted::Daemon(keeper, feeding, process))) => {
+            (Some(Watch::new(keeper, process, &plan)), Some(feeding))
+        }
+        Some((_, feeder::Parted::Feeder(feeder))) => {
+            drop((started.daemon, started.supervisor, notifier, signals));
+            feeder.serve(started.logger)
+        }
+    };
     let links = settings
         .links
         .iter()
@@ -212,14 +224,14 @@ fn prepare(
         Parted::Supervisor(post) => {
             // What stays open here would neither close nor leave an epoll set when the daemon
             // closes it.
-            drop((addresses, links, control, executor, notifier, signals));
+            drop((addresses, links, control, executor, notifier, signals, watch));
             let groups = settings.groups.clone();
             let links = supervisor::ways(&settings, me);
             let executor = started.supervisor;
-            post.watch(Tools { take_down, executor, node: name, groups, links }, &logger)
+            post.watch(Tools { take_down, executor, node: name, groups, links, feeding }, &logger)
         }
     };
-    drop((take_down, started.supervisor));
+    drop((take_down, started.supervisor, feeding));
     for leftover in addresses.remove_leftovers().map_err(refused)? {
         logger.write(
             crate::log::Level::Warning,
@@ -239,7 +251,7 @@ fn prepare(
     let timer = Timer::new().map_err(errno("make a timer"))?;
     let holdings = settings.groups.iter().map(Holding::new).collect();
     let (pinger, ip_side) = watch_ip_side(&settings, now).map_err(system("prepare to ping"))?;
-    let daemon = Daemon {
+    let mut daemon = Daemon {
         me,
         engine: Recorded::new(engine, recorder),
         addresses,
@@ -273,10 +285,12 @@ fn prepare(
         fencing: Fencing::new(boot),
         pursuits: Vec::new(),
         fenced: Vec::new(),
+        watch,
         is_ready: false,
         settings,
     };
     daemon.register().map_err(errno("wait for events"))?;
+    daemon.begin_watching(now);
     Ok(daemon)
 }
 
@@ -375,6 +389,9 @@ impl Daemon {
             (Source::Pings, self.pinger.as_fd()),
         ] {
             self.epoll.add(descriptor, source.event())?;
+        }
+        if let Some(keeper) = self.watch.as_ref().and_then(Watch::keeper) {
+            self.epoll.add(keeper, Source::Watchdog.event())?;
         }
         for (link, at) in self.links.iter().zip(0..) {
             if let Some(descriptor) = link.descriptor() {

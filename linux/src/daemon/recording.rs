@@ -84,6 +84,8 @@ impl Daemon {
         for group in GroupId::all().take(self.groups.len()) {
             let penalty = self.penalty_of(group);
             self.engine.note(|| Note::Penalty(group, penalty));
+            let unguarded = self.unguarded(group.index());
+            self.engine.note(|| Note::Unguarded(group, unguarded));
             if let Some(Obstacle::Unfenced(node)) = self.engine.obstacle(group) {
                 let state = self.reset_state(group, node);
                 self.engine.note(|| Note::Reset(group, node, state));

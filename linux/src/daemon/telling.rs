@@ -181,6 +181,7 @@ impl Daemon {
             word: self.word_report(now),
             recording: self.recording_report(),
             clients: self.client_reports(now),
+            watchdog: self.watchdog_report(now),
             alerts: self
                 .alerts
                 .list
@@ -265,6 +266,10 @@ impl Surroundings for Daemon {
 
     fn penalty(&self, group: GroupId) -> Option<Penalty> {
         self.penalty_of(group)
+    }
+
+    fn unguarded(&self, group: GroupId) -> Option<String> {
+        Self::unguarded(self, group.index())
     }
 
     fn unheard(&self, member: NodeId) -> Option<String> {

@@ -6,6 +6,7 @@ use lifesign_core::group::{GroupId, Role};
 use lifesign_core::time::{Duration, Instant};
 
 use super::conduct::{Progress, Step};
+use super::watchdog::Readiness;
 use super::{Daemon, RETRY};
 use crate::address::Learned;
 use crate::address::error::Error;
@@ -109,6 +110,19 @@ impl Daemon {
     fn acquire(&mut self, group: GroupId) -> Option<Step> {
         let at = group.index();
         let now = clock::now();
+        match self.readiness(at, now) {
+            Readiness::Ready => {}
+            Readiness::Wait => {
+                self.set_retry(at, now);
+                return None;
+            }
+            Readiness::Refused => {
+                let why =
+                    self.unguarded(at).unwrap_or_else(|| "it is not armed in time".to_owned());
+                self.alert(format!("{}: {why}", self.group_name(at)));
+                return self.groups.get_mut(at)?.conduct.acquired(false);
+            }
+        }
         let end = self.engine.authority_end(group).filter(|end| now < *end);
         let result = match end {
             Some(end) => self.addresses.acquire(at, end, now).map(|_| Some(end)),
@@ -340,8 +354,10 @@ impl Daemon {
     /// Tells the engine whether this machine can serve a group.
     pub(super) fn tell_able(&mut self, at: usize, now: Instant) {
         if let Some(group) = GroupId::at(at) {
-            let is_able =
-                self.has_adapters(at) && self.is_reachable(at) && !self.is_penalised(at, now);
+            let is_able = self.has_adapters(at)
+                && self.is_reachable(at)
+                && !self.is_penalised(at, now)
+                && self.unguarded(at).is_none();
             self.engine.handle_able(group, is_able, now);
         }
     }

@@ -25,6 +25,7 @@ pub(super) enum Source {
     Executor,
     Control,
     Pings,
+    Watchdog,
     Link(u64),
 }
 
@@ -37,6 +38,7 @@ impl Source {
             Self::Executor => 3,
             Self::Control => 4,
             Self::Pings => 5,
+            Self::Watchdog => 6,
             Self::Link(at) => 16 + at,
         }
     }
@@ -80,6 +82,7 @@ impl Daemon {
             self.carry_out(now);
             self.go_on_fencing(now);
             self.renew_leases();
+            self.guard_machine(now);
             self.send();
             self.look_for_alerts(now);
             self.keep_clients(now);
@@ -116,6 +119,9 @@ impl Daemon {
         }
         if ready.has(Source::Executor) {
             self.handle_errands(now);
+        }
+        if ready.has(Source::Watchdog) {
+            self.handle_watchdog(now);
         }
         if ready.has(Source::Signals) {
             self.handle_signals(now);
@@ -209,6 +215,8 @@ impl Daemon {
             }
             if status.pid() == Some(self.supervisor.process()) {
                 self.alert("the supervisor is dead: if the daemon is killed too, only the kernel lease silences its addresses".into());
+            } else if self.watch.as_ref().is_some_and(|it| status.pid() == Some(it.process())) {
+                // Its socket tells it as well.
             } else {
                 self.alert(
                     "the executor is dead: no service can be started or stopped, no token saved; \

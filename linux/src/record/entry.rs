@@ -118,6 +118,8 @@ pub enum Note {
     Reset(GroupId, NodeId, String),
     /// Why this node leaves a group alone because of what has failed here, if it does.
     Penalty(GroupId, Option<Penalty>),
+    /// Why this node leaves a group alone because of its watchdog, if it does.
+    Unguarded(GroupId, Option<String>),
 }
 
 impl Note {
@@ -131,6 +133,7 @@ impl Note {
                 (group, node) == (other, target)
             }
             (Self::Penalty(one, _), Self::Penalty(two, _)) => one == two,
+            (Self::Unguarded(one, _), Self::Unguarded(two, _)) => one == two,
             _ => false,
         }
     }

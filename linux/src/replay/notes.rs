@@ -42,6 +42,13 @@ impl Surroundings for Notes {
         })
     }
 
+    fn unguarded(&self, group: GroupId) -> Option<String> {
+        self.list.iter().find_map(|note| match note {
+            Note::Unguarded(other, text) if *other == group => text.clone(),
+            _ => None,
+        })
+    }
+
     fn unheard(&self, member: NodeId) -> Option<String> {
         self.list.iter().find_map(|note| match note {
             Note::Unheard(other, text) if *other == member => text.clone(),

@@ -126,6 +126,7 @@ fn report(player: &Player, at: Instant) -> Report {
         word: None,
         recording: None,
         clients: Vec::new(),
+        watchdog: None,
         alerts: Vec::new(),
         timing: (&settings.timing).into(),
         scheduling: String::new(),

@@ -14,7 +14,7 @@ use super::members::Members;
 use super::mistake::{Mistakes, did_you_mean};
 use super::profile::Profile;
 use super::table::{Misfit, Table};
-use super::{Group, Settings, client, members, notify, resources, value};
+use super::{Group, Settings, client, members, notify, resources, value, watchdog};
 use crate::address::lease::{Enforcer, EnforcerChoice};
 
 /// Reads a whole file.
@@ -48,7 +48,11 @@ fn read_top(mut top: Table<'_>, mistakes: &mut Mistakes) -> Option<Settings> {
     let base = profile.map_or(Profile::Standard, Spanned::into_inner);
     let table = top.table("timing", mistakes);
     let timing = RawTiming::read(table, base, mistakes);
-    let groups = resources::read(&mut top, &members, base, &timing, mistakes);
+    let watchdog = watchdog::read(&mut top, &members, mistakes);
+    let basis =
+        resources::Basis { members: &members, base, timing: &timing, watchdog: watchdog.as_ref() };
+    let groups = resources::read(&mut top, &basis, mistakes);
+    watchdog::check(watchdog.as_ref(), &groups, &members, mistakes);
     let longest = groups.iter().map(|group| group.promise).max().unwrap_or(timing.promise);
     let complete = timing.complete(longest, mistakes);
     let ping = read_ping(&mut top, &members, &groups, mistakes);
@@ -67,6 +71,7 @@ fn read_top(mut top: Table<'_>, mistakes: &mut Mistakes) -> Option<Settings> {
         clock_error: timing.clock_error,
         timing: complete,
         links: members.links,
+        watchdog,
         ping,
         nodes: members.nodes,
         witnesses: members.witnesses,

@@ -14,6 +14,7 @@ use super::mistake::Mistakes;
 use super::place::{self, Place};
 use super::profile::Profile;
 use super::table::{Misfit, Table, parsed_of};
+use super::watchdog::{self, Watchdog};
 use super::{Group, Service, agent, safety, value};
 use crate::address::ServiceAddress;
 use crate::agent::convention::Convention;
@@ -22,14 +23,18 @@ use crate::agent::{Places, instance};
 /// The most addresses, and the most services, of one group.
 const MOST_RESOURCES: usize = 64;
 
-/// Reads the groups of a cluster of `members`.
-pub(super) fn read(
-    top: &mut Table<'_>,
-    members: &Members,
-    profile: Profile,
-    timing: &RawTiming,
-    mistakes: &mut Mistakes,
-) -> Vec<Group> {
+/// What the groups of a file rest on.
+#[derive(Debug)]
+pub(super) struct Basis<'b> {
+    pub(super) members: &'b Members,
+    pub(super) base: Profile,
+    pub(super) timing: &'b RawTiming,
+    pub(super) watchdog: Option<&'b Watchdog>,
+}
+
+/// Reads the groups.
+pub(super) fn read(top: &mut Table<'_>, basis: &Basis<'_>, mistakes: &mut Mistakes) -> Vec<Group> {
+    let Basis { members, base, timing, watchdog } = *basis;
     let mut names = Names::new("group");
     let mut taken = Vec::new();
     let mut instances = Vec::new();
@@ -54,8 +59,10 @@ pub(super) fn read(
         let moves = read_moves(&mut table, nodes, mistakes);
         let services = read_services(&mut table, &name, &mut instances, mistakes);
         check_content(&table, guard, has_address, has_service, mistakes);
+        let is_guarded = watchdog::read_guarded(&mut table, guard, watchdog, mistakes);
         let promise = promise.unwrap_or_else(|| {
-            let default = safety::default_promise(guard, &services, timing);
+            let overshoot = watchdog.filter(|_| is_guarded).map(Watchdog::overshoot);
+            let default = safety::default_promise(guard, &services, overshoot, timing);
             Spanned::new(table.span(), default)
         });
         if *promise.get_ref() != timing.promise {
@@ -66,11 +73,12 @@ pub(super) fn read(
         groups.push(Group {
             name,
             guard,
+            watchdog: is_guarded,
             addresses,
             prefer,
             failback,
             promise: promise.into_inner(),
-            conflict_probe: probe.map_or_else(|| profile.conflict_probe(), Spanned::into_inner),
+            conflict_probe: probe.map_or_else(|| base.conflict_probe(), Spanned::into_inner),
             failure_window: failure_window.map_or(FAILURE_WINDOW, Spanned::into_inner),
             moves,
             services,

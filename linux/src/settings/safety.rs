@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::document::RawTiming;
 use super::line::Overload;
-use super::{Group, Link, LinkKind, Service, Settings};
+use super::{Group, Link, LinkKind, Service, Settings, Watchdog};
 
 /// K of `valid_lft`; from this on, no absolute deadline in the kernel is assumed.
 const VALID_LFT_OVERSHOOT: Duration = Duration::from_millis(1000);
@@ -33,28 +33,43 @@ impl Group {
     pub fn stop_budget(&self) -> Duration {
         stop_budget(self.guard, &self.services)
     }
+
+    /// Returns how long stopping may take, whatever the guard is.
+    #[must_use]
+    pub fn stop_time(&self) -> Duration {
+        stop_time(&self.services)
+    }
 }
 
 fn stop_budget(guard: Guard, services: &[Service]) -> Duration {
     match guard {
         Guard::Address | Guard::Fence => Duration::ZERO,
-        Guard::Stop => services
-            .iter()
-            .fold(Duration::ZERO, |sum, service| sum + service.stop_limit + STOP_MARGIN),
+        Guard::Stop => stop_time(services),
     }
 }
 
-/// Returns L of a group that does not say: the cluster's promise, lengthened so that stopping
-/// shortens nobody's authority. It follows from the settings alone, so all nodes agree.
-pub(super) fn default_promise(guard: Guard, services: &[Service], timing: &RawTiming) -> Duration {
+fn stop_time(services: &[Service]) -> Duration {
+    services.iter().fold(Duration::ZERO, |sum, service| sum + service.stop_limit + STOP_MARGIN)
+}
+
+/// Returns L of a group that does not say: the cluster's promise, lengthened so that neither
+/// stopping nor a watchdog with this K shortens anybody's authority. It follows from the settings
+/// alone, so all nodes agree.
+pub(super) fn default_promise(
+    guard: Guard,
+    services: &[Service],
+    watchdog: Option<Duration>,
+    timing: &RawTiming,
+) -> Duration {
     let granularity = if guard == Guard::Address { Duration::ZERO } else { timing.heartbeat };
-    let spent = stop_budget(guard, services) + granularity;
+    let watchdog = watchdog.filter(|_| guard == Guard::Stop).unwrap_or_default();
+    let spent = stop_budget(guard, services) + granularity + watchdog;
     timing.promise + promise_for(spent, timing.clock_error)
 }
 
 /// Returns the shortest promise, in whole milliseconds, that secures `span` with clocks of this
 /// error.
-fn promise_for(span: Duration, clock_error: u32) -> Duration {
+pub(crate) fn promise_for(span: Duration, clock_error: u32) -> Duration {
     if span == Duration::ZERO {
         return span;
     }
@@ -71,9 +86,24 @@ impl Settings {
     ///
     /// The daemon's own lateness g counts as one heartbeat, and as nothing where the kernel holds
     /// an absolute deadline: the guard is the address and the overshoot is less than that of
-    /// `valid_lft`.
+    /// `valid_lft`. Where a watchdog enforces that services have stopped, its overshoot counts if
+    /// it is the longer one.
     #[must_use]
     pub fn lease(&self, group: &Group, overshoot: Duration) -> Lease {
+        let lease = self.lease_without_watchdog(group, overshoot);
+        let watchdog = self.enforcing_watchdog(group).map(Watchdog::overshoot);
+        Lease { overshoot: lease.overshoot.max(watchdog.unwrap_or_default()), ..lease }
+    }
+
+    /// Returns the watchdog, if it is what enforces that the services of `group` have stopped.
+    #[must_use]
+    pub fn enforcing_watchdog(&self, group: &Group) -> Option<&Watchdog> {
+        self.watchdog.as_ref().filter(|_| group.watchdog && group.guard == Guard::Stop)
+    }
+
+    /// Returns the terms as if there were no watchdog; see [`lease`](Self::lease).
+    #[must_use]
+    pub fn lease_without_watchdog(&self, group: &Group, overshoot: Duration) -> Lease {
         let is_absolute = group.guard == Guard::Address && overshoot < VALID_LFT_OVERSHOOT;
         Lease {
             promise: group.promise,
@@ -102,6 +132,7 @@ impl Settings {
                     authority: authority.unwrap_or(Duration::ZERO),
                     needed,
                     heartbeat: self.timing.heartbeat,
+                    watchdog: self.enforcing_watchdog(group).map(|watchdog| watchdog.timeout),
                     lease,
                     sufficient: promise_for(spent, self.clock_error),
                 })
@@ -155,9 +186,9 @@ impl Settings {
 
     /// Returns everything on which safety depends, as text: cluster, votes, witnesses, quorum,
     /// timing, by what each node is fenced, the order and kinds of the links, which witness is a
-    /// dongle and whom it can reset, and of each group the addresses, guard, order, promise,
-    /// failback, leader and those it is kept apart from. Adapters, devices and their speed, paths,
-    /// commands and parameters may differ.
+    /// dongle and whom it can reset, the spans of the watchdog, and of each group the addresses,
+    /// guard, order, promise, failback, leader, those it is kept apart from and whether a watchdog
+    /// guards it. Adapters, devices and their speed, paths, commands and parameters may differ.
     #[must_use]
     pub fn agreement(&self) -> String {
         let mut text = format!("lifesign 1\ncluster {}\n", self.cluster);
@@ -197,26 +228,38 @@ impl Settings {
                 }
             };
         }
+        if let Some(watchdog) = &self.watchdog {
+            let spans = [watchdog.timeout, watchdog.reset_limit].map(Duration::as_micros);
+            let _ = writeln!(text, "watchdog {spans:?} {}", watchdog.required);
+        }
         for group in &self.groups {
-            let failback = match group.failback {
-                Failback::Off => 0,
-                Failback::After(hold_off) => hold_off.as_micros(),
-            };
-            let (guard, promise) = (group.guard, group.promise.as_micros());
-            let _ = writeln!(text, "group {} {guard:?} {promise} {failback}", group.name);
-            let order: Vec<u8> = group.prefer.iter().map(|node| node.number()).collect();
-            let _ = writeln!(text, "order {order:?}");
-            if let Some(leader) = group.with {
-                let _ = writeln!(text, "with {}", leader.number());
-            }
-            for first in group.apart.iter() {
-                let _ = writeln!(text, "apart {}", first.number());
-            }
-            for address in &group.addresses {
-                let _ = writeln!(text, "address {}/{}", address.ip, address.prefix);
-            }
+            write_group(&mut text, group);
         }
         text
+    }
+}
+
+/// Writes on what of `group` nodes must agree.
+fn write_group(text: &mut String, group: &Group) {
+    let failback = match group.failback {
+        Failback::Off => 0,
+        Failback::After(hold_off) => hold_off.as_micros(),
+    };
+    let (guard, promise) = (group.guard, group.promise.as_micros());
+    let _ = writeln!(text, "group {} {guard:?} {promise} {failback}", group.name);
+    let order: Vec<u8> = group.prefer.iter().map(|node| node.number()).collect();
+    let _ = writeln!(text, "order {order:?}");
+    if let Some(leader) = group.with {
+        let _ = writeln!(text, "with {}", leader.number());
+    }
+    for first in group.apart.iter() {
+        let _ = writeln!(text, "apart {}", first.number());
+    }
+    if group.watchdog {
+        text.push_str("watched\n");
+    }
+    for address in &group.addresses {
+        let _ = writeln!(text, "address {}/{}", address.ip, address.prefix);
     }
 }
 
@@ -245,6 +288,8 @@ pub struct Shortfall {
     pub needed: Duration,
     /// How often a heartbeat is sent.
     pub heartbeat: Duration,
+    /// W, if a watchdog enforces the end.
+    pub watchdog: Option<Duration>,
     /// The terms.
     pub lease: Lease,
     /// The shortest promise that would do.
@@ -269,7 +314,11 @@ impl fmt::Display for Shortfall {
         if let Some((name, span)) = largest.filter(|(_, span)| *span > Duration::ZERO) {
             write!(formatter, " with {name} of {span}")?;
         }
-        write!(formatter, ": raise promise to at least {}", self.sufficient)
+        write!(formatter, ": raise promise to at least {}", self.sufficient)?;
+        match self.watchdog {
+            Some(timeout) => write!(formatter, ", or lower the watchdog's timeout of {timeout}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -405,6 +454,49 @@ mod tests {
         let addressed = example();
         let plain = addressed.authority(&addressed.groups[0], overshoot).unwrap();
         assert!(settings.authority(group, overshoot).unwrap() >= plain);
+    }
+
+    fn watched(lines: &str) -> Settings {
+        let source = EXAMPLE
+            .replace("guard = \"address\"", &format!("guard = \"stop\"\n{lines}"))
+            .replace("[[group]]", "[watchdog]\ndevice = \"/dev/watchdog\"\n[[group]]");
+        Settings::parse("test.toml", &source).unwrap()
+    }
+
+    #[test]
+    fn a_watchdog_lengthens_the_promise_and_not_the_authority() {
+        let source = EXAMPLE.replace("guard = \"address\"", "guard = \"stop\"");
+        let alone = Settings::parse("test.toml", &source).unwrap();
+        let settings = watched("");
+        let group = &settings.groups[0];
+        let tick = Duration::from_micros(100);
+        let lease = settings.lease(group, tick);
+        assert_eq!(lease.overshoot, Duration::from_millis(10_500), "2 W + F, and no ticks beside");
+        assert_eq!(lease.stop, alone.lease(&alone.groups[0], tick).stop);
+        let addressed = example();
+        let plain = addressed.authority(&addressed.groups[0], tick).unwrap();
+        let authority = settings.authority(group, tick).unwrap();
+        assert!(authority >= plain && lease.holds(authority));
+        let longer = settings.groups[0].promise.checked_sub(alone.groups[0].promise).unwrap();
+        // 10.5 s on a clock that is 1 % fast, as one counts that is 1 % slow.
+        assert!(longer >= Duration::from_millis(10_712), "{longer}");
+        assert!(longer <= Duration::from_millis(10_714), "{longer}");
+    }
+
+    #[test]
+    fn a_watchdog_that_a_promise_has_no_room_for_is_refused() {
+        let settings = watched("promise = \"10s\"");
+        let error = settings.authority(&settings.groups[0], Duration::ZERO).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "group www: authority would be 0 ms, shorter than 2 heartbeats and a round trip \
+             (11 ms): promise 10 s is too short for heartbeat 5 ms with an overshoot of \
+             10.5 s: raise promise to at least 15.932 s, or lower the watchdog's timeout of \
+             5000 ms"
+        );
+        let other = watched("watchdog = false");
+        assert!(other.authority(&other.groups[0], Duration::ZERO).is_ok());
+        assert_ne!(other.digest(), watched("").digest());
     }
 
     #[test]

@@ -316,7 +316,7 @@ pub(super) fn text_of<'t>(
 }
 
 /// The keys whose texts are spans of time.
-const SPANS: [&str; 15] = [
+const SPANS: [&str; 17] = [
     "heartbeat",
     "dead",
     "promise",
@@ -332,6 +332,8 @@ const SPANS: [&str; 15] = [
     "monitor_interval",
     "failure_window",
     "limit",
+    "timeout",
+    "reset_limit",
 ];
 
 /// Notes that the value of `key` is not what is `wanted`.
