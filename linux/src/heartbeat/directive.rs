@@ -123,10 +123,10 @@ pub const DIRECTIVES: &[Directive] = &[
     alias("nice_failback", ha_cf::nice_failback, "on means auto_failback off, off means legacy"),
     unread("stonith", stonith::stonith, "its file is not read; it says what to write"),
     implemented("stonith_host", stonith::stonith_host, "becomes `[[node.fence]]`"),
-    accepted(
+    implemented(
         "watchdog",
-        line::note,
-        "the kernel watchdog is not fed yet; addresses fall silent by the kernel lease all the same",
+        ha_cf::watchdog,
+        "resets a machine on which nothing is stopped in time",
     ),
     implemented("respawn", respawn::respawn, "programs become `[[client]]`; ipfail is built in"),
     implemented("failfast", respawn::failfast, "ipfail is built in; other clients are refused"),

@@ -1,5 +1,7 @@
 //! ha.cf: who takes part, how they are reached, and when silence counts.
 
+use std::path::PathBuf;
+
 use lifesign_core::time::Duration;
 
 use super::directive::{self, DIRECTIVES};
@@ -11,6 +13,7 @@ use super::span::boolean;
 use super::stonith::{self, Device};
 use crate::settings::mistake::did_you_mean;
 use crate::settings::value::name_said;
+use crate::settings::watchdog::device_said;
 
 /// Something that a line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +69,8 @@ pub struct HaCf {
     pub clients: Vec<Said<Respawned>>,
     /// What makes nodes silent.
     pub devices: Vec<Said<Device>>,
+    /// The watchdog's device.
+    pub watchdog: Option<Said<PathBuf>>,
     /// What has no key of its own.
     pub remarks: Vec<Remark>,
     warntime: Option<Said<Duration>>,
@@ -260,6 +265,16 @@ pub(super) fn quorum_server(ha: &mut HaCf, line: &Line<'_>, faults: &mut Faults)
     let Some(word) = line.only(faults) else { return };
     let said = Said { value: word.to_owned(), place: line.place };
     keep(&mut ha.quorum_server, Some(said), line, faults);
+}
+
+pub(super) fn watchdog(ha: &mut HaCf, line: &Line<'_>, faults: &mut Faults) {
+    let Some(word) = line.only(faults) else { return };
+    match device_said(word) {
+        Ok(value) => {
+            keep(&mut ha.watchdog, Some(Said { value, place: line.place }), line, faults);
+        }
+        Err(why) => line.wrong(faults, &why, "write watchdog /dev/watchdog"),
+    }
 }
 
 pub(super) fn autojoin(ha: &mut HaCf, line: &Line<'_>, faults: &mut Faults) {

@@ -241,6 +241,30 @@ fn contradictions_of_times_are_told() {
 }
 
 #[test]
+fn a_watchdog_counts_as_long_as_it_did() {
+    for (deadtime, timeout_ms) in [("5", 6000), ("4990ms", 5000), ("4991ms", 6000)] {
+        let ha_cf = HA_CF.replace("deadtime 5", &format!("deadtime {deadtime}"));
+        let lines = "one 10.0.0.100 db\none 10.0.0.101\n";
+        let imported = good(&format!("{ha_cf}watchdog /dev/watchdog\n"), lines);
+        let settings = imported.settings;
+        let watchdog = settings.watchdog.as_ref().unwrap();
+        let device = settings
+            .nodes
+            .iter()
+            .zip(&watchdog.devices)
+            .all(|(_, device)| device.as_deref() == Some("/dev/watchdog".as_ref()));
+        assert!(device && !watchdog.required, "it went on without one");
+        assert_eq!(watchdog.timeout.as_millis(), timeout_ms, "deadtime {deadtime}");
+        let guarded: Vec<bool> = settings.groups.iter().map(|group| group.watchdog).collect();
+        assert_eq!(guarded, [true, false], "addresses have the kernel lease");
+    }
+    let said = refused(&format!("{HA_CF}watchdog watchdog0\n"), "one 10.0.0.100/24\n");
+    assert!(said.contains("write watchdog /dev/watchdog"), "{said}");
+    let twice = format!("{HA_CF}watchdog /dev/watchdog\nwatchdog /dev/watchdog1\n");
+    assert!(refused(&twice, "one 10.0.0.100/24\n").contains("says something else"));
+}
+
+#[test]
 fn what_is_asked_for_and_not_done_is_refused() {
     for line in [
         "crm yes",

@@ -58,6 +58,7 @@ impl Translation<'_> {
         for link in &self.links.serial {
             write_serial(&mut text, link);
         }
+        self.write_watchdog(&mut text);
         for (at, group) in self.groups.iter().enumerate() {
             self.write_group(&mut text, group, at == 0);
         }
@@ -177,6 +178,20 @@ impl Translation<'_> {
         }
     }
 
+    fn write_watchdog(&self, text: &mut Text) {
+        let Some(watchdog) = &self.ha.watchdog else { return };
+        text.table("[watchdog]");
+        text.remark(&format!(
+            "{}: as there, it resets a machine after deadtime and 10 ms without a feed, in whole \
+             seconds, and one that cannot be had is only told of; a takeover waits for it where \
+             guard = \"stop\"",
+            watchdog.place
+        ));
+        text.key("device", &quoted(&watchdog.value.display().to_string()));
+        text.key("timeout", &span(watchdog_timeout(self.ha.dead())));
+        text.key("required", "false");
+    }
+
     fn write_group(&self, text: &mut Text, group: &GroupPlan<'_>, is_first: bool) {
         text.table("[[group]]");
         text.remark(&format!("{}: {}", group.line.place, group.line.home));
@@ -204,6 +219,9 @@ impl Translation<'_> {
         }
         if stops_first {
             text.key("guard", &quoted("stop"));
+        }
+        if self.ha.watchdog.is_some() && !group.services.is_empty() {
+            text.key("watchdog", "true");
         }
         let stop_limit = if stops_first { "10s" } else { "20s" };
         for service in &group.services {
@@ -272,6 +290,13 @@ fn remark_span(text: &mut Text, name: &str, said: Option<&Said<Duration>>, defau
 
 fn span(span: Duration) -> String {
     quoted(&written_span(span))
+}
+
+/// Returns the timeout that Linux-HA gave its watchdog: the dead time and 10 ms, in whole seconds,
+/// not less than it; here at most the ten minutes that a driver may count.
+fn watchdog_timeout(dead: Duration) -> Duration {
+    let seconds = (dead + Duration::from_millis(10)).as_micros().div_ceil(1_000_000);
+    Duration::from_millis(seconds.min(600) * 1000)
 }
 
 /// Returns `span` in whole milliseconds, not less than it.

@@ -125,6 +125,11 @@ fn device_of(text: &str) -> Result<PathBuf, Misfit> {
     }
 }
 
+/// Returns the device that `text` is, or what is wrong with it.
+pub(crate) fn device_said(text: &str) -> Result<PathBuf, String> {
+    device_of(text).map_err(Misfit::into_said)
+}
+
 /// Reads whether the watchdog ends a machine that does not stop the group of `table` in time: with
 /// `guard = "stop"` it does unless the file says otherwise.
 pub(super) fn read_guarded(
