@@ -244,6 +244,21 @@ fn a_watchdog_ends_the_machine_of_a_process_that_does_not_run() {
     assert!(world.is_running(0), "it has booted: {}", world.told());
 }
 
+/// The inequality counts on a watchdog that bites as late as it can.
+#[test]
+fn a_watchdog_that_bites_as_late_as_it_can_is_early_enough() {
+    let setup = Setup { guard: Guard::Stop, watchdog_ms: 3, ..Setup::fast(2, 1) };
+    for seed in 0..20 {
+        let mut world = World::running(setup.clone(), seed);
+        world.run_for(seed * 313);
+        let fault = Fault::Pause { host: 0, span: 60_000 * MS };
+        let seen = seen_under(&mut world, fault, 100);
+        let ended = Seen::Ended { host: 0, how: End::Reset };
+        assert!(seen.iter().any(|(_, seen)| *seen == ended), "{}", world.told());
+        expect_holder(&mut world, 500, Some(1));
+    }
+}
+
 #[test]
 fn whatever_is_replayed_reflected_or_made_up_is_counted_and_does_nothing() {
     let mut world = World::running(Setup::fast(2, 1), 13);

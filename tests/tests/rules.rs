@@ -226,6 +226,17 @@ fn what_has_to_stop_is_never_up_on_two() {
 }
 
 #[test]
+fn a_machine_that_is_fed_late_is_reset_before_another_starts() {
+    for seed in 0..12 {
+        let setup = Setup { guard: Guard::Stop, watchdog_ms: 3, ..Setup::fast(2, 1) };
+        let mut world = World::running(setup, seed);
+        world.run_for(seed * 313);
+        world.pause(0, 300 * MS);
+        expect_holder(&mut world, 200, Some(1));
+    }
+}
+
+#[test]
 fn a_group_that_cannot_be_stopped_goes_nowhere() {
     let mut world = World::running(Setup { start_us: 50 * MS, ..Setup::fast(2, 1) }, 27);
     world.order(1, |engine, now| engine.handle_takeover(None, now));

@@ -7,14 +7,16 @@ mod frame;
 mod place;
 mod service;
 mod voter;
+mod watchdog;
 mod word;
 
 use super::Mutant;
 
 /// Returns all mutants, in the order in which the rules are met: from the bytes of a frame to the
-/// end of authority, to the operator's word, and from there to the dongle and to services.
+/// end of authority, to the operator's word, and from there to the dongle, to services and to the
+/// watchdog.
 pub fn all() -> impl Iterator<Item = &'static Mutant> {
     let decisions = [frame::MUTANTS, voter::MUTANTS, authority::MUTANTS, place::MUTANTS];
     let rest = [word::MUTANTS, dongle::MUTANTS, fence::MUTANTS, service::MUTANTS];
-    decisions.into_iter().chain(rest).flatten()
+    decisions.into_iter().chain(rest).chain([watchdog::MUTANTS]).flatten()
 }

@@ -28,7 +28,7 @@ pub(super) struct Terms {
     pub(super) dead: Micros,
     /// L: how long a promise lasts.
     pub(super) promise: Micros,
-    /// S: the budget for stopping.
+    /// S + 2 W: the budget for stopping, and what a watchdog may take after it.
     pub(super) stop: Micros,
     /// rho of the servers, in millionths.
     pub(super) error: u64,
@@ -70,7 +70,7 @@ impl Terms {
             heartbeat: setup.heartbeat_ms * 1000,
             dead: setup.dead_ms * 1000,
             promise: setup.promise_ms * 1000,
-            stop: if has_to_stop { setup.stop_ms * 1000 } else { 0 },
+            stop: if has_to_stop { (setup.stop_ms + 2 * setup.watchdog_ms) * 1000 } else { 0 },
             error: setup.clock_error.into(),
             witness_error: setup.witness_error.into(),
             start: setup.start_us,

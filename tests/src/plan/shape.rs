@@ -80,6 +80,7 @@ impl Profile {
             apart,
             failback: failback.map_or(Failback::Off, Failback::After),
             start_us: random.pick(&[1, heartbeat / 50, heartbeat, heartbeat]),
+            watchdog_ms: if setup.guard == Guard::Stop { setup.stop_ms / 6 } else { 0 },
             ..setup
         }
     }

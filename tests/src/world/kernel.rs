@@ -30,7 +30,7 @@ impl World {
                 Guard::Fence if role.is_up() => before.until,
                 Guard::Fence if manner == Manner::LieStopped => before.until,
                 _ if role.needs_authority() => {
-                    engine.authority_end(group).map(|end| end + self.setup.stop())
+                    engine.authority_end(group).map(|end| self.setup.up_until(end))
                 }
                 Guard::Stop if role.is_up() || manner == Manner::LieStopped => before.until,
                 _ => None,

@@ -6,7 +6,8 @@ use lifesign_core::group::{Failback, GroupConfig, GroupId, Guard};
 use lifesign_core::node::{LinkId, NodeId};
 use lifesign_core::quorum::{Module, Quorum};
 use lifesign_core::seal::Keyring;
-use lifesign_core::time::Duration;
+use lifesign_core::time::{Duration, Instant};
+use lifesign_core::watchdog;
 use serde::{Deserialize, Serialize};
 
 use super::cable::Cable;
@@ -63,6 +64,10 @@ pub struct Setup {
     /// The budget for stopping where the guard is `stop`, in milliseconds; then a watchdog ends the
     /// machine.
     pub stop_ms: u64,
+    /// W, in milliseconds: the watchdog may bite so much after the budget, and once more. With 0 it
+    /// bites at the end of the budget.
+    #[serde(default)]
+    pub watchdog_ms: u64,
     /// How serial lines run, if there are any. They are one more link, the last.
     pub wiring: Option<Wiring>,
     /// The speed of serial lines, in bits a second; a byte takes ten.
@@ -103,6 +108,7 @@ impl Setup {
             failback: Failback::Off,
             start_us: 100,
             stop_ms: 6,
+            watchdog_ms: 0,
             wiring: None,
             baud: 115_200,
             witness_error: 10_000,
@@ -156,7 +162,7 @@ impl Setup {
             promise: Duration::from_millis(self.promise_ms),
             stop: self.stop(),
             granularity: Duration::ZERO,
-            overshoot: Duration::ZERO,
+            overshoot: self.watchdog_overshoot(),
             holder_error: self.clock_error,
             voter_error: self.clock_error.max(if self.witnesses > 0 {
                 self.witness_error
@@ -168,10 +174,35 @@ impl Setup {
         self.authority_ms.map_or(safe, Duration::from_millis)
     }
 
-    /// Returns how long what is held may stay up after authority has ended.
-    pub(super) fn stop(&self) -> Duration {
+    /// Returns how long stopping may take after authority has ended.
+    fn stop(&self) -> Duration {
         let has_to_stop = self.guard == Guard::Stop;
         if has_to_stop { Duration::from_millis(self.stop_ms) } else { Duration::ZERO }
+    }
+
+    /// Returns K, where the watchdog is the enforcer.
+    fn watchdog_overshoot(&self) -> Duration {
+        match self.guard {
+            Guard::Stop => watchdog::overshoot(self.watchdog(), Duration::ZERO),
+            Guard::Address | Guard::Fence => Duration::ZERO,
+        }
+    }
+
+    const fn watchdog(&self) -> Duration {
+        Duration::from_millis(self.watchdog_ms)
+    }
+
+    /// Returns until when what is held is up at the latest if authority ends at `end` and nobody
+    /// stops it: whoever feeds the watchdog looks at the clock just in time, pauses, and feeds once
+    /// more just before it would bite.
+    pub(super) fn up_until(&self, end: Instant) -> Instant {
+        match self.guard {
+            Guard::Stop => {
+                let fed = watchdog::fed_until(end, None, self.stop(), Duration::ZERO);
+                fed + self.watchdog() + self.watchdog()
+            }
+            Guard::Address | Guard::Fence => end,
+        }
     }
 
     pub(super) fn config(&self, me: NodeId) -> ServerConfig {
