@@ -65,7 +65,7 @@ use crate::notify::Notifier;
 use crate::realtime::Obtained;
 use crate::record::{Health, Recorded};
 use crate::reservation::Reservation;
-use crate::settings::Settings;
+use crate::settings::{Group, Settings};
 use crate::supervisor::Supervisor;
 
 pub use self::prepare::{Options, StartError, run};
@@ -138,6 +138,22 @@ struct Holding {
     begun: Instant,
     /// How long each service has been on its way.
     patience: Vec<Patience>,
+}
+
+impl Holding {
+    fn new(group: &Group) -> Self {
+        Self {
+            conduct: Conduct::new(&group.services),
+            failures: Failures::new(group),
+            lease_end: Instant::ZERO,
+            retry: None,
+            impaired: Vec::new(),
+            keep_until: None,
+            services: vec!["stopped".to_owned(); group.services.len()],
+            begun: Instant::ZERO,
+            patience: vec![Patience::default(); group.services.len()],
+        }
+    }
 }
 
 /// What the executor was asked to do.

@@ -19,9 +19,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::clients;
-use super::conduct::Conduct;
 use super::dongle::{self, Dongle};
-use super::failures::Failures;
 use super::fence::Fencing;
 use super::notifying::Notifying;
 use super::paths::{self, IpSide};
@@ -31,7 +29,6 @@ use super::word::Saving;
 use super::{Alerts, Daemon, Holding, machine, recording};
 use crate::address::lease::{Enforcer, EnforcerChoice};
 use crate::address::{Addresses, ServiceAddress};
-use crate::agent::convention::Patience;
 use crate::clock::{self, Timer};
 use crate::control::server::Control;
 use crate::executor;
@@ -358,22 +355,6 @@ fn open_link(settings: &Settings, link: &settings::Link, me: NodeId) -> Result<L
         || refused(format!("link \"{}\" has no address or adapter for this node", link.name));
     let spec = settings.spec_of(link, me).ok_or_else(missing)?;
     Link::open(&spec).map_err(|error| refused(format!("link \"{}\": {error}", link.name)))
-}
-
-impl Holding {
-    fn new(group: &settings::Group) -> Self {
-        Self {
-            conduct: Conduct::new(&group.services),
-            failures: Failures::new(group),
-            lease_end: Instant::ZERO,
-            retry: None,
-            impaired: Vec::new(),
-            keep_until: None,
-            services: vec!["stopped".to_owned(); group.services.len()],
-            begun: Instant::ZERO,
-            patience: vec![Patience::default(); group.services.len()],
-        }
-    }
 }
 
 impl Daemon {
