@@ -136,9 +136,9 @@ impl Daemon {
                 holding.retry = None;
                 true
             }
-            Err(Error::TooShort { .. }) => {
-                // Too little authority is left to be worth the kernel's while; the next echo brings
-                // more.
+            Err(Error::TooShort { .. } | Error::Stalled) => {
+                // Too little authority is left to be worth the kernel's while, or this machine
+                // stood still for as long as there was some; the next echo brings more.
                 self.groups.get_mut(at)?.retry = Some(now + Duration::from_millis(1));
                 return None;
             }
@@ -240,7 +240,8 @@ impl Daemon {
                     holding.lease_end = end;
                 }
             }
-            Err(Error::TooShort { .. }) => {}
+            // The next renewal tries again.
+            Err(Error::TooShort { .. } | Error::Stalled) => {}
             Err(error) => {
                 self.alert(format!("{}: {error}", self.group_name(at)));
                 self.set_retry(at, now);
