@@ -271,6 +271,25 @@ fn a_fence_group_waits_for_the_acknowledgment_of_the_right_start() {
     expect_holder(&mut world, 50, Some(1));
 }
 
+/// Links return one after the other.
+#[test]
+fn who_is_heard_last_when_links_return_is_not_fenced() {
+    for seed in 0..60 {
+        let mut world = World::running(Setup { guard: Guard::Fence, ..Setup::fast(2, 1) }, seed);
+        let cuts = [(0, 1), (0, 16), (1, 16)];
+        cuts.into_iter().for_each(|(one, other)| world.cut(one, other));
+        world.run_for(500 * MS);
+        world.heal();
+        cuts.into_iter().take(2).for_each(|(one, other)| world.cut(one, other));
+        world.run_for(12 * MS);
+        world.heal();
+        world.run_for(100 * MS);
+        assert!(!world.told().contains("fenced"), "{seed}: {}", world.told());
+        safe(&world);
+        assert!(world.holder(0).is_some(), "{}", world.told());
+    }
+}
+
 #[test]
 fn replayed_frames_change_nothing() {
     let mut world = World::new(Setup::fast(2, 1), 12);

@@ -61,7 +61,11 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
                 _ => None,
             },
             Role::Starting(_) | Role::Holding { .. } => self.authority_end(group),
-            Role::Claiming(_) | Role::Stopping(_) | Role::Stuck(_) => None,
+            Role::Claiming(_) => {
+                let from = Some(self.fence_from()).filter(|from| !self.now.has_reached(*from));
+                from.filter(|_| matches!(self.obstacle(group), Some(super::Obstacle::Unfenced(_))))
+            }
+            Role::Stopping(_) | Role::Stuck(_) => None,
         }
     }
 

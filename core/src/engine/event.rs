@@ -119,6 +119,9 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     }
 
     fn poll_fence(&mut self) -> Option<Event> {
+        if !self.now.has_reached(self.fence_from()) {
+            return None;
+        }
         for group in GroupId::all().take(self.groups.len()) {
             // Nobody is fenced for a claim that has no quorum, or that a living node objects to.
             if !matches!(self.obstacle(group), Some(Obstacle::Unfenced(_))) {

@@ -75,8 +75,17 @@ impl<const MEMBERS: usize, const ECHOES: usize, const GROUPS: usize, const LINKS
     pub fn waits_for_fence(&self, group: GroupId, token: Token, target: NodeId) -> bool {
         let claimed = self.group(group).and_then(|state| state.role().token());
         claimed == Some(token)
+            && self.now.has_reached(self.fence_from())
             && matches!(self.obstacle(group), Some(Obstacle::Unfenced(_)))
             && self.unfenced(group).any(|(node, _)| node == target)
+    }
+
+    /// Returns from when on somebody who is silent may be fenced. Whoever has just heard somebody
+    /// anew may be about to hear others, too: links return one after the other, and the last that
+    /// is heard is not dead for that.
+    pub(super) fn fence_from(&self) -> Instant {
+        let newest = self.member.peers.sessions().map(|(_, session)| session.since).max();
+        newest.map_or(Instant::ZERO, |since| since + self.config.timing.dead)
     }
 
     fn idle_obstacle(&self, group: GroupId) -> Option<Obstacle> {

@@ -49,4 +49,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
             replace: "if !self.has_means() {",
         }],
     ),
+    caught(
+        "fence-at-once",
+        "Whoever has just heard somebody anew fences nobody until others have had time to be heard.",
+        &[Change {
+            file: "core/src/engine/obstacle.rs",
+            find: "newest.map_or(Instant::ZERO, |since| since + self.config.timing.dead)",
+            replace: "newest.map_or(Instant::ZERO, |_| Instant::ZERO)",
+        }],
+    ),
 ];
