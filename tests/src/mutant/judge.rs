@@ -61,7 +61,14 @@ impl Layer {
     const fn tests(self) -> &'static [&'static str] {
         match self {
             Self::Units | Self::Scenarios | Self::Swarm | Self::Exhaustive => &[],
-            Self::Shell => &["agent::", "daemon::", "executor::", "supervisor::", "watchdog::"],
+            Self::Shell => &[
+                "address::presence::",
+                "agent::",
+                "daemon::",
+                "executor::",
+                "supervisor::",
+                "watchdog::",
+            ],
         }
     }
 }
