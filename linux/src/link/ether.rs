@@ -19,6 +19,7 @@ use std::io::{self, IoSliceMut};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use lifesign_core::frame::MAX_FRAME_LEN;
 use lifesign_core::node::ClusterId;
 use nix::errno::Errno;
 use nix::net::if_::{if_indextoname, if_nametoindex};
@@ -110,13 +111,16 @@ impl Carrier for Opened {
 
     fn send(&self, frame: &[u8], tell: &mut dyn FnMut(Option<IpAddr>, Result<usize, Errno>)) {
         let EtherSpec { ethertype, vlan, broadcast, .. } = self.spec;
-        let Ok(len) = u16::try_from(frame.len()) else { return tell(None, Err(Errno::EMSGSIZE)) };
-        let (kind, head) = head(ethertype, vlan, len);
-        let mut bytes = Vec::with_capacity(head.len() + frame.len());
-        bytes.extend_from_slice(&head);
-        bytes.extend_from_slice(frame);
         let to = if broadcast { BROADCAST } else { GROUP };
-        tell(None, sys::send_packet(self.socket.as_fd(), (self.index, kind, to), &bytes));
+        tell(
+            None,
+            match payload(ethertype, vlan, frame) {
+                Some((kind, bytes)) => {
+                    sys::send_packet(self.socket.as_fd(), (self.index, kind, to), &bytes)
+                }
+                None => Err(Errno::EMSGSIZE),
+            },
+        );
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> Result<Datagram, Errno> {
@@ -162,13 +166,25 @@ impl Carrier for Opened {
     }
 }
 
-/// Returns what stands before a frame of `len` bytes, and the Ethernet type before that.
-fn head(ethertype: u16, vlan: Option<u16>, len: u16) -> (u16, Vec<u8>) {
-    let Some(vlan) = vlan else { return (ethertype, len.to_be_bytes().into()) };
-    let tag = NETWORK_CONTROL << 13 | vlan;
-    (TAGGED, [tag, ethertype, len].into_iter().flat_map(u16::to_be_bytes).collect())
+/// What follows the header that the kernel writes.
+type Payload = heapless::Vec<u8, { TAG_LEN + LENGTH_LEN + MAX_FRAME_LEN }>;
+
+/// Returns the Ethernet type in the header and what follows it, or `None` for what is longer than
+/// any frame.
+fn payload(ethertype: u16, vlan: Option<u16>, frame: &[u8]) -> Option<(u16, Payload)> {
+    let mut payload = Payload::new();
+    if let Some(vlan) = vlan {
+        let tag = NETWORK_CONTROL << 13 | vlan;
+        payload.extend_from_slice(&tag.to_be_bytes()).ok()?;
+        payload.extend_from_slice(&ethertype.to_be_bytes()).ok()?;
+    }
+    payload.extend_from_slice(&u16::try_from(frame.len()).ok()?.to_be_bytes()).ok()?;
+    payload.extend_from_slice(frame).ok()?;
+    Some((if vlan.is_some() { TAGGED } else { ethertype }, payload))
 }
 
+/// What a VLAN's tag adds: itself, and the type behind it.
+const TAG_LEN: usize = 4;
 /// The length before each frame.
 const LENGTH_LEN: usize = 2;
 /// The group address of all nodes: a group's, administered locally, and then "LS" (IEEE 802, clause
@@ -186,8 +202,15 @@ mod tests {
 
     #[test]
     fn a_tag_stands_before_the_type_and_the_length() {
-        assert_eq!(head(ETHERTYPE, None, 0x0102), (0x88b5, vec![1, 2]));
-        assert_eq!(head(ETHERTYPE, Some(7), 96), (0x8100, vec![0xe0, 7, 0x88, 0xb5, 0, 96]));
+        let frame = [0xa5; 0x0102];
+        let (kind, plain) = payload(ETHERTYPE, None, &frame).unwrap();
+        assert_eq!(
+            (kind, plain[..2].to_vec(), plain[2..].to_vec()),
+            (0x88b5, vec![1, 2], frame.to_vec())
+        );
+        let (kind, tagged) = payload(ETHERTYPE, Some(7), &frame[..96]).unwrap();
+        assert_eq!((kind, tagged[..6].to_vec()), (0x8100, vec![0xe0, 7, 0x88, 0xb5, 0, 96]));
+        assert_eq!(tagged[6..], frame[..96]);
     }
 
     #[test]
