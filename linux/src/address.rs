@@ -42,6 +42,7 @@ mod nftables;
 mod packet;
 mod place;
 mod presence;
+mod refresh;
 mod take_down;
 mod wire;
 
@@ -88,6 +89,8 @@ pub struct Addresses {
 struct Slot {
     service: ServiceAddress,
     group: usize,
+    /// Who is asked besides known neighbours.
+    refresh: Vec<IpAddr>,
     place: Option<Place>,
     is_installed: bool,
     /// Whether neighbours are to be asked at the next opportunity.

@@ -33,9 +33,10 @@ pub(crate) fn probe(mac: Mac, ip: Ipv4Addr) -> Frame {
     frame(ArpOperation::Request, mac, Ipv4Addr::UNSPECIFIED, BROADCAST, [0; 6], ip)
 }
 
-/// Returns a question from `ip` at `mac` to one neighbour: who answers has learnt where `ip` is.
-pub(crate) fn question(mac: Mac, ip: Ipv4Addr, to: Mac, neighbour: Ipv4Addr) -> Frame {
-    frame(ArpOperation::Request, mac, ip, to, [0; 6], neighbour)
+/// Returns a question from `ip` at `mac` to one neighbour, or to everybody where its own hardware
+/// address is not known: who answers has learnt where `ip` is.
+pub(crate) fn question(mac: Mac, ip: Ipv4Addr, to: Option<Mac>, neighbour: Ipv4Addr) -> Frame {
+    frame(ArpOperation::Request, mac, ip, to.unwrap_or(BROADCAST), [0; 6], neighbour)
 }
 
 /// What a frame of ARP says.
@@ -150,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_question_goes_to_one_neighbour() {
-        let frame = question(MAC, IP, [4; 6], NEIGHBOUR);
+        let frame = question(MAC, IP, Some([4; 6]), NEIGHBOUR);
         assert_eq!(frame[..6], [4; 6]);
         let heard = read(&frame).unwrap();
         assert_eq!((heard.sender, heard.target), (IP, NEIGHBOUR));
@@ -174,7 +175,7 @@ mod tests {
     fn the_filter_hears_our_addresses_alone() {
         let filter = filter(&[Ipv4Addr::new(10, 0, 0, 1), IP]);
         assert!(hears(&filter, &probe(MAC, IP)));
-        assert!(hears(&filter, &question(MAC, IP, MAC, NEIGHBOUR)));
+        assert!(hears(&filter, &question(MAC, IP, Some(MAC), NEIGHBOUR)));
         assert!(hears(&filter, &announcements(MAC, IP)[1]));
         assert!(!hears(&filter, &announcements(MAC, NEIGHBOUR)[0]));
         assert!(!hears(&filter, &probe(MAC, IP)[..40]));

@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use lifesign_core::time::Instant;
 
-use super::netlink::{Adapter, Installed, Netlink};
+use super::netlink::{Adapter, Installed};
 use super::place::{self, Place, ServiceAddress};
 use super::presence::{Learned, Outcome, Presence};
 use super::wire::Wires;
-use super::{Addresses, Counters, Error, Slot};
+use super::{Addresses, Error, Slot};
 use crate::clock;
 
 /// News about a service address or its adapter.
@@ -323,7 +323,8 @@ impl Slot {
     pub(super) fn new(service: ServiceAddress, group: usize) -> Self {
         let presence = Presence::new(service.ip);
         let (is_installed, is_to_ask) = (false, false);
-        Self { service, group, place: None, is_installed, is_to_ask, presence }
+        let refresh = Vec::new();
+        Self { service, group, refresh, place: None, is_installed, is_to_ask, presence }
     }
 
     /// Notes that the address is not held.
@@ -344,26 +345,6 @@ impl Slot {
             unsent += u64::from(wires.send(index, ip, frame).is_err());
         });
         (unsent, outcome)
-    }
-
-    /// Asks the neighbours on the adapter.
-    pub(super) fn ask(
-        &mut self,
-        netlink: &mut Netlink,
-        wires: &Wires,
-        now_us: u64,
-        counters: &mut Counters,
-    ) {
-        let Some(Place { index, mac: Some(mac), .. }) = self.place else { return };
-        let Ok(neighbours) = netlink.neighbours(index) else {
-            counters.failures += 1;
-            return;
-        };
-        let ip = self.service.ip;
-        let now_us = now_us.max(clock::now().as_micros());
-        self.presence.ask(&neighbours, mac, now_us, |frame| {
-            counters.frames_unsent += u64::from(wires.send(index, ip, frame).is_err());
-        });
     }
 
     /// Returns the number of its adapter.

@@ -28,11 +28,16 @@ pub(crate) fn probe(mac: Mac, ip: Ipv6Addr) -> Vec<u8> {
     frame(mac, Ipv6Addr::UNSPECIFIED, multicast_mac(to), to, solicitation)
 }
 
-/// Returns a question from `ip` at `mac` to one neighbour: who answers has learnt where `ip` is.
-pub(crate) fn question(mac: Mac, ip: Ipv6Addr, to: Mac, neighbour: Ipv6Addr) -> Vec<u8> {
+/// Returns a question from `ip` at `mac` to one neighbour, or to its group where its hardware
+/// address is not known: who answers has learnt where `ip` is.
+pub(crate) fn question(mac: Mac, ip: Ipv6Addr, to: Option<Mac>, neighbour: Ipv6Addr) -> Vec<u8> {
     let solicitation =
         NdiscRepr::NeighborSolicit { target_addr: neighbour, lladdr: Some(lladdr(mac)) };
-    frame(mac, ip, to, neighbour, solicitation)
+    let group = solicited_node(neighbour);
+    match to {
+        Some(to) => frame(mac, ip, to, neighbour, solicitation),
+        None => frame(mac, ip, multicast_mac(group), group, solicitation),
+    }
 }
 
 /// What a frame of neighbour discovery says.
@@ -198,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_frame_with_a_wrong_byte_says_nothing() {
-        let frame = question(MAC, ip(), [4; 6], neighbour());
+        let frame = question(MAC, ip(), Some([4; 6]), neighbour());
         assert_eq!(read(&frame).unwrap().target, neighbour());
         for at in 14 + 40..frame.len() {
             let mut wrong = frame.clone();
@@ -218,8 +223,11 @@ mod tests {
         let filter = filter(&["fd00::1:2".parse().unwrap(), ip()]);
         assert!(hears(&filter, &announcement(MAC, ip())));
         assert!(hears(&filter, &probe(MAC, ip())));
-        assert!(!hears(&filter, &question(MAC, ip(), MAC, neighbour())), "our own question");
-        assert!(hears(&filter, &question(MAC, neighbour(), MAC, ip())), "its question, or answer");
+        assert!(!hears(&filter, &question(MAC, ip(), Some(MAC), neighbour())), "our own question");
+        assert!(
+            hears(&filter, &question(MAC, neighbour(), Some(MAC), ip())),
+            "its question, or answer"
+        );
         assert!(!hears(&filter, &announcement(MAC, neighbour())));
         let mut other = announcement(MAC, ip());
         other[54] = 128;

@@ -150,16 +150,31 @@ impl Netlink {
     }
 
     /// Sends what has been begun and collects what `read` makes of the answers of `kind`.
-    ///
-    /// The kernel adds the next part whenever one is received, so nothing is waited for.
     fn dump<T>(
         &mut self,
         what: &str,
         kind: u16,
         read: impl Fn(&Message<'_>) -> Option<T>,
     ) -> Result<Vec<T>, Error> {
-        let sequence = self.sequence;
         let mut found = Vec::new();
+        self.dump_while(what, kind, |message| {
+            found.extend(read(message));
+            true
+        })?;
+        Ok(found)
+    }
+
+    /// Sends what has been begun and hands over the answers of `kind` for as long as `handle` wants
+    /// more; returns whether it has had all of them. After fewer, this connection is of no use.
+    ///
+    /// The kernel adds the next part whenever one is received, so nothing is waited for.
+    pub(crate) fn dump_while(
+        &mut self,
+        what: &str,
+        kind: u16,
+        mut handle: impl FnMut(&Message<'_>) -> bool,
+    ) -> Result<bool, Error> {
+        let sequence = self.sequence;
         send(&self.socket, self.writer.finish()).map_err(Error::call(what))?;
         while let Some(len) = receive(&self.socket, &mut self.buffer).map_err(Error::call(what))? {
             for message in Messages::new(self.buffer.get(..len).unwrap_or(&[])) {
@@ -169,9 +184,9 @@ impl Netlink {
                 if let Some(number) = message.answer() {
                     verdict(number).map_err(Error::call(what))?;
                 } else if message.kind == DONE {
-                    return Ok(found);
-                } else if message.kind == kind {
-                    found.extend(read(&message));
+                    return Ok(true);
+                } else if message.kind == kind && !handle(&message) {
+                    return Ok(false);
                 }
             }
         }
@@ -302,7 +317,7 @@ fn read_neighbour(message: &Message<'_>) -> Option<Neighbour> {
 }
 
 /// Reads an address by its length.
-fn read_ip(value: &[u8]) -> Option<IpAddr> {
+pub(super) fn read_ip(value: &[u8]) -> Option<IpAddr> {
     if let Ok(octets) = <[u8; 4]>::try_from(value) {
         return Some(Ipv4Addr::from(octets).into());
     }

@@ -16,6 +16,14 @@ pub struct ServiceAddress {
     pub adapter: String,
 }
 
+impl ServiceAddress {
+    /// Returns whether `ip` is in its subnet.
+    #[must_use]
+    pub fn covers(&self, ip: IpAddr) -> bool {
+        same_subnet(self.ip, ip, self.prefix)
+    }
+}
+
 /// The adapter of a service address, as it is on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {

@@ -6,14 +6,14 @@
 //! - *Announcements* follow a takeover at once and after 0.1, 1, 3 and 10 seconds, as the first may
 //!   be lost in a switch that is still learning; and once more when another claims the address, at
 //!   most once a second (RFC 5227 2.4).
-//! - *Questions* from the address to up to [`MAX_ASKED`] known neighbours make them learn where it
-//!   is, and each answer, which comes to the adapter's hardware address, is proof that one did.
+//! - *Questions* from the address to up to [`MAX_ASKED`] others on the wire make them learn where
+//!   it is, and each answer, which comes to the adapter's hardware address, is proof that one did.
+//!   Who is silent is asked again after 1 and 3 seconds.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::arp::{self, Mac};
 use super::ndp;
-use super::netlink::Neighbour;
 
 /// One address on its adapter.
 #[derive(Debug)]
@@ -36,11 +36,22 @@ struct Schedule {
     done: usize,
 }
 
-/// Neighbours asked, and whether each has answered.
+/// Whom is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Its address.
+    pub(crate) ip: IpAddr,
+    /// Its hardware address, where it is known.
+    pub(crate) mac: Option<Mac>,
+}
+
+/// Those who are asked, and whether each has answered.
 #[derive(Debug)]
 struct Questions {
     start_us: u64,
-    asked: Vec<(IpAddr, bool)>,
+    asked: Vec<(Asked, bool)>,
+    /// How often those who are silent have been asked.
+    tries: usize,
     last_answer_us: Option<u64>,
 }
 
@@ -113,35 +124,23 @@ impl Presence {
         self.probe = None;
     }
 
-    /// Asks neighbours from the address, if it is held, at most [`MAX_ASKED`] of its kind.
-    pub(crate) fn ask(
-        &mut self,
-        neighbours: &[Neighbour],
-        mac: Mac,
-        now_us: u64,
-        mut send: impl FnMut(&[u8]),
-    ) {
+    /// Asks `others` from the address, if it is held: the first [`MAX_ASKED`] of its kind.
+    pub(crate) fn ask(&mut self, others: &[Asked], mac: Mac, now_us: u64, send: impl FnMut(&[u8])) {
         // What fell silent as its lease ended is held no more, and has forgotten when that was.
         if !self.is_held || self.is_over(now_us) {
             return;
         }
-        let mut asked = Vec::new();
-        for neighbour in neighbours.iter().filter(|neighbour| neighbour.ip != self.ip) {
-            if asked.len() == MAX_ASKED {
-                break;
+        let mut asked: Vec<(Asked, bool)> = Vec::new();
+        for other in others {
+            let is_ours = other.ip.is_ipv4() == self.ip.is_ipv4() && other.ip != self.ip;
+            let is_known = asked.iter().any(|(known, _)| known.ip == other.ip);
+            if is_ours && !is_known && !other.ip.is_multicast() && asked.len() < MAX_ASKED {
+                asked.push((*other, false));
             }
-            match (self.ip, neighbour.ip) {
-                (IpAddr::V4(ip), IpAddr::V4(to)) => {
-                    send(&arp::question(mac, ip, neighbour.mac, to));
-                }
-                (IpAddr::V6(ip), IpAddr::V6(to)) if !to.is_multicast() => {
-                    send(&ndp::question(mac, ip, neighbour.mac, to));
-                }
-                _ => continue,
-            }
-            asked.push((neighbour.ip, false));
         }
-        self.questions = Some(Questions { start_us: now_us, asked, last_answer_us: None });
+        let questions = Questions { start_us: now_us, asked, tries: 1, last_answer_us: None };
+        questions.send(self.ip, mac, send);
+        self.questions = Some(questions);
     }
 
     /// Sends what is due from hardware address `mac`; `now_us` is read just before.
@@ -178,10 +177,15 @@ impl Presence {
                 probe.done += 1;
             }
         }
-        if self.questions.as_ref().is_some_and(|asked| asked.end_us() <= now_us) {
-            return self.questions.take().map(|asked| Outcome::Learned(asked.learned()));
+        let questions = self.questions.as_mut().filter(|asked| asked.due_us() <= now_us)?;
+        let learned = questions.learned();
+        if questions.tries < TRIES && learned.answered < learned.asked {
+            questions.tries += 1;
+            questions.send(self.ip, mac, send);
+        } else {
+            self.questions = None;
         }
-        None
+        Some(Outcome::Learned(learned))
     }
 
     /// Takes in a frame that came on the adapter; `is_own` knows this machine's hardware addresses.
@@ -219,7 +223,7 @@ impl Presence {
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) next has work.
     pub(crate) fn poll_timeout(&self) -> Option<u64> {
-        let questions = self.questions.as_ref().map(Questions::end_us);
+        let questions = self.questions.as_ref().map(Questions::due_us);
         [self.announcement_due_us(), self.probe_due_us(), questions].into_iter().flatten().min()
     }
 
@@ -231,7 +235,7 @@ impl Presence {
     /// Notes an answer, and tells when it was the last.
     fn handle_answer(&mut self, neighbour: IpAddr, now_us: u64) -> Option<Outcome> {
         let questions = self.questions.as_mut()?;
-        let (_, answered) = questions.asked.iter_mut().find(|(ip, _)| *ip == neighbour)?;
+        let (_, answered) = questions.asked.iter_mut().find(|(asked, _)| asked.ip == neighbour)?;
         if !*answered {
             *answered = true;
             questions.last_answer_us = Some(now_us.saturating_sub(questions.start_us));
@@ -257,9 +261,22 @@ impl Presence {
 }
 
 impl Questions {
-    /// Returns when answers count no more; at once where nobody was asked.
-    fn end_us(&self) -> u64 {
-        self.start_us.saturating_add(if self.asked.is_empty() { 0 } else { ANSWER_US })
+    /// Returns when the silent are asked again, or answers count no more; at once where nobody was
+    /// asked.
+    fn due_us(&self) -> u64 {
+        let after_us = if self.asked.is_empty() { None } else { question_us(self.tries) };
+        self.start_us.saturating_add(after_us.unwrap_or(0))
+    }
+
+    /// Asks those who have not answered.
+    fn send(&self, own: IpAddr, mac: Mac, mut send: impl FnMut(&[u8])) {
+        for (asked, _) in self.asked.iter().filter(|(_, has_answered)| !has_answered) {
+            match (own, asked.ip) {
+                (IpAddr::V4(ip), IpAddr::V4(to)) => send(&arp::question(mac, ip, asked.mac, to)),
+                (IpAddr::V6(ip), IpAddr::V6(to)) => send(&ndp::question(mac, ip, asked.mac, to)),
+                _ => {}
+            }
+        }
     }
 
     /// Returns the counts.
@@ -335,14 +352,26 @@ const fn announcement_us(number: usize) -> Option<u64> {
     })
 }
 
-/// The most neighbours that are asked.
-pub(crate) const MAX_ASKED: usize = 16;
+/// Returns how long after the first question those who are silent are asked for the time `number`,
+/// from 0; the last is when answers count no more.
+const fn question_us(number: usize) -> Option<u64> {
+    Some(match number {
+        0 => 0,
+        1 => 1_000_000,
+        2 => 3_000_000,
+        TRIES => 4_000_000,
+        _ => return None,
+    })
+}
+
+/// How often somebody is asked.
+const TRIES: usize = 3;
+/// The most who are asked.
+pub(crate) const MAX_ASKED: usize = 64;
 /// How many probes a window has (RFC 5227's `PROBE_NUM`).
 const PROBES: usize = 3;
 /// The least time between two defences; RFC 5227's ten seconds suit hosts that may give up.
 const DEFENCE_US: u64 = 1_000_000;
-/// How long answers are waited for.
-const ANSWER_US: u64 = 1_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -367,9 +396,9 @@ mod tests {
     }
 
     /// Returns somebody in the network of `ip`.
-    fn neighbour_of(ip: IpAddr) -> Neighbour {
+    fn neighbour_of(ip: IpAddr) -> Asked {
         let ip = if ip.is_ipv4() { [10, 77, 0, 9].into() } else { "fd00::9".parse().unwrap() };
-        Neighbour { index: 1, ip, mac: FOREIGN }
+        Asked { ip, mac: Some(FOREIGN) }
     }
 
     /// Runs timeouts until none is left and returns when frames went out, and what came of it.
@@ -496,7 +525,7 @@ mod tests {
     #[test]
     fn answers_of_neighbours_are_counted_once_each() {
         let [ip, _] = addresses();
-        let neighbour = |n: u8| Neighbour { index: 1, ip: [10, 77, 0, n].into(), mac: [n; 6] };
+        let neighbour = |n: u8| Asked { ip: [10, 77, 0, n].into(), mac: Some([n; 6]) };
         let known: Vec<_> = (1..=2).map(neighbour).chain([neighbour(100)]).collect();
         let mut presence = Presence::new(ip);
         presence.announce(0);
@@ -505,7 +534,7 @@ mod tests {
         assert_eq!(sent, 2, "not itself");
         let answer = |n: u8| {
             let mut frame =
-                arp::question([n; 6], [10, 77, 0, n].into(), OWN, [10, 77, 0, 100].into());
+                arp::question([n; 6], [10, 77, 0, n].into(), Some(OWN), [10, 77, 0, 100].into());
             frame[21] = 2;
             frame
         };
@@ -518,19 +547,46 @@ mod tests {
     }
 
     #[test]
-    fn questions_end_without_answers_and_ask_few() {
+    fn who_is_silent_is_asked_three_times_and_only_so_many_are() {
         let [_, ip] = addresses();
-        let known: Vec<_> = (1..=40)
-            .map(|n| Neighbour { index: 1, ip: format!("fd00::{n}").parse().unwrap(), mac: [n; 6] })
+        let known: Vec<_> = (1..=80)
+            .map(|n| Asked { ip: format!("fd00::{n}").parse().unwrap(), mac: None })
             .collect();
         let mut presence = Presence::new(ip);
         presence.announce(0);
         run(&mut presence);
-        presence.ask(&known, OWN, 0, |_| ());
-        assert_eq!(presence.poll_timeout(), Some(ANSWER_US));
-        let learned = Learned { asked: MAX_ASKED, answered: 0, last_answer_us: None };
-        assert_eq!(run(&mut presence).1, [Outcome::Learned(learned)]);
+        let mut asked = 0;
+        presence.ask(&known, OWN, 0, |_| asked += 1);
+        assert_eq!(asked, MAX_ASKED);
+        let answer = ndp::question(FOREIGN, "fd00::1".parse().unwrap(), Some(OWN), {
+            let IpAddr::V6(ip) = ip else { panic!() };
+            ip
+        });
+        let unanswered = Learned { asked: MAX_ASKED, answered: 0, last_answer_us: None };
+        assert_eq!(presence.handle_frame(&answer, is_own, 5), None, "a question is no answer");
+        let (sent, outcomes) = run(&mut presence);
+        let again = |ms: u64| [ms * 1000; MAX_ASKED];
+        assert_eq!(sent, [again(1000), again(3000)].concat());
+        assert_eq!(outcomes, [Outcome::Learned(unanswered); 3]);
         presence.ask(&[], OWN, 5, |_| ());
         assert_eq!(run(&mut presence).1, [Outcome::Learned(Learned::default())]);
+    }
+
+    #[test]
+    fn who_has_answered_is_left_alone() {
+        let [ip, _] = addresses();
+        let mut presence = Presence::new(ip);
+        presence.announce(0);
+        run(&mut presence);
+        let others = [7, 8, 7].map(|n: u8| Asked { ip: [10, 77, 0, n].into(), mac: None });
+        presence.ask(&others, OWN, 0, |_| ());
+        let mut answer =
+            arp::question([7; 6], [10, 77, 0, 7].into(), Some(OWN), [10, 77, 0, 100].into());
+        answer[21] = 2;
+        assert_eq!(presence.handle_frame(&answer, is_own, 300), None);
+        let (sent, outcomes) = run(&mut presence);
+        assert_eq!(sent, [1_000_000, 3_000_000], "the other one");
+        let learned = Learned { asked: 2, answered: 1, last_answer_us: Some(300) };
+        assert_eq!(outcomes, [Outcome::Learned(learned); 3]);
     }
 }
