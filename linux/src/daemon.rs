@@ -10,6 +10,7 @@
 mod alerts;
 mod clients;
 mod conduct;
+mod connections;
 mod dongle;
 mod errand;
 mod failures;
@@ -43,6 +44,7 @@ use nix::sys::signalfd::SignalFd;
 
 use self::clients::Kept;
 use self::conduct::Conduct;
+use self::connections::Connected;
 use self::dongle::Dongle;
 use self::failures::Failures;
 use self::fence::Fencing;
@@ -105,6 +107,8 @@ struct Daemon {
     pinger: Pinger,
     notifying: Notifying,
     clients: Vec<Kept>,
+    /// Who is connected with what is held.
+    connected: Connected,
     dongles: Vec<Dongle>,
     /// Under which a dongle is spoken to.
     control_keys: Keyring,
@@ -167,6 +171,8 @@ enum Errand {
     Service { group: usize, service: usize, action: Action },
     /// Tell a target what has happened.
     Notify { target: usize },
+    /// List the connections of clients.
+    List,
     /// Keep a program running beside the daemon.
     Client(usize),
     /// Run a fence agent against this start of a server.

@@ -38,6 +38,7 @@ use self::message::{Command, Outcome, Reply, Request};
 use self::running::Running;
 pub(crate) use self::running::{bare, has_exited, stdin};
 use crate::clock;
+use crate::connections::{MAX_CONNECTION_LEN, MOST_LISTED};
 use crate::log::{self, Drain, Logger};
 use crate::record::writer::Writer;
 use crate::settings::said;
@@ -232,6 +233,7 @@ pub const GRACE: Duration = Duration::from_millis(500);
 /// Where programs are looked up.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+const _: () = assert!(MOST_LISTED * MAX_CONNECTION_LEN < MESSAGE_LEN_MAX - 64, "a list fits");
 const _: () = assert!(3 * OUTPUT_LEN_MAX < MESSAGE_LEN_MAX, "each byte may become three");
 
 /// Runs a command in this process and waits for it, as the executor would have run it: for a person

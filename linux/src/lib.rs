@@ -19,6 +19,7 @@
 //! | [`witness`] | the quorum server |
 //! | [`link`] | frames out and in, and the kernel's filter |
 //! | [`address`] | service addresses, told to neighbours, defended, under the kernel lease |
+//! | [`connections`] | who is connected with them, and who is told that the server is another |
 //! | [`clock`] | the only place where a clock is read |
 //! | [`realtime`] | to run before ordinary threads, in locked memory |
 //! | [`log`] | lines that never make the daemon wait |
@@ -43,6 +44,7 @@ pub mod agent;
 pub mod check;
 pub mod cli;
 pub mod clock;
+pub mod connections;
 pub mod control;
 pub mod daemon;
 pub mod decree;

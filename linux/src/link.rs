@@ -245,6 +245,15 @@ impl Link {
         &self.name
     }
 
+    /// Returns whether it is a network: one that has room for more than frames.
+    #[must_use]
+    pub const fn is_network(&self) -> bool {
+        match self.transport {
+            Transport::Udp(_) | Transport::Ether(_) => true,
+            Transport::Serial(_) => false,
+        }
+    }
+
     /// Returns whether frames can be sent, and if not, why.
     #[must_use]
     pub fn state(&self) -> State {

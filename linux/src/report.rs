@@ -6,10 +6,12 @@
 //! may be short.
 
 mod client;
+mod connections;
 mod enforcer;
 mod failures;
 mod fence;
 mod line;
+mod news;
 mod quorum;
 mod recording;
 mod timing;
@@ -22,10 +24,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::client::ClientReport;
+pub use self::connections::ConnectionsReport;
 pub use self::enforcer::EnforcerReport;
 pub use self::failures::{FailuresReport, RestartsReport};
 pub use self::fence::{FenceReport, FencedReport};
 pub use self::line::{DongleReport, IpSideReport, LineErrorsReport, PingReport, PortReport};
+pub use self::news::{Alert, Decision};
 pub use self::quorum::{ModuleReport, QuorumReport};
 pub use self::recording::RecordingReport;
 pub use self::timing::TimingReport;
@@ -83,6 +87,9 @@ pub struct Report {
     /// The watchdog of the reporting node, if it has one that a group needs.
     #[serde(default)]
     pub watchdog: Option<WatchdogReport>,
+    /// Connections of clients with service addresses, where anybody looks after them.
+    #[serde(default)]
+    pub connections: Option<ConnectionsReport>,
     /// What somebody should look at, the latest first.
     pub alerts: Vec<Alert>,
     /// When a node counts as silent.
@@ -366,26 +373,8 @@ impl LinkReport {
     }
 }
 
-/// Something that somebody should look at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Alert {
-    /// What: a sentence, without a full stop.
-    pub text: String,
-    /// For how long.
-    pub since_ms: u64,
-}
-
 fn udp() -> String {
     "udp".to_owned()
-}
-
-/// Something that was decided.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decision {
-    /// How long ago.
-    pub ago_ms: u64,
-    /// What: a sentence, without a full stop.
-    pub text: String,
 }
 
 /// Returns microseconds as milliseconds.
@@ -443,6 +432,7 @@ pub(crate) mod tests {
             recording: None,
             clients: Vec::new(),
             watchdog: None,
+            connections: None,
             alerts: Vec::new(),
             timing: TimingReport { heartbeat_ms: 50, dead_ms: 200, settle_ms: 1000 },
             scheduling: "fifo 50, memory locked".to_owned(),

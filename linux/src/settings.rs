@@ -21,6 +21,7 @@
 //! | `fence` | what makes certain that a node is silent |
 //! | `watchdog` | what ends a machine that does not stop in time |
 //! | `private` | files that nobody but root and the caller may read |
+//! | `callers` | what is done for those who reach a group when its server changes |
 //! | `notify` | who is told of what happens |
 //! | `client` | programs that run beside the daemon |
 //! | [`mod@line`] | what serial lines have to carry |
@@ -29,6 +30,7 @@
 //! | [`witness`] | the file of the quorum server |
 
 mod agent;
+mod callers;
 pub(crate) mod client;
 mod document;
 pub(crate) mod fence;
@@ -69,6 +71,7 @@ use crate::agent::fence::Fence;
 use crate::link::LinkSpec;
 use crate::page::unknown;
 
+pub use self::callers::Callers;
 pub use self::client::Client;
 pub(crate) use self::document::written as written_span;
 pub use self::link::ether::EtherLinkSettings;
@@ -156,6 +159,8 @@ pub struct Group {
     pub moves: u32,
     /// Its services, in the order of their start.
     pub services: Vec<Service>,
+    /// What is done for those who reach its addresses.
+    pub callers: Callers,
     /// The group that it follows: it runs only where that one does, which decides `prefer`.
     pub with: Option<GroupId>,
     /// The groups that come before it: it never runs on the node that runs one of them.

@@ -29,6 +29,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use self::served::Served;
 use crate::clock::{self, Timer};
+use crate::connections::note;
 use crate::control::server::Control;
 use crate::executor::message::Reply;
 use crate::executor::{self, Executor};
@@ -205,6 +206,8 @@ impl Server {
         for (at, socket) in self.sockets.iter().enumerate() {
             for _ in 0..BATCH {
                 match socket.recv_from(&mut buffer) {
+                    // What servers tell one another of their clients is not for it.
+                    Ok((len, _)) if note::is_note(&buffer[..len]) => {}
                     Ok((len, from)) => {
                         let cluster = peek(&buffer[..len]).ok().map(|header| header.cluster);
                         match cluster.and_then(|cluster| self.clusters.get_mut(&cluster)) {

@@ -22,6 +22,7 @@
 //! | [`settings`](fn@settings) | the settings of a node or of a quorum server |
 //! | [`keyfile`](fn@keyfile) | a key file |
 //! | [`control`](fn@control) | requests at the control socket |
+//! | [`note`](fn@note) | a note about connections, as it comes or with a right tag |
 //! | [`import`](fn@import) | the files of Linux-HA heartbeat |
 
 mod control;
@@ -31,6 +32,7 @@ mod import;
 mod kept;
 mod keyfile;
 mod member;
+mod note;
 mod script;
 mod settings;
 mod stream;
@@ -43,6 +45,7 @@ pub use frame::frame;
 pub use import::import;
 pub use keyfile::keyfile;
 pub use member::member;
+pub use note::note;
 pub use settings::settings;
 pub use stream::stream;
 
@@ -56,7 +59,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "frame", run: frame },
     Target { name: "member", run: member },
     Target { name: "stream", run: stream },
@@ -64,5 +67,6 @@ pub const TARGETS: [Target; 8] = [
     Target { name: "settings", run: settings },
     Target { name: "keyfile", run: keyfile },
     Target { name: "control", run: control },
+    Target { name: "note", run: note },
     Target { name: "import", run: import },
 ];

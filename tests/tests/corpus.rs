@@ -100,6 +100,11 @@ fn control() {
 }
 
 #[test]
+fn note() {
+    try_target("note");
+}
+
+#[test]
 fn import() {
     try_target("import");
 }

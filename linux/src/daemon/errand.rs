@@ -86,7 +86,8 @@ impl Daemon {
     /// Takes in what the executor answers.
     pub(super) fn handle_errands(&mut self, now: Instant) {
         while let Some(reply) = self.executor.poll_reply() {
-            let (Reply::Done { id, .. } | Reply::Persisted { id, .. }) = &reply;
+            let (Reply::Done { id, .. } | Reply::Persisted { id, .. } | Reply::Listed { id, .. }) =
+                &reply;
             let Some(at) = self.errands.iter().position(|(other, _)| other == id) else { continue };
             let (_, errand) = self.errands.swap_remove(at);
             match (errand, reply) {
@@ -114,6 +115,7 @@ impl Daemon {
                 (Errand::PowerOn { target, means }, Reply::Done { outcome, output, .. }) => {
                     self.handle_power_on(target, means, &outcome, &output);
                 }
+                (Errand::List, Reply::Listed { list, .. }) => self.handle_listed(list),
                 _ => {}
             }
         }

@@ -19,6 +19,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::clients;
+use super::connections::Connected;
 use super::dongle::{self, Dongle};
 use super::fence::Fencing;
 use super::notifying::Notifying;
@@ -213,6 +214,9 @@ fn prepare(
         settings.groups.iter().map(|group| group.addresses.clone()).collect();
     // From here on the kernel is touched.
     let mut addresses = Addresses::open(&groups, settings.enforcer).map_err(refused)?;
+    for (at, group) in settings.groups.iter().enumerate() {
+        addresses.refresh(at, &group.callers.refresh).map_err(refused)?;
+    }
     let config = configure(&settings, me, addresses.enforcer())?;
     let take_down = addresses.take_down().map_err(refused)?;
     let (executor, logger) = (started.daemon, started.logger);
@@ -236,6 +240,7 @@ fn prepare(
         );
     }
     let now = clock::now();
+    let connected = Connected::new(&settings, &keyring, now);
     let control_keys = dongle::control_keys(&keyring);
     let mut engine = Engine::new(config, keyring, boot, reserved, now);
     if let Some(decree) = saving.remembered() {
@@ -277,6 +282,7 @@ fn prepare(
         pinger,
         notifying: Notifying::new(&settings),
         clients,
+        connected,
         dongles: Dongle::all(&settings, now),
         control_keys,
         fencing: Fencing::new(boot),

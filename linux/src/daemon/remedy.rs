@@ -47,6 +47,7 @@ impl Daemon {
             | Errand::Word(_)
             | Errand::Notify { .. }
             | Errand::Client(_)
+            | Errand::List
             | Errand::Fence { .. }
             | Errand::PowerOn { .. } => false,
         };

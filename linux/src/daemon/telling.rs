@@ -182,6 +182,7 @@ impl Daemon {
             recording: self.recording_report(),
             clients: self.client_reports(now),
             watchdog: self.watchdog_report(now),
+            connections: self.connections_report(),
             alerts: self
                 .alerts
                 .list

@@ -147,6 +147,9 @@ impl Daemon {
                 false
             }
         };
+        if is_taken {
+            self.tickle(group, now);
+        }
         self.groups.get_mut(at)?.conduct.acquired(is_taken)
     }
 
@@ -305,10 +308,11 @@ impl Daemon {
     /// Tells once how many neighbours have learned an address; when the claims of others make it be
     /// announced again and again, that is no news.
     fn tell_learned(&mut self, group: usize, ip: IpAddr, learned: Learned) {
-        let (name, Learned { answered, asked, .. }) = (self.group_name(group), learned);
+        let (name, Learned { answered, asked, last_answer_us }) = (self.group_name(group), learned);
         let text = format!("{name}: {answered} of {asked} neighbours have learned {ip}");
-        if !self.decisions.iter().any(|(_, known)| *known == text) {
-            self.decided(text);
+        if !self.decisions.iter().any(|(_, known)| known.starts_with(&text)) {
+            let when = last_answer_us.map(|us| format!(" within {} ms", us.div_ceil(1000)));
+            self.decided(text + &when.unwrap_or_default());
         }
     }
 

@@ -12,6 +12,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use super::conduct::Progress;
 use super::{Daemon, Holding, dongle, prepare};
 use crate::clock;
+use crate::connections::note;
 use crate::link;
 use crate::log::Level;
 use crate::settings::key;
@@ -86,6 +87,7 @@ impl Daemon {
             self.send();
             self.look_for_alerts(now);
             self.keep_clients(now);
+            self.look_after_connections(now);
             self.deliver(now);
             self.tell_watchers(now);
             self.tell_manager(now);
@@ -105,8 +107,11 @@ impl Daemon {
             if !ready.has(Source::Link(id.number().into())) {
                 continue;
             }
-            let engine = &mut self.engine;
+            let (engine, connected) = (&mut self.engine, &mut self.connected);
             link.receive(&mut buffer, now, &mut |frame, _| {
+                if note::is_note(frame) {
+                    return connected.handle_note(frame, &self.settings, engine, now);
+                }
                 // What is not taken in is counted by the engine.
                 link::Verdict::of(&engine.handle_frame(id, frame, now))
             });
@@ -191,6 +196,7 @@ impl Daemon {
                 let ids: Vec<String> = keyring.ids().map(|id| id.0.to_string()).collect();
                 let signer = keyring.signer().0;
                 self.control_keys = dongle::control_keys(&keyring);
+                self.connected.set_keyring(&keyring);
                 self.engine.set_keyring(keyring);
                 let is_told = prepare::leave_farewells(&self.engine, &mut self.supervisor);
                 self.decided(format!(
@@ -296,6 +302,8 @@ impl Daemon {
             self.next_dongle_due(),
             self.notifying.poll_timeout(self.engine.now()),
             self.next_client_due(),
+            self.connected.poll_timeout(),
+            self.next_look_after_connections(),
         ];
         let notify = self.notifier.as_ref().map(|_| self.notify_at);
         let dues = own.into_iter().flatten().chain(notify).chain(links);

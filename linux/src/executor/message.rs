@@ -1,9 +1,12 @@
 //! What is said between the executor and those who use it: one message a packet.
 
+use std::net::IpAddr;
+
 use lifesign_core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
+use crate::connections::Connection;
 
 /// What a client asks of the executor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +27,13 @@ pub enum Request {
         path: String,
         /// All of its contents.
         contents: Vec<u8>,
+    },
+    /// List the TCP connections of addresses of this machine; answered by [`Reply::Listed`].
+    List {
+        /// Chosen by the client.
+        id: u32,
+        /// The addresses.
+        services: Vec<IpAddr>,
     },
     /// End a command of this client before its time; it is answered by [`Outcome::Cancelled`],
     /// unless it has ended by itself. An unknown id is ignored.
@@ -103,6 +113,13 @@ pub enum Reply {
         /// Nothing, or what failed ("write /var/lib/lifesign/tokens: no space left").
         failure: Option<String>,
     },
+    /// The connections that there are.
+    Listed {
+        /// The id of the request.
+        id: u32,
+        /// They, and whether there are more; or what failed.
+        list: Result<(Vec<Connection>, bool), String>,
+    },
 }
 
 impl Reply {
@@ -111,7 +128,7 @@ impl Reply {
     pub fn took(&self) -> Option<Duration> {
         match self {
             Self::Done { took_us, .. } => Some(Duration::from_micros(*took_us)),
-            Self::Persisted { .. } => None,
+            Self::Persisted { .. } | Self::Listed { .. } => None,
         }
     }
 }

@@ -20,6 +20,7 @@ use super::message::{Command, Outcome, Reply, Request};
 use super::persist::persist;
 use super::running::Running;
 use crate::clock;
+use crate::connections::list;
 
 /// Serves `clients` until all of them have closed their end, ends what still runs, and returns.
 ///
@@ -157,6 +158,10 @@ impl Server {
                     let failure = Some(failure);
                     self.clients[client].replies.push_back(Reply::Persisted { id, failure });
                 }
+            }
+            Request::List { id, services } => {
+                let list = list::connections(&services).map_err(|error| error.to_string());
+                self.clients[client].replies.push_back(Reply::Listed { id, list });
             }
             Request::Cancel { id } => {
                 let mut own = self.commands.iter_mut().filter(|owned| owned.client == client);

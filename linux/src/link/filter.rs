@@ -15,6 +15,8 @@ use lifesign_core::frame::{MAX_FRAME_LEN, MIN_FRAME_LEN, VERSION};
 use lifesign_core::node::ClusterId;
 use socket2::SockFilter;
 
+use crate::connections::note::MARK;
+
 /// One instruction of classic BPF, as `struct sock_filter` of `linux/filter.h` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instruction {
@@ -47,17 +49,19 @@ impl From<Instruction> for SockFilter {
 /// Returns the program for a UDP socket that accepts plausible frames from `members` and drops all
 /// else.
 ///
-/// Plausible: as long as a frame may be, and with the first byte of the protocol version. Addresses
-/// of the other family than `is_ipv6` says are ignored. Seven instructions and at most nine for
-/// each member, so any list of nodes fits the kernel's limit of 4096.
+/// Plausible: as long as a frame may be, and with the first byte of the protocol version, or of a
+/// [note](crate::connections::note). Addresses of the other family than `is_ipv6` says are ignored.
+/// Eight instructions and at most nine for each member, so any list of nodes fits the kernel's
+/// limit of 4096.
 #[must_use]
 pub fn member_frames(members: &[IpAddr], is_ipv6: bool) -> Vec<Instruction> {
     let mut program = vec![
         Instruction::plain(LOAD_LENGTH, 0),
-        Instruction::jump(JUMP_GREATER_OR_EQUAL, UDP_HEADER_LEN + SHORTEST, 0, 3),
-        Instruction::jump(JUMP_GREATER, UDP_HEADER_LEN + LONGEST, 2, 0),
+        Instruction::jump(JUMP_GREATER_OR_EQUAL, UDP_HEADER_LEN + SHORTEST, 0, 4),
+        Instruction::jump(JUMP_GREATER, UDP_HEADER_LEN + LONGEST, 3, 0),
         Instruction::plain(LOAD_BYTE, UDP_HEADER_LEN),
-        Instruction::jump(JUMP_EQUAL, u32::from(VERSION), 1, 0),
+        Instruction::jump(JUMP_EQUAL, u32::from(VERSION), 2, 0),
+        Instruction::jump(JUMP_EQUAL, u32::from(MARK), 1, 0),
         Instruction::plain(RETURN, DROP),
     ];
     for member in members {
@@ -80,7 +84,8 @@ pub fn cluster_frames(cluster: ClusterId, start: usize) -> Vec<Instruction> {
     let cluster = u32::from_be_bytes(cluster.0.to_le_bytes());
     vec![
         Instruction::plain(LOAD_BYTE, start),
-        Instruction::jump(JUMP_EQUAL, u32::from(VERSION), 0, 3),
+        Instruction::jump(JUMP_EQUAL, u32::from(VERSION), 1, 0),
+        Instruction::jump(JUMP_EQUAL, u32::from(MARK), 0, 3),
         Instruction::plain(LOAD_WORD, at),
         Instruction::jump(JUMP_EQUAL, cluster, 0, 1),
         Instruction::plain(RETURN, ACCEPT),
@@ -189,6 +194,14 @@ mod tests {
             bytes[0] = version;
             assert!(!passes(&program, v4(1), &bytes), "version {version}");
         }
+    }
+
+    #[test]
+    fn notes_pass_as_well() {
+        let mut bytes = frame(64);
+        bytes[0] = MARK;
+        assert!(passes(&member_frames(&[v4(1)], false), v4(1), &bytes));
+        assert!(!passes(&member_frames(&[v4(1)], false), v4(2), &bytes));
     }
 
     #[test]

@@ -127,6 +127,7 @@ fn report(player: &Player, at: Instant) -> Report {
         recording: None,
         clients: Vec::new(),
         watchdog: None,
+        connections: None,
         alerts: Vec::new(),
         timing: (&settings.timing).into(),
         scheduling: String::new(),

@@ -8,6 +8,7 @@ use lifesign_core::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::callers::Callers;
 use super::document::{RawTiming, check_promise, unknown_word};
 use super::members::{Members, Names};
 use super::mistake::Mistakes;
@@ -46,6 +47,7 @@ pub(super) fn read(top: &mut Table<'_>, basis: &Basis<'_>, mistakes: &mut Mistak
         let has_address = table.value("addresses").is_some_and(|value| !is_empty(value));
         let has_service = table.value("service").is_some();
         let addresses = read_addresses(&mut table, members, &mut taken, mistakes);
+        let callers = Callers::read(&mut table, &addresses, mistakes);
         let place = Place::read(&mut table, mistakes);
         let (prefer, failback) = if place.follows() {
             (NodeId::all().take(members.nodes.len()).collect(), Failback::Off)
@@ -82,6 +84,7 @@ pub(super) fn read(top: &mut Table<'_>, basis: &Basis<'_>, mistakes: &mut Mistak
             failure_window: failure_window.map_or(FAILURE_WINDOW, Spanned::into_inner),
             moves,
             services,
+            callers,
             with: None,
             apart: GroupSet::EMPTY,
         });

@@ -64,6 +64,7 @@ impl Layer {
             Self::Shell => &[
                 "address::presence::",
                 "agent::",
+                "connections::",
                 "daemon::",
                 "executor::",
                 "supervisor::",

@@ -1,6 +1,7 @@
 //! The rules that keep two nodes from holding one group, and the text that carries each.
 
 mod authority;
+mod connection;
 mod dongle;
 mod fence;
 mod frame;
@@ -13,10 +14,10 @@ mod word;
 use super::Mutant;
 
 /// Returns all mutants, in the order in which the rules are met: from the bytes of a frame to the
-/// end of authority, to the operator's word, and from there to the dongle, to services and to the
-/// watchdog.
+/// end of authority, to the operator's word, and from there to the dongle, to services, to the
+/// watchdog and to clients.
 pub fn all() -> impl Iterator<Item = &'static Mutant> {
     let decisions = [frame::MUTANTS, voter::MUTANTS, authority::MUTANTS, place::MUTANTS];
     let rest = [word::MUTANTS, dongle::MUTANTS, fence::MUTANTS, service::MUTANTS];
-    decisions.into_iter().chain(rest).chain([watchdog::MUTANTS]).flatten()
+    decisions.into_iter().chain(rest).chain([watchdog::MUTANTS, connection::MUTANTS]).flatten()
 }
