@@ -6,6 +6,7 @@
 //! | `systemd:UNIT` | `systemctl` | `start` `stop` `is-active` | exit code and word |
 //! | `lsb:SCRIPT` | `/etc/init.d/SCRIPT` | `start` `stop` `status` | exit code |
 //! | `heartbeat:SCRIPT` | `/etc/ha.d/resource.d/SCRIPT`, `/etc/init.d/SCRIPT` | arguments, then the same | text |
+//! | `lifesign:dns` | this one, `agent dns` | `start` `stop` `monitor`, parameters | exit code |
 //!
 //! The settings name an [`Agent`] and turn it into the commands and the environment of a
 //! [`Service`]; [`Places::settle`] lets them lead to where the program is on this machine.
@@ -15,6 +16,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | [`convention`] | what exit codes and output mean |
+//! | [`own`] | those that are part of lifesign |
 //! | [`ocf`] | the environment and the exit codes of OCF |
 //! | [`fence`] | the agents that make certain that a server is silent |
 //! | [`attempt`] | trying them, without harm |
@@ -29,6 +31,7 @@ pub mod fence;
 pub mod inspect;
 pub mod metadata;
 pub mod ocf;
+pub mod own;
 
 use core::fmt;
 use core::ops::Range;
@@ -41,6 +44,7 @@ use lifesign_core::node::NodeId;
 use lifesign_core::time::Duration;
 
 use self::convention::Convention;
+use self::own::Own;
 use crate::executor::message::Command;
 use crate::executor::{GRACE, OUTPUT_LEN_MAX};
 use crate::settings::{Service, Settings, said};
@@ -52,7 +56,7 @@ pub struct Agent {
     pub kind: Kind,
     /// Where the settings name it, in bytes.
     pub span: Range<usize>,
-    /// What it is told of the service, in the order of the file; OCF alone.
+    /// What it is told of the service, in the order of the file; OCF and our own alone.
     pub parameters: Vec<Parameter>,
     /// What stands before the action on its command line; scripts of Linux-HA alone.
     pub arguments: Vec<String>,
@@ -83,6 +87,8 @@ pub enum Kind {
         /// Its name or its absolute path.
         script: String,
     },
+    /// An agent that is part of lifesign.
+    Lifesign(Own),
 }
 
 /// One thing that an agent is told of a service.
@@ -103,6 +109,7 @@ impl fmt::Display for Kind {
             Self::Systemd { unit } => write!(formatter, "systemd:{unit}"),
             Self::Lsb { script } => write!(formatter, "lsb:{script}"),
             Self::Heartbeat { script } => write!(formatter, "heartbeat:{script}"),
+            Self::Lifesign(own) => write!(formatter, "lifesign:{own}"),
         }
     }
 }
@@ -116,6 +123,8 @@ impl Kind {
             Self::Systemd { .. } => Convention::Systemd,
             Self::Lsb { .. } => Convention::Lsb,
             Self::Heartbeat { .. } => Convention::Heartbeat,
+            // It looks itself whether it has done what it was asked.
+            Self::Lifesign(_) => Convention::Command,
         }
     }
 
@@ -133,12 +142,15 @@ impl Kind {
             Self::Heartbeat { script } => [HEARTBEAT_SCRIPTS, INIT_SCRIPTS]
                 .map(|folder| Path::new(folder).join(script))
                 .into(),
+            Self::Lifesign(_) => vec![PathBuf::from(OURSELVES)],
         }
     }
 }
 
 /// What is looked up in the search path of commands.
 const SYSTEMCTL: &str = "systemctl";
+/// This program, to whoever runs it.
+const OURSELVES: &str = "/proc/self/exe";
 /// Where init scripts are.
 const INIT_SCRIPTS: &str = "/etc/init.d";
 /// Where the resource scripts of Linux-HA are.
@@ -165,6 +177,12 @@ impl Agent {
             }
             Kind::Lsb { .. } => ["start", "stop", "status"].map(|action| command(&[action])),
             Kind::Heartbeat { .. } => ["start", "stop", "status"].map(with_action),
+            Kind::Lifesign(own) => ["start", "stop", "monitor"].map(|action| {
+                let mut words = command(&["agent", own.word(), action]);
+                let told = self.parameters.iter();
+                words.extend(told.map(|told| format!("{}={}", told.name, told.value)));
+                words
+            }),
         };
         service.start = start;
         service.stop = stop;
@@ -176,7 +194,7 @@ impl Agent {
                 ocf::environment(provider, name, &instance, &self.parameters, places)
             }
             Kind::Heartbeat { .. } => ocf::surroundings(places),
-            Kind::Systemd { .. } | Kind::Lsb { .. } => Vec::new(),
+            Kind::Systemd { .. } | Kind::Lsb { .. } | Kind::Lifesign(_) => Vec::new(),
         };
     }
 }

@@ -10,6 +10,7 @@
     reason = "a command talks to whoever gave it"
 )]
 
+mod agent;
 mod dongle;
 mod fence;
 mod grammar;
@@ -71,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Dongle(command) => dongle::main(command),
         Command::Fence(command) => fence::main(&command),
         Command::Post { address } => post(&address),
+        Command::Agent(args) => agent::main(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "lifesign", &mut script);

@@ -17,7 +17,7 @@
 //! | `link` | links, and below it each kind of them |
 //! | `resources` | groups and services |
 //! | `place` | groups that follow others, and groups that are kept apart |
-//! | `agent` | the agents of services |
+//! | `agent`, `own` | the agents of services, and what our own are told |
 //! | `fence` | what makes certain that a node is silent |
 //! | `watchdog` | what ends a machine that does not stop in time |
 //! | `private` | files that nobody but root and the caller may read |
@@ -40,6 +40,7 @@ mod link;
 mod members;
 pub mod mistake;
 mod notify;
+mod own;
 mod place;
 pub(crate) mod private;
 pub mod profile;

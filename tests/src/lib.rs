@@ -14,7 +14,8 @@
 //! the [`coverage`], what they met. The program `simulate` does all of that.
 //!
 //! [`trial`] runs the real daemons on this machine's kernel, each cluster in namespaces of its own,
-//! and watches the wire; [`rounds`] does something to one over and over, and audits it. [`rig`]
+//! and watches the wire; [`rounds`] does something to one over and over, and audits it.
+//! [`name_server`] runs the name servers that they tell. [`rig`]
 //! runs the dongle's real firmware in QEMU.
 
 pub mod campaign;
@@ -23,6 +24,7 @@ pub mod explore;
 pub mod fault;
 pub mod fuzz;
 pub mod mutant;
+pub mod name_server;
 pub mod oracle;
 pub mod plan;
 pub mod random;

@@ -102,6 +102,11 @@ impl Inspector {
                     self.ask_agent(agent, service, program, name);
                 }
             }
+            Kind::Lifesign(own) => {
+                if let Err(why) = own.inspect(&agent.parameters) {
+                    self.lacks(&agent.subject(), &why, None);
+                }
+            }
             Kind::Lsb { .. } | Kind::Heartbeat { .. } => {
                 self.is_there(&agent.subject(), program);
             }
@@ -233,7 +238,9 @@ fn source_of(kind: &Kind) -> Option<String> {
             _ => return None,
         },
         Kind::Heartbeat { script } if !script.starts_with('/') => "heartbeat",
-        Kind::Systemd { .. } | Kind::Lsb { .. } | Kind::Heartbeat { .. } => return None,
+        Kind::Systemd { .. } | Kind::Lsb { .. } | Kind::Heartbeat { .. } | Kind::Lifesign(_) => {
+            return None;
+        }
     };
     Some(format!("install the package {package}"))
 }

@@ -1,5 +1,6 @@
 //! The grammar of the command line, with all help texts.
 
+pub(super) mod agent;
 pub(super) mod dongle;
 pub(super) mod fence;
 pub(super) mod heartbeat;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use self::agent::{AGENT_EXAMPLE, AgentArgs};
 use self::dongle::DongleCommand;
 use self::fence::FenceCommand;
 use self::heartbeat::{
@@ -167,6 +169,11 @@ pub(super) enum Command {
         /// The web server's address, as in the settings
         address: Address,
     },
+    /// Do what one of our own agents does
+    ///
+    /// The daemon runs this for services with `agent = "lifesign:..."`.
+    #[command(hide = true, after_help = AGENT_EXAMPLE)]
+    Agent(AgentArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLE)]
     Completions {

@@ -4,9 +4,10 @@ use core::ops::Range;
 
 use toml::Spanned;
 
+use super::members::Members;
 use super::mistake::{Mistakes, did_you_mean};
 use super::table::{Misfit, Table, printable};
-use super::value;
+use super::{own, value};
 use crate::agent::{Agent, Kind, Parameter};
 
 /// The most bytes that one service's parameters, or arguments, may have.
@@ -18,7 +19,11 @@ const COMMANDS: [&str; 3] = ["start", "stop", "monitor"];
 /// Reads the agent of a service, or notes that a service without one has keys of an agent.
 ///
 /// Nothing comes of an agent that is wrong; then there is a mistake.
-pub(super) fn read(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Option<Agent> {
+pub(super) fn read(
+    table: &mut Table<'_>,
+    members: &Members,
+    mistakes: &mut Mistakes,
+) -> Option<Agent> {
     if !table.has("agent") {
         for key in ["parameters", "arguments"] {
             let what = "a service with commands";
@@ -31,15 +36,16 @@ pub(super) fn read(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Option<Age
         table.refuse(key, what, "the agent does this: leave out one of the two", mistakes);
     }
     let kind = table.parsed("agent", mistakes, kind_of);
-    let is_ocf = kind.as_ref().is_none_or(|kind| matches!(kind.get_ref(), Kind::Ocf { .. }));
     let takes_arguments =
         kind.as_ref().is_none_or(|kind| matches!(kind.get_ref(), Kind::Heartbeat { .. }));
-    let parameters = if is_ocf {
-        read_parameters(table, mistakes)
-    } else {
-        let hint = "agents of kind `ocf` alone have parameters";
-        table.refuse("parameters", "a service with such an agent", hint, mistakes);
-        Vec::new()
+    let parameters = match kind.as_ref().map(Spanned::get_ref) {
+        None | Some(Kind::Ocf { .. }) => read_parameters(table, mistakes),
+        Some(Kind::Lifesign(own)) => own::read_parameters(table, *own, members, mistakes),
+        Some(Kind::Systemd { .. } | Kind::Lsb { .. } | Kind::Heartbeat { .. }) => {
+            let hint = "agents of the kinds `ocf` and `lifesign` alone have parameters";
+            table.refuse("parameters", "a service with such an agent", hint, mistakes);
+            Vec::new()
+        }
     };
     let arguments = if takes_arguments {
         read_arguments(table, mistakes)
@@ -135,11 +141,12 @@ pub(super) fn check_instance(
 }
 
 /// The kinds of agents, as they are written.
-const KINDS: [(&str, &str); 4] = [
+const KINDS: [(&str, &str); 5] = [
     ("ocf", "\"ocf:PROVIDER:TYPE\""),
     ("systemd", "\"systemd:UNIT\""),
     ("lsb", "\"lsb:SCRIPT\""),
     ("heartbeat", "\"heartbeat:SCRIPT\""),
+    ("lifesign", "\"lifesign:dns\""),
 ];
 
 /// Returns the agent that is called `text`.
@@ -163,6 +170,7 @@ fn kind_of(text: &str) -> Result<Kind, Misfit> {
         }
         "systemd" if is_unit(rest) => Kind::Systemd { unit: rest.to_owned() },
         "systemd" => return Err(misfit("this is no name of a unit")),
+        "lifesign" => Kind::Lifesign(rest.parse().map_err(|why: String| misfit(&why))?),
         "lsb" => Kind::Lsb { script: script(rest, misfit)? },
         _ => Kind::Heartbeat { script: script(rest, misfit)? },
     };
@@ -181,7 +189,7 @@ fn adds_address(kind: &Kind) -> bool {
     let name = match kind {
         Kind::Ocf { name, .. } => name.clone(),
         Kind::Lsb { script } | Kind::Heartbeat { script } => file(script),
-        Kind::Systemd { .. } => return false,
+        Kind::Systemd { .. } | Kind::Lifesign(_) => return false,
     };
     name.starts_with("IPaddr") || name == "IPv6addr"
 }

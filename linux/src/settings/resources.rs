@@ -16,7 +16,7 @@ use super::place::{self, Place};
 use super::profile::Profile;
 use super::table::{Misfit, Table, parsed_of};
 use super::watchdog::{self, Watchdog};
-use super::{Group, Service, agent, safety, value};
+use super::{Group, Service, agent, own, safety, value};
 use crate::address::ServiceAddress;
 use crate::agent::convention::Convention;
 use crate::agent::{Places, instance};
@@ -59,7 +59,8 @@ pub(super) fn read(top: &mut Table<'_>, basis: &Basis<'_>, mistakes: &mut Mistak
         let failure_window = table.parsed("failure_window", mistakes, value::span);
         let nodes = if place.follows() { 1 } else { prefer.len() };
         let moves = read_moves(&mut table, nodes, mistakes);
-        let services = read_services(&mut table, &name, &mut instances, mistakes);
+        let services = read_services(&mut table, &name, members, &mut instances, mistakes);
+        own::check(&services, members, &prefer, mistakes);
         check_content(&table, guard, has_address, has_service, mistakes);
         let is_guarded = watchdog::read_guarded(&mut table, guard, watchdog, mistakes);
         let promise = promise.unwrap_or_else(|| {
@@ -224,6 +225,7 @@ const RESTARTS: u32 = 2;
 fn read_services(
     table: &mut Table<'_>,
     group: &str,
+    members: &Members,
     instances: &mut Vec<Spanned<String>>,
     mistakes: &mut Mistakes,
 ) -> Vec<Service> {
@@ -231,7 +233,7 @@ fn read_services(
     let mut services = Vec::new();
     for mut table in table.tables("service", MOST_RESOURCES, mistakes) {
         let name = names.read(&mut table, mistakes);
-        let agent = agent::read(&mut table, mistakes);
+        let agent = agent::read(&mut table, members, mistakes);
         let [start, stop, monitor] = read_commands(&mut table, mistakes);
         let restarts = table.integer("restarts", 0..=1000, mistakes);
         let restarts = restarts

@@ -5,6 +5,7 @@ mod connection;
 mod dongle;
 mod fence;
 mod frame;
+mod own;
 mod place;
 mod service;
 mod voter;
@@ -15,9 +16,10 @@ use super::Mutant;
 
 /// Returns all mutants, in the order in which the rules are met: from the bytes of a frame to the
 /// end of authority, to the operator's word, and from there to the dongle, to services, to the
-/// watchdog and to clients.
+/// watchdog, to clients and to what leads them.
 pub fn all() -> impl Iterator<Item = &'static Mutant> {
     let decisions = [frame::MUTANTS, voter::MUTANTS, authority::MUTANTS, place::MUTANTS];
     let rest = [word::MUTANTS, dongle::MUTANTS, fence::MUTANTS, service::MUTANTS];
-    decisions.into_iter().chain(rest).chain([watchdog::MUTANTS, connection::MUTANTS]).flatten()
+    let last = [watchdog::MUTANTS, connection::MUTANTS, own::MUTANTS];
+    decisions.into_iter().chain(rest).chain(last).flatten()
 }
