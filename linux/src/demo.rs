@@ -10,7 +10,8 @@
 //!   and [`cluster`] runs daemons on them;
 //! - [`watchdog`] kills a machine that is not fed;
 //! - [`dongle`] is the witness on a serial line instead, whose firmware [`emulator`] runs;
-//! - [`client`] asks the service each millisecond, by the time of [`stopwatch`];
+//! - [`client`] asks the service each millisecond, by the time of [`stopwatch`], and [`traffic`]
+//!   is a service that has clients by UDP and TCP;
 //! - [`stage`] sets up the demonstration, [`scene`] plays it, [`picture`] and [`show`] show it.
 //!
 //! Tests use everything up to the client, each in a laboratory of its own.
@@ -34,6 +35,7 @@ pub mod show;
 pub mod stage;
 pub mod stopwatch;
 pub mod switch;
+pub mod traffic;
 pub mod watchdog;
 
 use std::fmt;

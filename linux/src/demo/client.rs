@@ -60,6 +60,15 @@ impl Log {
         (self.sent_us.len(), self.arrivals_us.len())
     }
 
+    /// Returns how many questions were sent between two times, and how many answers arrived.
+    #[must_use]
+    pub fn counts_between(&self, from_us: u64, to_us: u64) -> (usize, usize) {
+        let within = |&&at: &&u64| from_us < at && at < to_us;
+        let [sent, arrived] =
+            [&self.sent_us, &self.arrivals_us].map(|times| times.iter().filter(within).count());
+        (sent, arrived)
+    }
+
     /// Returns the longest time without an answer between `from_us` and `to_us`, in microseconds.
     ///
     /// A time without an answer goes from one arrival to the next; the ends of the interval count
@@ -112,6 +121,25 @@ impl Client {
     /// What the kernel refused for the socket, the timer or the thread.
     pub fn start(machine: &Machine, address: IpAddr) -> io::Result<Self> {
         let socket = machine.within(|| open_socket(address))?;
+        Self::run(socket, Way::Echo(address))
+    }
+
+    /// Starts asking a service that sends datagrams back.
+    ///
+    /// # Errors
+    /// What the kernel refused for the socket, the timer or the thread.
+    pub fn start_datagrams(machine: &Machine, service: SocketAddr) -> io::Result<Self> {
+        let socket = machine.within(|| {
+            let socket = Socket::new(Domain::for_address(service), Type::DGRAM, None)?;
+            socket.set_nonblocking(true)?;
+            setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
+            socket.connect(&service.into())?;
+            Ok(socket)
+        })?;
+        Self::run(socket, Way::Datagram)
+    }
+
+    fn run(socket: Socket, way: Way) -> io::Result<Self> {
         let timer = TimerFd::new(
             ClockId::CLOCK_BOOTTIME,
             TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC,
@@ -122,7 +150,7 @@ impl Client {
         let stop = Arc::new(AtomicBool::new(false));
         let runner = Runner {
             socket,
-            address,
+            way,
             timer,
             stopwatch: Stopwatch::new(),
             log: Arc::clone(&log),
@@ -156,10 +184,28 @@ impl Drop for Client {
     }
 }
 
+/// How the client asks.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// The kernel of whoever has this address, by echo requests.
+    Echo(IpAddr),
+    /// A service, by datagrams on a connected socket.
+    Datagram,
+}
+
+impl Way {
+    fn is_answer(self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Echo(address) => is_echo_reply(address, bytes),
+            Self::Datagram => bytes.len() == 2,
+        }
+    }
+}
+
 /// What the client's thread owns.
 struct Runner {
     socket: Socket,
-    address: IpAddr,
+    way: Way,
     timer: TimerFd,
     stopwatch: Stopwatch,
     log: Arc<Mutex<Log>>,
@@ -198,11 +244,15 @@ impl Runner {
     }
 
     fn ask(&self, number: u16) {
-        let request = echo_request(self.address, number);
         lock(&self.log).handle_sent(self.stopwatch.now_us());
-        let to = SocketAddr::new(self.address, 0);
         // No way to the address is an outage, and the missing answer shows it.
-        drop(self.socket.send_to(&request, &to.into()));
+        drop(match self.way {
+            Way::Echo(address) => {
+                let to = SocketAddr::new(address, 0);
+                self.socket.send_to(&echo_request(address, number), &to.into())
+            }
+            Way::Datagram => self.socket.send(&number.to_be_bytes()),
+        });
     }
 
     fn receive(&self) {
@@ -223,7 +273,7 @@ impl Runner {
                 }
             }
             let len = message.bytes;
-            if is_echo_reply(self.address, &bytes[..len]) {
+            if self.way.is_answer(&bytes[..len]) {
                 lock(&self.log).handle_arrival(at_us);
             }
         }

@@ -45,6 +45,10 @@ pub enum Scene {
     LinesCut,
     /// The serial lines carry again.
     LinesHealed,
+    /// As `ServerCrashed`, while a client asks a service by UDP.
+    UdpService,
+    /// As `ServerCrashed`, while a client waits on a TCP connection.
+    TcpService,
     /// Everything on the holder of what needs fencing is stopped by SIGSTOP.
     MachineFrozen,
 }
@@ -60,6 +64,8 @@ impl Scene {
                 Self::DaemonKilled,
                 Self::DaemonFrozen,
                 Self::ServerCrashed,
+                Self::UdpService,
+                Self::TcpService,
                 Self::LinkCut,
                 Self::LinkHealed,
                 Self::WitnessStopped,
@@ -92,6 +98,8 @@ impl Scene {
             Self::NetworksHealed => "networks-healed",
             Self::LinesCut => "lines-cut",
             Self::LinesHealed => "lines-healed",
+            Self::UdpService => "udp-service",
+            Self::TcpService => "tcp-service",
             Self::MachineFrozen => "machine-frozen",
         }
     }
@@ -120,6 +128,8 @@ impl Scene {
             Self::NetworksHealed => "the networks between the servers are back".to_owned(),
             Self::LinesCut => "both serial lines are cut".to_owned(),
             Self::LinesHealed => "the serial lines are back".to_owned(),
+            Self::UdpService => format!("{holder} crashes while a client asks by UDP"),
+            Self::TcpService => format!("{holder} crashes while a client waits on TCP"),
             Self::MachineFrozen => format!("everything on {holder} is frozen"),
         }
     }
@@ -130,7 +140,8 @@ impl Scene {
         match self {
             Self::Switchover => bounds.switchover_ms,
             Self::DaemonKilled => bounds.daemon_killed_ms,
-            Self::DaemonFrozen | Self::ServerCrashed => bounds.crash_ms,
+            Self::DaemonFrozen | Self::ServerCrashed | Self::UdpService => bounds.crash_ms,
+            Self::TcpService => bounds.crash_ms + TOLD_MS,
             Self::MachineFrozen => bounds.crash_ms + FENCING_MS,
             Self::LinkCut
             | Self::LinkHealed
@@ -154,6 +165,9 @@ impl Scene {
         if self == Self::MachineFrozen {
             stage.await_line_rested();
         }
+        if self == Self::TcpService && !stage.await_known_client(other) {
+            return Err(io::Error::other(format!("{other} heard of no client")));
+        }
         let begun_us = stage.now_us();
         stage.announce(&self.title(holder, other));
         self.harm(stage, holder, other)?;
@@ -165,7 +179,9 @@ impl Scene {
             settled &= stage.await_ready();
         }
         let (judged_us, now_us) = stage.take_judged_us();
-        let outage_us = stage.log(group).longest_outage_us(begun_us, now_us);
+        let outage_us = observation
+            .outage_us
+            .unwrap_or_else(|| stage.log(group).longest_outage_us(begun_us, now_us));
         let two_holders_us = stage.two_holders_us(judged_us, now_us);
         let bound_ms = self.bound_ms(stage.bounds(group));
         let is_well = settled && observation.is_expected;
@@ -203,6 +219,10 @@ impl Scene {
                 stage.cluster().signal(holder, Signal::SIGSTOP)?;
                 stage.pause(FROZEN_MS);
                 stage.cluster().signal(holder, Signal::SIGCONT)?;
+                stage.pause(OBSERVED_MS);
+            }
+            Self::UdpService | Self::TcpService => {
+                stage.cluster_mut().lab_mut().crash(holder);
                 stage.pause(OBSERVED_MS);
             }
             Self::ServerCrashed => {
@@ -243,7 +263,7 @@ impl Scene {
     fn repair(self, stage: &mut Stage, holder: &str) -> io::Result<bool> {
         match self {
             Self::DaemonKilled => stage.start_node(holder)?,
-            Self::ServerCrashed => {
+            Self::ServerCrashed | Self::UdpService | Self::TcpService => {
                 stage.cluster().lab().set_cables(holder, true);
                 // A dongle may have reset it, and so started it, before.
                 if !stage.cluster().is_running(holder) {
@@ -277,6 +297,9 @@ const FROZEN_MS: u64 = 5_000;
 /// What fencing adds to the failover of a group that needs it, in milliseconds: the pulse, and the
 /// two steps that ask for it, some of them refused or lost.
 const FENCING_MS: f64 = PULSE_MS + 500.0;
+
+/// How long a client that waits may take to be told and to connect anew, in milliseconds.
+const TOLD_MS: f64 = 100.0;
 
 /// How long an orderly stop may take.
 const STOP_LIMIT: Duration = Duration::from_secs(5);

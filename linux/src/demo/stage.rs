@@ -27,6 +27,7 @@ use super::dongle::Dongle;
 use super::lab::Lab;
 use super::picture::View;
 use super::show::Show;
+use super::traffic::Traffic;
 use crate::sys;
 
 /// The servers, in the order of preference.
@@ -37,6 +38,7 @@ pub const SERVERS: [&str; 2] = ["alpha", "beta"];
 pub struct Stage {
     cluster: Cluster,
     clients: Vec<Client>,
+    traffic: Option<Traffic>,
     arbiter: Arbiter,
     dongle: Option<Dongle>,
     power: Power,
@@ -72,6 +74,7 @@ impl Stage {
             let client = Client::start(lab.machine("client"), address);
             clients.push(client.map_err(StageError::Start)?);
         }
+        let traffic = arbiter.start_traffic(&mut lab).map_err(StageError::Start)?;
         let begun_us = lab.now_us();
         // A thread of its own, because the priority stays with the thread that asks.
         let is_realtime = thread::spawn(|| sys::set_fifo_priority(1).is_ok());
@@ -94,6 +97,7 @@ impl Stage {
         let mut stage = Self {
             cluster,
             clients,
+            traffic,
             arbiter,
             dongle: None,
             power: Power::default(),
@@ -235,6 +239,21 @@ impl Stage {
     #[must_use]
     pub fn log(&self, group: usize) -> Log {
         self.clients[group].log()
+    }
+
+    /// Returns the service that the servers run and its clients, if they run one.
+    #[must_use]
+    pub const fn traffic(&self) -> Option<&Traffic> {
+        self.traffic.as_ref()
+    }
+
+    /// Waits until a server knows that a client is connected with the other, for at most
+    /// [`PATIENCE_US`].
+    pub fn await_known_client(&mut self, name: &str) -> bool {
+        self.await_until(self.now_us() + PATIENCE_US, |stage| {
+            let status = stage.cluster.status(name).unwrap_or_default();
+            status["connections"]["known"].as_u64().is_some_and(|count| count > 0)
+        })
     }
 
     /// Returns for how long two servers answered for one address between two times.

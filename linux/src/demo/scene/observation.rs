@@ -4,8 +4,10 @@ use serde_json::Value;
 
 use super::Scene;
 use super::outcome::milliseconds;
+use crate::demo::client::PERIOD_US;
 use crate::demo::dongle::{DONGLE, Dongle};
 use crate::demo::stage::{SERVERS, Stage};
+use crate::demo::traffic::Traffic;
 
 /// What was seen, and whether it had to be so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub(super) struct Observation {
     pub(super) told: Vec<String>,
     /// Whether the scene showed what it is for.
     pub(super) is_expected: bool,
+    /// The outage, where another client than the one that always asks saw it.
+    pub(super) outage_us: Option<u64>,
 }
 
 impl Observation {
@@ -23,7 +27,9 @@ impl Observation {
             Scene::NetworksCut => Self::of_cut(stage, holder, &["wire"], begun_us),
             Scene::LinesCut => Self::of_cut(stage, holder, &["lan", "private"], begun_us),
             Scene::MachineFrozen => Self::of_reset(stage, holder, begun_us),
-            _ => Self { told: Vec::new(), is_expected: true },
+            Scene::UdpService => Self::of_datagrams(stage, begun_us),
+            Scene::TcpService => Self::of_call(stage, holder, begun_us),
+            _ => Self { told: Vec::new(), is_expected: true, outage_us: None },
         }
     }
 
@@ -49,7 +55,40 @@ impl Observation {
         let alerts = status["alerts"].as_array().into_iter().flatten();
         let texts = alerts.filter_map(|alert| alert["text"].as_str());
         told.extend(texts.filter(|text| text.contains("redundancy")).map(str::to_owned));
-        Self { told, is_expected: !has_moved && heard == left }
+        Self { told, is_expected: !has_moved && heard == left, outage_us: None }
+    }
+
+    /// No more requests were lost than were sent during the outage.
+    fn of_datagrams(stage: &Stage, begun_us: u64) -> Self {
+        let log = stage.traffic().map(Traffic::datagrams).unwrap_or_default();
+        // The last answers may still be on their way.
+        let until_us = stage.now_us().saturating_sub(100 * PERIOD_US);
+        let (sent, arrived) = log.counts_between(begun_us, until_us);
+        let outage_us = log.longest_outage_us(begun_us, until_us);
+        let lost = sent.saturating_sub(arrived);
+        let told = format!("{lost} of {sent} requests by UDP were lost");
+        let lost_us = u64::try_from(lost).unwrap_or(u64::MAX).saturating_mul(PERIOD_US);
+        let is_expected = arrived > 0 && lost_us <= outage_us + PERIOD_US;
+        Self { told: vec![told], is_expected, outage_us: Some(outage_us) }
+    }
+
+    /// The client that waits was told that its connection is gone, and has another.
+    fn of_call(stage: &Stage, holder: &str, begun_us: u64) -> Self {
+        let calls = stage.traffic().map(Traffic::calls).unwrap_or_default();
+        let Some((told_us, greeted_us)) = calls.after(begun_us) else {
+            let told = vec!["the client that waits still waits".to_owned()];
+            return Self { told, is_expected: false, outage_us: None };
+        };
+        let other = Stage::other(holder);
+        let since = |at_us: u64| milliseconds(at_us.saturating_sub(begun_us));
+        let mut text = format!("the client that waits was told at {:.1} ms", since(told_us));
+        if let Some(at_us) = stage.first_seen_us(0, other, begun_us) {
+            let after = milliseconds(told_us.saturating_sub(at_us));
+            text += &format!(", {after:.1} ms after {other} answered");
+        }
+        let told = vec![text, format!("it was connected anew at {:.1} ms", since(greeted_us))];
+        let outage_us = greeted_us.saturating_sub(begun_us);
+        Self { told, is_expected: true, outage_us: Some(outage_us) }
     }
 
     /// The dongle reset the holder, once, and nobody else, before the other server answered.
@@ -77,7 +116,7 @@ impl Observation {
         };
         let others = SERVERS.iter().filter(|name| **name != holder);
         let spared = others.map(|name| stage.pulses_since(name, begun_us)).all(|it| it.is_empty());
-        Self { told, is_expected: is_first && spared }
+        Self { told, is_expected: is_first && spared, outage_us: None }
     }
 }
 

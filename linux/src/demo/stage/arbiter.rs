@@ -1,7 +1,10 @@
 //! Who decides when the servers do not hear each other, and what follows from it.
 
+use std::io;
+
 use super::super::dongle::DONGLE;
-use super::super::lab::{MachinePlan, Plan, Role};
+use super::super::lab::{Lab, MachinePlan, Plan, Role};
+use super::super::traffic::Traffic;
 use super::SERVERS;
 use super::example::{CALM, DONGLE_CALM, DONGLE_SETTINGS, DONGLE_TIMING, SETTINGS};
 
@@ -63,6 +66,14 @@ impl Arbiter {
             (_, false) => 50.0,
             (Self::QuorumServer, true) => 5.0,
             (Self::Dongle, true) => 25.0,
+        }
+    }
+
+    /// Starts a service with clients, where a scene is about them.
+    pub(super) fn start_traffic(self, lab: &mut Lab) -> io::Result<Option<Traffic>> {
+        match (self, self.services()[0].parse()) {
+            (Self::QuorumServer, Ok(address)) => Traffic::start(lab, &SERVERS, address).map(Some),
+            _ => Ok(None),
         }
     }
 
