@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use lifesign_core::group::GroupId;
+use lifesign_core::node::ClusterId;
 use lifesign_core::seal::Keyring;
 use lifesign_core::time::Instant;
 
@@ -16,12 +17,13 @@ use crate::executor::message::Request;
 use crate::link::Verdict;
 use crate::record::Recorded;
 use crate::report::ConnectionsReport;
+use crate::settings::Settings;
 use crate::settings::safety::cluster_id;
-use crate::settings::{Group, Settings};
 
 /// What is known of clients' connections, and what is done for them.
 #[derive(Debug)]
 pub(super) struct Connected {
+    cluster: ClusterId,
     keys: Keyring,
     own: Own,
     known: Known,
@@ -48,6 +50,7 @@ impl Connected {
     pub(super) fn new(settings: &Settings, keyring: &Keyring, now: Instant) -> Self {
         let is_wanted = settings.groups.iter().any(|group| group.callers.tickle);
         Self {
+            cluster: cluster_id(&settings.cluster),
             keys: note::keys(keyring),
             own: Own::default(),
             known: Known::default(),
@@ -70,14 +73,8 @@ impl Connected {
     }
 
     /// Takes in a note, if it is the next one of a start that is alive.
-    pub(super) fn handle_note(
-        &mut self,
-        bytes: &[u8],
-        settings: &Settings,
-        engine: &Recorded,
-        now: Instant,
-    ) -> Verdict {
-        let result = note::decode(bytes, cluster_id(&settings.cluster), &self.keys);
+    pub(super) fn handle_note(&mut self, bytes: &[u8], engine: &Recorded, now: Instant) -> Verdict {
+        let result = note::decode(bytes, self.cluster, &self.keys);
         let (origin, connections) = match result {
             Ok(read) => read,
             Err(error) => {
@@ -118,14 +115,11 @@ impl Connected {
 }
 
 impl Daemon {
-    /// Returns the addresses of the groups whose clients are looked after, which are up here.
-    fn addresses_with_callers(&self) -> Vec<IpAddr> {
-        let is_up = |(at, group): &(usize, &Group)| {
-            group.callers.tickle
-                && self.groups.get(*at).is_some_and(|it| it.conduct.has_addresses())
-        };
-        let up = self.settings.groups.iter().enumerate().filter(is_up);
-        up.flat_map(|(_, group)| group.addresses.iter().map(|address| address.ip)).collect()
+    /// Returns the addresses that are up here and whose clients are looked after.
+    fn looked_after(&self) -> impl Iterator<Item = IpAddr> {
+        let groups = self.settings.groups.iter().zip(&self.groups);
+        let up = groups.filter(|(group, it)| group.callers.tickle && it.conduct.has_addresses());
+        up.flat_map(|(group, _)| group.addresses.iter().map(|address| address.ip))
     }
 
     /// Has connections listed when it is time, and tickles who is to be.
@@ -136,7 +130,7 @@ impl Daemon {
         }
         self.connected.due = now + EVERY;
         self.connected.known.forget(now);
-        let services = self.addresses_with_callers();
+        let services: Vec<IpAddr> = self.looked_after().collect();
         if services.is_empty() {
             self.connected.own = Own::default();
             return;
@@ -148,7 +142,7 @@ impl Daemon {
 
     /// Returns when connections are listed next, while something is held.
     pub(super) fn next_look_after_connections(&self) -> Option<Instant> {
-        let is_due = !self.connected.is_listing && !self.addresses_with_callers().is_empty();
+        let is_due = !self.connected.is_listing && self.looked_after().next().is_some();
         is_due.then_some(self.connected.due)
     }
 
@@ -173,8 +167,7 @@ impl Daemon {
     fn tell_of_connections(&mut self) {
         let now = clock::now();
         let (sender, boot) = (self.me, self.engine.member().sequence.boot());
-        let cluster = cluster_id(&self.settings.cluster);
-        let Connected { own, keys, number, .. } = &mut self.connected;
+        let Connected { cluster, own, keys, number, .. } = &mut self.connected;
         for _ in 0..NOTES {
             let waiting = own.waiting();
             if waiting.is_empty() {
@@ -182,7 +175,7 @@ impl Daemon {
             }
             *number += 1;
             let origin = Origin { sender, boot, number: *number };
-            let (bytes, count) = note::encode(&origin, cluster, waiting, keys);
+            let (bytes, count) = note::encode(&origin, *cluster, waiting, keys);
             own.told(count);
             for link in self.links.iter_mut().filter(|link| link.is_network()) {
                 link.send(&bytes, now);

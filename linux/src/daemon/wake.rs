@@ -110,7 +110,7 @@ impl Daemon {
             let (engine, connected) = (&mut self.engine, &mut self.connected);
             link.receive(&mut buffer, now, &mut |frame, _| {
                 if note::is_note(frame) {
-                    return connected.handle_note(frame, &self.settings, engine, now);
+                    return connected.handle_note(frame, engine, now);
                 }
                 // What is not taken in is counted by the engine.
                 link::Verdict::of(&engine.handle_frame(id, frame, now))
