@@ -33,16 +33,21 @@ mod attach;
 mod bpf;
 pub mod error;
 pub mod event;
+mod front;
 pub mod lease;
+pub mod mac;
+mod macvlan;
 mod message;
 pub mod monitor;
 mod ndp;
 pub mod netlink;
 mod nftables;
-mod packet;
+pub(crate) mod packet;
 mod place;
 mod presence;
 mod refresh;
+mod source;
+mod subject;
 mod take_down;
 mod wire;
 
@@ -52,18 +57,21 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use lifesign_core::time::{Duration, Instant};
 
-pub use self::account::{Counters, Taken};
+pub use self::account::{Counters, MAX_ADDRESSES, Taken};
+pub use self::mac::MacPlan;
 pub use self::place::ServiceAddress;
 pub use self::presence::Learned;
 pub use self::take_down::TakeDown;
 
 use self::error::Error;
 use self::event::AddressEvent;
-use self::lease::{Enforcer, EnforcerChoice, Lease, Refusal};
+use self::front::Fronts;
+use self::lease::{EnforcerChoice, Lease};
 use self::monitor::Change;
 use self::netlink::{Adapter, Netlink};
 use self::place::Place;
 use self::presence::Presence;
+use self::subject::Subject;
 use self::wire::Wires;
 use crate::clock;
 
@@ -80,6 +88,8 @@ pub struct Addresses {
     groups: Vec<Vec<usize>>,
     /// The adapters on which the lease is in force: those of the addresses, and their siblings.
     guarded: Vec<u32>,
+    /// The hardware addresses of groups, where they may have some.
+    fronts: Option<Fronts>,
     events: VecDeque<AddressEvent>,
     counters: Counters,
 }
@@ -92,6 +102,8 @@ struct Slot {
     /// Who is asked besides known neighbours.
     refresh: Vec<IpAddr>,
     place: Option<Place>,
+    /// The adapter and the hardware address of its group, while that is raised.
+    front: Option<(u32, [u8; 6])>,
     is_installed: bool,
     /// Whether neighbours are to be asked at the next opportunity.
     is_to_ask: bool,
@@ -106,6 +118,19 @@ impl Addresses {
     /// # Errors
     /// [`Error::NoEnforcer`], [`Error::TooMany`], [`Error::Call`].
     pub fn open(groups: &[Vec<ServiceAddress>], choice: EnforcerChoice) -> Result<Self, Error> {
+        Self::open_with_macs(groups, None, choice)
+    }
+
+    /// As [`open`](Self::open), with hardware addresses for groups: call
+    /// [`prepare_macs`](Self::prepare_macs) before anything is acquired.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with_macs(
+        groups: &[Vec<ServiceAddress>],
+        macs: Option<&MacPlan>,
+        choice: EnforcerChoice,
+    ) -> Result<Self, Error> {
         let count = groups.iter().map(Vec::len).sum();
         if count > MAX_ADDRESSES {
             return Err(Error::TooMany { count });
@@ -131,12 +156,24 @@ impl Addresses {
         let is_ethernet =
             slots.iter().filter_map(|slot| slot.place.as_ref()).all(Place::is_ethernet);
         let guarded = place::guarded(&indices, &services, &adapters, &installed);
-        let lease = Lease::open(&services, &guarded, is_ethernet, choice)?;
-        let counters = Counters::default();
-        let events = VecDeque::new();
-        let groups = members;
-        let mut addresses =
-            Self { netlink, lease, wires, adapters, slots, groups, guarded, events, counters };
+        let fronts = macs.map(|plan| Fronts::new(plan, slots.len()));
+        let mac_of = |group: usize| macs?.groups.get(group).copied()?.map(|mac| mac.address);
+        let mut subjects: Vec<Subject> =
+            slots.iter().map(|slot| Subject::Ip(slot.service.ip, mac_of(slot.group))).collect();
+        subjects.extend(fronts.iter().flat_map(Fronts::macs).map(Subject::Mac));
+        let lease = Lease::open(&subjects, &guarded, is_ethernet, choice)?;
+        let mut addresses = Self {
+            netlink,
+            lease,
+            wires,
+            adapters,
+            slots,
+            groups: members,
+            guarded,
+            fronts,
+            events: VecDeque::new(),
+            counters: Counters::default(),
+        };
         for index in indices {
             addresses.wires.connect(index, &services)?;
         }
@@ -191,13 +228,17 @@ impl Addresses {
         let places =
             members.iter().map(|slot| self.place_of(*slot)).collect::<Result<Vec<_>, _>>()?;
         let start = clock::now();
-        self.lease.grant(&members, deadline.as_micros(), now.as_micros())?;
+        self.lease.grant(&self.leased(group)?, deadline.as_micros(), now.as_micros())?;
         let leased = clock::now();
+        if let Err(error) = self.raise(group) {
+            // What cannot be undone as well is closed at least, and runs out.
+            let _ = self.release(group);
+            return Err(error);
+        }
         let lifetime_s = self.lease.lifetime_s(deadline.as_micros(), now.as_micros());
         for (slot, place) in members.iter().zip(&places) {
-            let address = self.installed_of(*slot, place.index);
+            let address = self.installed_at(*slot);
             if let Err(error) = self.netlink.add_address(address, place.needs_route, lifetime_s) {
-                // What cannot be undone as well is closed at least, and runs out.
                 let _ = self.release(group);
                 return Err(error);
             }
@@ -228,7 +269,7 @@ impl Addresses {
     /// acquired anew. [`Error::NoGroup`], [`Error::TooShort`], [`Error::Call`].
     pub fn renew(&mut self, group: usize, deadline: Instant, now: Instant) -> Result<(), Error> {
         let members = self.members(group)?;
-        self.lease.renew(&members, deadline.as_micros(), now.as_micros())?;
+        self.lease.renew(&self.leased(group)?, deadline.as_micros(), now.as_micros())?;
         for slot in &members {
             if let Some(slot) = self.slots.get_mut(*slot) {
                 slot.presence.speak_until(deadline.as_micros());
@@ -237,7 +278,7 @@ impl Addresses {
         if let Some(seconds) = self.lease.lifetime_s(deadline.as_micros(), now.as_micros()) {
             for slot in members {
                 let place = self.place_of(slot)?;
-                let address = self.installed_of(slot, place.index);
+                let address = self.installed_at(slot);
                 self.netlink.add_address(address, place.needs_route, Some(seconds))?;
             }
         }
@@ -251,7 +292,9 @@ impl Addresses {
     /// [`Error::Call`]. Every step is tried, whatever the ones before returned.
     pub fn release(&mut self, group: usize) -> Result<(), Error> {
         let members = self.members(group)?;
-        let closed = self.lease.revoke(&members);
+        // Before the kernel takes leave of anybody in the name of the addresses.
+        let switched = self.switch_off(group);
+        let closed = self.lease.revoke(&self.leased(group)?);
         let mut services = Vec::new();
         for slot in members {
             if let Some(slot) = self.slots.get_mut(slot) {
@@ -260,11 +303,12 @@ impl Addresses {
             }
         }
         let deleted = take_down::delete_all(&mut self.netlink, &services);
+        let put_back = self.put_back(group);
         let installed = self.netlink.addresses()?;
         if let Some(left) = installed.iter().find(|address| services.contains(&address.ip)) {
             return Err(deleted.err().unwrap_or(Error::NotGone { ip: left.ip }));
         }
-        closed
+        closed.and(switched).and(put_back)
     }
 
     /// Takes the lease's rules out of the kernel, for a daemon that leaves in good order.
@@ -276,6 +320,9 @@ impl Addresses {
     pub fn close(&mut self) -> Result<(), Error> {
         for group in 0..self.groups.len() {
             self.release(group)?;
+        }
+        if let Some(fronts) = &self.fronts {
+            front::clear(&mut self.netlink, fronts.mark())?;
         }
         self.lease.remove(&self.guarded)
     }
@@ -292,7 +339,10 @@ impl Addresses {
             is_news = true;
             match change {
                 Change::Adapter(adapter) => is_stale |= self.handle_adapter(adapter),
-                Change::AdapterGone(adapter) => self.handle_adapter_gone(adapter.index),
+                Change::AdapterGone(adapter) => {
+                    is_suspect |= self.is_front(adapter.index);
+                    self.handle_adapter_gone(adapter.index);
+                }
                 Change::Address(address) => {
                     is_stale |= self.is_incomplete() || !self.guarded.contains(&address.index);
                 }
@@ -339,40 +389,6 @@ impl Addresses {
     pub fn poll_event(&mut self) -> Option<AddressEvent> {
         self.events.pop_front()
     }
-
-    /// Returns what another process needs to take everything down after this one was killed.
-    ///
-    /// # Errors
-    /// [`Error::Call`] where no further sockets can be opened.
-    pub fn take_down(&self) -> Result<TakeDown, Error> {
-        Ok(TakeDown::new(Netlink::open()?, self.lease.closer()?, self.services()))
-    }
-
-    /// Returns what enforces the lease.
-    #[must_use]
-    pub const fn enforcer(&self) -> Enforcer {
-        self.lease.enforcer()
-    }
-
-    /// Returns the more exact enforcers that do not work here, each with its reason.
-    #[must_use]
-    pub fn refusals(&self) -> &[Refusal] {
-        self.lease.refusals()
-    }
-
-    /// Returns what went wrong so far.
-    #[must_use]
-    pub const fn counters(&self) -> Counters {
-        self.counters
-    }
-
-    /// Returns the adapter of an address: its name and whether it has a carrier.
-    #[must_use]
-    pub fn adapter_of(&self, ip: IpAddr) -> Option<(&str, bool)> {
-        let index = self.slots.iter().find(|slot| slot.service.ip == ip)?.index()?;
-        let adapter = self.adapters.iter().find(|adapter| adapter.index == index)?;
-        Some((&adapter.name, adapter.carrier))
-    }
 }
 
 impl AsFd for Addresses {
@@ -381,6 +397,3 @@ impl AsFd for Addresses {
         self.wires.as_fd()
     }
 }
-
-/// The most service addresses that one machine may have.
-pub const MAX_ADDRESSES: usize = 64;

@@ -1,6 +1,14 @@
-//! What was done with addresses, measured and counted.
+//! What was done with addresses, measured and counted, and what can be asked of them.
+
+use std::net::IpAddr;
 
 use lifesign_core::time::Duration;
+
+use super::error::Error;
+use super::front::Fronts;
+use super::lease::{Enforcer, Refusal};
+use super::netlink::Netlink;
+use super::{Addresses, TakeDown};
 
 /// How long each step of taking a group's addresses took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,3 +31,43 @@ pub struct Counters {
     /// Events which nobody took before there were too many.
     pub events_lost: u64,
 }
+
+impl Addresses {
+    /// Returns what another process needs to take everything down after this one was killed.
+    ///
+    /// # Errors
+    /// [`Error::Call`] where no further sockets can be opened.
+    pub fn take_down(&self) -> Result<TakeDown, Error> {
+        let mark = self.fronts.as_ref().map(Fronts::mark);
+        Ok(TakeDown::new(Netlink::open()?, self.lease.closer()?, self.services(), mark))
+    }
+
+    /// Returns what enforces the lease.
+    #[must_use]
+    pub const fn enforcer(&self) -> Enforcer {
+        self.lease.enforcer()
+    }
+
+    /// Returns the more exact enforcers that do not work here, each with its reason.
+    #[must_use]
+    pub fn refusals(&self) -> &[Refusal] {
+        self.lease.refusals()
+    }
+
+    /// Returns what went wrong so far.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Returns the adapter of an address: its name and whether it has a carrier.
+    #[must_use]
+    pub fn adapter_of(&self, ip: IpAddr) -> Option<(&str, bool)> {
+        let index = self.slots.iter().find(|slot| slot.service.ip == ip)?.index()?;
+        let adapter = self.adapters.iter().find(|adapter| adapter.index == index)?;
+        Some((&adapter.name, adapter.carrier))
+    }
+}
+
+/// The most service addresses that one machine may have.
+pub const MAX_ADDRESSES: usize = 64;

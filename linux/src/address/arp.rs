@@ -9,8 +9,7 @@ use smoltcp::wire::{
 
 use super::packet::{Operation, hear_any};
 
-/// A hardware address of Ethernet.
-pub(crate) type Mac = [u8; 6];
+pub(crate) use super::mac::Mac;
 
 /// A frame of ARP with its Ethernet header.
 pub(crate) type Frame = [u8; FRAME_LEN];

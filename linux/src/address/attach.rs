@@ -12,6 +12,7 @@ use nix::errno::Errno;
 
 use super::bpf::{self, Direction};
 use super::error::Error;
+use super::subject::Subject;
 use crate::sys::bpf as sys;
 use crate::sys::shared::SharedWords;
 
@@ -23,17 +24,17 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Loads both programs for `addresses`, every deadline past.
+    /// Loads both programs for `subjects`, every deadline past.
     ///
     /// # Errors
     /// [`Error::Call`]: operation not permitted for all but the first root user.
-    pub(crate) fn load(addresses: &[IpAddr]) -> Result<Self, Error> {
-        let words = addresses.len().max(1);
+    pub(crate) fn load(subjects: &[Subject]) -> Result<Self, Error> {
+        let words = subjects.len().max(1);
         let map = sys::map(words).map_err(Error::call("make a BPF map"))?;
         let deadlines = SharedWords::of_map(&map, words).map_err(Error::call("map BPF memory"))?;
         let number = sys::descriptor_number(&map);
         let load = |direction| {
-            let code = bpf::program(direction, addresses, number);
+            let code = bpf::program(direction, subjects, number);
             let bytes: Vec<u8> = code.into_iter().flat_map(bpf::Instruction::bytes).collect();
             sys::load(name(direction), &bytes, hook(direction))
                 .map_err(Error::call("load a BPF program"))
@@ -47,7 +48,7 @@ impl Programs {
     /// # Errors
     /// As [`load`](Self::load) and [`attach`](Self::attach).
     pub(crate) fn check() -> Result<(), Error> {
-        Self::load(&[IpAddr::from([192, 0, 2, 1])])?;
+        Self::load(&[IpAddr::from([192, 0, 2, 1]).into()])?;
         // The loopback adapter is always there.
         ours(1, Direction::Ingress).map(drop)
     }
@@ -138,11 +139,16 @@ mod tests {
 
     #[test]
     fn the_kernel_takes_the_programs_of_any_number_of_addresses() {
-        let few = ["10.77.0.100", "fd00::100"].map(|text| text.parse().unwrap()).to_vec();
-        let many = |n: u16| IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, n]);
-        for addresses in [vec![], few, (0..64).map(many).collect()] {
-            match Programs::load(&addresses) {
-                Ok(programs) => programs.set(addresses.len().saturating_sub(1), 1),
+        let few: [IpAddr; 2] = ["10.77.0.100", "fd00::100"].map(|text| text.parse().unwrap());
+        let few = few.map(Subject::from).to_vec();
+        let mac = [2, 0, 0, 0, 0, 7];
+        let many = |n: u16| IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, n]).into();
+        let moving = |n: u8| Subject::Ip([10, 0, 0, n].into(), Some(mac));
+        let macs = |n: u8| Subject::Mac([2, 0, 0, 0, 0, n]);
+        let all = (0..64).map(moving).chain((0..32).map(macs)).collect();
+        for subjects in [vec![], few, (0..64).map(many).collect(), all] {
+            match Programs::load(&subjects) {
+                Ok(programs) => programs.set(subjects.len().saturating_sub(1), 1),
                 // Not the first root user: the only reason there may be.
                 Err(error) => assert!(error.is(Errno::EPERM), "{error}"),
             }

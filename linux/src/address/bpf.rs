@@ -10,12 +10,18 @@
 //! | ARP | target, unless it is the sender too (an announcement of another node) | sender |
 //! | neighbour discovery | target of a solicitation | target of an advertisement |
 //!
+//! The hardware address of a group is judged first, by the source of whatever leaves. Of addresses
+//! in such a group ARP leaves from that hardware address alone, and is dropped where it does not.
+//!
 //! A frame that touches an address passes while `CLOCK_BOOTTIME` is before the deadline of the
 //! address, and is dropped from then on. Every other frame passes on to the next program, as do
 //! frames too short to have the fields, which the kernel's own stack drops.
 //! The instruction set is RFC 9669.
 
 use std::net::{IpAddr, Ipv6Addr};
+
+use super::mac::Mac;
+use super::subject::Subject;
 
 /// Which way frames go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,15 +66,15 @@ impl Instruction {
     }
 }
 
-/// Returns the program for `direction` where `addresses[n]` answers until word `n` of the map.
+/// Returns the program for `direction` where `subjects[n]` answers until word `n` of the map.
 ///
 /// `map` is the descriptor of the map; the words are nanoseconds of `CLOCK_BOOTTIME`.
-pub(crate) fn program(direction: Direction, addresses: &[IpAddr], map: u32) -> Vec<Instruction> {
+pub(crate) fn program(direction: Direction, subjects: &[Subject], map: u32) -> Vec<Instruction> {
     let mut assembler = Assembler::default();
-    if !addresses.is_empty() {
-        assembler.direction(direction, addresses, map);
+    if !subjects.is_empty() {
+        assembler.direction(direction, subjects, map);
     }
-    // Without addresses this is all, as the kernel refuses instructions that nothing reaches.
+    // Without subjects this is all, as the kernel refuses instructions that nothing reaches.
     assembler.pass();
     assembler.link()
 }
@@ -88,18 +94,24 @@ enum Label {
     Arp,
     Ipv6,
     Judge,
+    JudgeMac,
+    Payload,
+    Drop,
     Pass,
 }
 
 impl Label {
-    const COUNT: usize = 5;
+    const COUNT: usize = 8;
 }
 
 impl Assembler {
     /// Writes the whole program.
-    fn direction(&mut self, direction: Direction, addresses: &[IpAddr], map: u32) {
+    fn direction(&mut self, direction: Direction, subjects: &[Subject], map: u32) {
         let ingress = direction == Direction::Ingress;
         self.emit(MOVE, CONTEXT, 1, 0, 0);
+        if !ingress && subjects.iter().any(Subject::is_mac) {
+            self.judge_source(subjects, map);
+        }
         self.load_bytes(ETHERTYPE, 2, BUFFER);
         self.emit(LOAD_HALF, KEY, FRAME, BUFFER, 0);
         for (kind, label) in
@@ -119,18 +131,18 @@ impl Assembler {
             self.emit(LOAD_WORD, KEY, FRAME, BUFFER, 0);
             self.jump_register(JUMP_EQUAL_REGISTER, KEY, KEY_LOW, Label::Pass);
         }
-        self.match_ipv4(addresses, map);
+        self.match_ipv4(subjects, map, !ingress);
         self.jump(JUMP, 0, 0, Label::Pass);
 
         self.place(Label::Ipv4);
         self.load_bytes(if ingress { IPV4_DESTINATION } else { IPV4_SOURCE }, 4, BUFFER);
         self.emit(LOAD_WORD, KEY, FRAME, BUFFER, 0);
-        self.match_ipv4(addresses, map);
+        self.match_ipv4(subjects, map, false);
         self.jump(JUMP, 0, 0, Label::Pass);
 
         self.place(Label::Ipv6);
         self.load_ipv6(if ingress { IPV6_DESTINATION } else { IPV6_SOURCE });
-        self.match_ipv6(addresses, map);
+        self.match_ipv6(subjects, map);
         self.load_bytes(IPV6_NEXT_HEADER, 1, BUFFER);
         self.emit(LOAD_BYTE, KEY, FRAME, BUFFER, 0);
         self.jump(JUMP_NOT_EQUAL, KEY, ICMPV6, Label::Pass);
@@ -139,7 +151,7 @@ impl Assembler {
         let kind = if ingress { NEIGHBOUR_SOLICITATION } else { NEIGHBOUR_ADVERTISEMENT };
         self.jump(JUMP_NOT_EQUAL, KEY, kind, Label::Pass);
         self.load_ipv6(NEIGHBOUR_TARGET);
-        self.match_ipv6(addresses, map);
+        self.match_ipv6(subjects, map);
 
         self.jump(JUMP, 0, 0, Label::Pass);
 
@@ -148,6 +160,7 @@ impl Assembler {
         self.emit(LOAD_DOUBLE, KEY, DEADLINE, 0, 0);
         self.emit(CALL, 0, 0, 0, CALL_BOOT_TIME);
         self.jump_register(JUMP_LESS_REGISTER, 0, KEY, Label::Pass);
+        self.place(Label::Drop);
         self.emit(MOVE_IMMEDIATE, 0, 0, 0, VERDICT_DROP);
         self.emit(EXIT, 0, 0, 0, 0);
     }
@@ -159,23 +172,66 @@ impl Assembler {
         self.emit(EXIT, 0, 0, 0, 0);
     }
 
-    /// Judges by the deadline of the IPv4 address that the key is; goes on where it is none.
-    fn match_ipv4(&mut self, addresses: &[IpAddr], map: u32) {
-        for (slot, address) in addresses.iter().enumerate() {
-            if let IpAddr::V4(address) = address {
+    /// Drops a frame whose source is a hardware address that is closed; goes on otherwise.
+    fn judge_source(&mut self, subjects: &[Subject], map: u32) {
+        self.load_source();
+        self.emit(LOAD_WORD, KEY, FRAME, BUFFER, 0);
+        self.emit(LOAD_HALF, KEY_LOW, FRAME, BUFFER + 4, 0);
+        for (slot, subject) in subjects.iter().enumerate() {
+            if let Subject::Mac(mac) = subject {
+                let [high, low] = parts(*mac);
+                self.emit(JUMP_NOT_EQUAL_32, KEY, 0, 4, high);
+                self.emit(JUMP_NOT_EQUAL, KEY_LOW, 0, 3, low);
+                self.load_slot(slot, map);
+                self.jump(JUMP, 0, 0, Label::JudgeMac);
+            }
+        }
+        self.jump(JUMP, 0, 0, Label::Payload);
+        self.place(Label::JudgeMac);
+        self.emit(LOAD_DOUBLE, KEY, DEADLINE, 0, 0);
+        self.emit(CALL, 0, 0, 0, CALL_BOOT_TIME);
+        self.jump_register(JUMP_LESS_REGISTER, 0, KEY, Label::Payload);
+        self.jump(JUMP, 0, 0, Label::Drop);
+        self.place(Label::Payload);
+    }
+
+    /// Judges by the deadline of the IPv4 address that the key is; goes on where it is none. Where
+    /// `from_source`, the frame must come from the hardware address of the address's group, if that
+    /// has one.
+    fn match_ipv4(&mut self, subjects: &[Subject], map: u32, from_source: bool) {
+        for (slot, subject) in subjects.iter().enumerate() {
+            if let Subject::Ip(IpAddr::V4(address), mac) = subject {
                 let immediate = u32::from_ne_bytes(address.octets());
+                let branch = self.code.len();
                 // Compared in 32 bits: a key is never sign-extended, and the constant would be.
-                self.emit(JUMP_NOT_EQUAL_32, KEY, 0, 3, immediate);
+                self.emit(JUMP_NOT_EQUAL_32, KEY, 0, 0, immediate);
+                if let Some(mac) = mac.filter(|_| from_source) {
+                    let [high, low] = parts(mac);
+                    self.load_source();
+                    self.emit(LOAD_WORD, KEY, FRAME, BUFFER, 0);
+                    self.jump(JUMP_NOT_EQUAL_32, KEY, high, Label::Drop);
+                    self.emit(LOAD_HALF, KEY, FRAME, BUFFER + 4, 0);
+                    self.jump(JUMP_NOT_EQUAL, KEY, low, Label::Drop);
+                }
                 self.load_slot(slot, map);
                 self.jump(JUMP, 0, 0, Label::Judge);
+                let distance = self.code.len() - branch - 1;
+                if let Some(instruction) = self.code.get_mut(branch) {
+                    instruction.offset = i16::try_from(distance).unwrap_or(-1);
+                }
             }
         }
     }
 
+    /// Copies the source of the frame.
+    fn load_source(&mut self) {
+        self.load_bytes(SOURCE, 6, BUFFER);
+    }
+
     /// Judges by the deadline of the IPv6 address that both keys are; goes on where it is none.
-    fn match_ipv6(&mut self, addresses: &[IpAddr], map: u32) {
-        for (slot, address) in addresses.iter().enumerate() {
-            if let IpAddr::V6(address) = address {
+    fn match_ipv6(&mut self, subjects: &[Subject], map: u32) {
+        for (slot, subject) in subjects.iter().enumerate() {
+            if let Subject::Ip(IpAddr::V6(address), _) = subject {
                 let [high, low] = halves(*address);
                 self.load_constant(high);
                 self.emit(JUMP_NOT_EQUAL_REGISTER, KEY, DEADLINE, 6, 0);
@@ -263,6 +319,12 @@ fn halves(address: Ipv6Addr) -> [u64; 2] {
     [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes(rest)]
 }
 
+/// Returns the first four bytes of a hardware address and the last two, as memory has them.
+fn parts(mac: Mac) -> [u32; 2] {
+    let [a, b, c, d, e, f] = mac;
+    [u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]).into()]
+}
+
 /// The verdict that lets the next program decide, and delivers the frame after the last.
 pub(crate) const VERDICT_NEXT: u32 = u32::MAX;
 /// The verdict that drops the frame.
@@ -305,6 +367,7 @@ const CALL_LOAD_BYTES: u32 = 26;
 /// Returns nanoseconds of `CLOCK_BOOTTIME`.
 const CALL_BOOT_TIME: u32 = 125;
 
+const SOURCE: u32 = 6;
 const ETHERTYPE: u32 = 12;
 const ARP_SENDER: u32 = 14 + 14;
 const ARP_TARGET: u32 = 14 + 24;
@@ -320,249 +383,4 @@ const NEIGHBOUR_SOLICITATION: u32 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u32 = 136;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MAP: u32 = 77;
-    const FIRST: [u8; 4] = [10, 77, 0, 100];
-    const HIGH: [u8; 4] = [200, 255, 3, 129];
-    const SIX: &str = "fd00::100";
-
-    /// Runs the program on `frame` at `now` and returns its verdict.
-    fn run(program: &[Instruction], frame: &[u8], deadlines: &[u64], now: u64) -> u32 {
-        let mut register = [0_u64; 11];
-        let mut stack = [0_u8; 512];
-        let mut at = 0;
-        for _ in 0..10_000 {
-            let i = program[at];
-            let (target, source) = (usize::from(i.target), usize::from(i.source));
-            let wide = i64::from(i.immediate.cast_signed()).cast_unsigned();
-            at += 1;
-            let mut jump = |taken: bool| {
-                if taken {
-                    at = at.checked_add_signed(i.offset.into()).unwrap();
-                }
-            };
-            let place = |offset: i16| usize::try_from(512 + i64::from(offset)).unwrap();
-            match i.code {
-                MOVE => register[target] = register[source],
-                MOVE_IMMEDIATE => register[target] = wide,
-                ADD_IMMEDIATE => register[target] = register[target].wrapping_add(wide),
-                LOAD_BYTE => register[target] = stack[place(i.offset)].into(),
-                LOAD_HALF => {
-                    let bytes = stack[place(i.offset)..].first_chunk().unwrap();
-                    register[target] = u16::from_ne_bytes(*bytes).into();
-                }
-                LOAD_WORD => {
-                    let bytes = stack[place(i.offset)..].first_chunk().unwrap();
-                    register[target] = u32::from_ne_bytes(*bytes).into();
-                }
-                LOAD_DOUBLE if i.source == FRAME => {
-                    let bytes = stack[place(i.offset)..].first_chunk().unwrap();
-                    register[target] = u64::from_ne_bytes(*bytes);
-                }
-                LOAD_DOUBLE => {
-                    assert_eq!(register[source] >> 32, u64::from(MAP), "reads a map it was given");
-                    let slot = usize::try_from(register[source] & 0xffff_ffff).unwrap() / 8;
-                    register[target] = deadlines[slot];
-                }
-                LOAD_CONSTANT if i.source == MARK_MAP_VALUE => {
-                    register[target] =
-                        u64::from(i.immediate) << 32 | u64::from(program[at].immediate);
-                    at += 1;
-                }
-                LOAD_CONSTANT => {
-                    register[target] =
-                        u64::from(program[at].immediate) << 32 | u64::from(i.immediate);
-                    at += 1;
-                }
-                JUMP => jump(true),
-                JUMP_EQUAL => jump(register[target] == wide),
-                JUMP_NOT_EQUAL => jump(register[target] != wide),
-                JUMP_NOT_EQUAL_32 => jump(register[target] & 0xffff_ffff != u64::from(i.immediate)),
-                JUMP_EQUAL_REGISTER => jump(register[target] == register[source]),
-                JUMP_NOT_EQUAL_REGISTER => jump(register[target] != register[source]),
-                JUMP_LESS_REGISTER => jump(register[target] < register[source]),
-                CALL if i.immediate == CALL_BOOT_TIME => register[0] = now,
-                CALL if i.immediate == CALL_LOAD_BYTES => {
-                    let number = |at: usize| usize::try_from(register[at]).unwrap();
-                    let (from, len) = (number(2), number(4));
-                    let to = number(3).wrapping_add(512);
-                    register[0] = match frame.get(from..from + len) {
-                        Some(bytes) => {
-                            stack[to..to + len].copy_from_slice(bytes);
-                            0
-                        }
-                        None => (-14_i64).cast_unsigned(),
-                    };
-                    // The kernel forgets these over a call, so a program that reads them is wrong.
-                    register[1..6].fill(0xdead_beef_dead_beef);
-                }
-                EXIT => return u32::try_from(register[0] & 0xffff_ffff).unwrap(),
-                code => panic!("instruction {code:#x}"),
-            }
-        }
-        panic!("does not end");
-    }
-
-    /// Whether the frame passes with only `live` open until 1000, at time 999.
-    fn passes(direction: Direction, frame: &[u8], live: &[usize]) -> bool {
-        let addresses: [IpAddr; 3] = [FIRST.into(), SIX.parse().unwrap(), HIGH.into()];
-        let program = program(direction, &addresses, MAP);
-        let mut deadlines = [0; 3];
-        for slot in live {
-            deadlines[*slot] = 1000;
-        }
-        let closed = run(&program, frame, &[0; 3], 999);
-        assert_eq!(run(&program, frame, &deadlines, 1000), closed, "closed at the deadline");
-        match run(&program, frame, &deadlines, 999) {
-            VERDICT_NEXT => true,
-            VERDICT_DROP => false,
-            other => panic!("verdict {other}"),
-        }
-    }
-
-    fn ethernet(kind: u16, payload: &[u8]) -> Vec<u8> {
-        let mut frame = vec![2; 12];
-        frame.extend(kind.to_be_bytes());
-        frame.extend(payload);
-        frame
-    }
-
-    fn ipv4(source: [u8; 4], destination: [u8; 4]) -> Vec<u8> {
-        let mut packet = vec![0x45, 0, 0, 20, 0, 0, 0, 0, 64, 17, 0, 0];
-        packet.extend(source);
-        packet.extend(destination);
-        ethernet(0x0800, &packet)
-    }
-
-    fn arp(operation: u8, sender: [u8; 4], target: [u8; 4]) -> Vec<u8> {
-        let mut packet = vec![0, 1, 8, 0, 6, 4, 0, operation, 1, 1, 1, 1, 1, 1];
-        packet.extend(sender);
-        packet.extend([0; 6]);
-        packet.extend(target);
-        ethernet(0x0806, &packet)
-    }
-
-    fn ipv6(source: &str, destination: &str, next: u8, payload: &[u8]) -> Vec<u8> {
-        let mut packet = vec![0x60, 0, 0, 0, 0, u8::try_from(payload.len()).unwrap(), next, 255];
-        packet.extend(source.parse::<Ipv6Addr>().unwrap().octets());
-        packet.extend(destination.parse::<Ipv6Addr>().unwrap().octets());
-        packet.extend(payload);
-        ethernet(0x86dd, &packet)
-    }
-
-    fn neighbour(kind: u8, target: &str) -> Vec<u8> {
-        let mut payload = vec![kind, 0, 0, 0, 0, 0, 0, 0];
-        payload.extend(target.parse::<Ipv6Addr>().unwrap().octets());
-        ipv6("fe80::1", "ff02::1:ff00:100", 58, &payload)
-    }
-
-    use Direction::{Egress, Ingress};
-
-    const OTHER: [u8; 4] = [10, 77, 0, 9];
-
-    #[test]
-    fn ipv4_to_a_service_address_enters_only_while_it_is_live() {
-        for (slot, address) in [(0, FIRST), (2, HIGH)] {
-            let frame = ipv4(OTHER, address);
-            assert!(!passes(Ingress, &frame, &[]));
-            assert!(!passes(Ingress, &frame, &[2 - slot]), "another lease opens nothing");
-            assert!(passes(Ingress, &frame, &[slot]));
-            assert!(passes(Egress, &frame, &[]), "a client here may ask the holder elsewhere");
-        }
-    }
-
-    #[test]
-    fn ipv4_from_a_service_address_leaves_only_while_it_is_live() {
-        for (slot, address) in [(0, FIRST), (2, HIGH)] {
-            let frame = ipv4(address, OTHER);
-            assert!(!passes(Egress, &frame, &[]));
-            assert!(passes(Egress, &frame, &[slot]));
-            assert!(passes(Ingress, &frame, &[]), "the holder elsewhere may answer");
-        }
-    }
-
-    #[test]
-    fn arp_questions_and_probes_are_unheard_while_closed() {
-        for frame in [arp(1, OTHER, FIRST), arp(1, [0; 4], FIRST), arp(2, OTHER, FIRST)] {
-            assert!(!passes(Ingress, &frame, &[]));
-            assert!(passes(Ingress, &frame, &[0]));
-            assert!(passes(Egress, &frame, &[]), "we may ask, and probe");
-        }
-    }
-
-    #[test]
-    fn arp_answers_and_announcements_leave_only_while_live() {
-        for operation in [1, 2] {
-            for frame in [arp(operation, FIRST, OTHER), arp(operation, FIRST, FIRST)] {
-                assert!(!passes(Egress, &frame, &[]));
-                assert!(passes(Egress, &frame, &[0]));
-                assert!(passes(Ingress, &frame, &[]), "another holder's is heard");
-            }
-        }
-    }
-
-    #[test]
-    fn ipv6_follows_the_same_rule() {
-        let to = ipv6("fd00::9", SIX, 17, &[0; 8]);
-        let from = ipv6(SIX, "fd00::9", 17, &[0; 8]);
-        assert!(!passes(Ingress, &to, &[]) && passes(Ingress, &to, &[1]));
-        assert!(!passes(Egress, &from, &[]) && passes(Egress, &from, &[1]));
-        assert!(passes(Ingress, &from, &[]) && passes(Egress, &to, &[]));
-    }
-
-    #[test]
-    fn addresses_which_share_half_are_told_apart() {
-        for near in ["fd00::101", "fd01::100", "fd00:1::100"] {
-            assert!(passes(Ingress, &ipv6("fd00::9", near, 17, &[0; 8]), &[]), "{near}");
-        }
-        assert!(passes(Ingress, &ipv4(OTHER, [200, 255, 3, 128]), &[]));
-        assert!(passes(Ingress, &ipv4(OTHER, [10, 77, 1, 100]), &[]));
-    }
-
-    #[test]
-    fn neighbour_discovery_is_silent_while_closed() {
-        let (asked, told) = (neighbour(135, SIX), neighbour(136, SIX));
-        assert!(!passes(Ingress, &asked, &[]) && passes(Ingress, &asked, &[1]));
-        assert!(!passes(Egress, &told, &[]) && passes(Egress, &told, &[1]));
-        assert!(passes(Egress, &asked, &[]), "we may ask who has it");
-        assert!(passes(Ingress, &told, &[]), "another holder's is heard");
-        assert!(passes(Ingress, &neighbour(135, "fd00::9"), &[]));
-        assert!(passes(Ingress, &neighbour(128, SIX), &[]), "an echo has no target");
-    }
-
-    #[test]
-    fn frames_cut_short_and_other_traffic_pass() {
-        let whole = [ipv4(OTHER, FIRST), arp(1, OTHER, FIRST), ipv6("::1", SIX, 17, &[])];
-        for frame in whole {
-            let dropped_from = (0..=frame.len()).find(|len| !passes(Ingress, &frame[..*len], &[]));
-            assert!(dropped_from.is_some_and(|len| len > 33), "{dropped_from:?}");
-        }
-        for kind in [0x88cc, 0x8100, 0x88a8, 0x0008] {
-            let mut frame = ipv4(FIRST, FIRST);
-            frame[12..14].copy_from_slice(&u16::to_be_bytes(kind));
-            assert!(passes(Ingress, &frame, &[]) && passes(Egress, &frame, &[]), "{kind:#x}");
-        }
-        assert!(passes(Ingress, &[], &[]) && passes(Egress, &[0; 13], &[]));
-    }
-
-    #[test]
-    fn the_bytes_of_an_instruction_are_those_of_the_kernel() {
-        let instruction =
-            Instruction { code: 0x85, target: 1, source: 2, offset: -2, immediate: 0x0102_0304 };
-        if cfg!(target_endian = "little") {
-            assert_eq!(instruction.bytes(), [0x85, 0x21, 0xfe, 0xff, 4, 3, 2, 1]);
-        }
-    }
-
-    #[test]
-    fn the_longest_program_is_within_reach_of_every_jump() {
-        let addresses: Vec<IpAddr> =
-            (0..64_u16).map(|n| Ipv6Addr::new(1, 2, 3, 4, 5, 6, 7, n).into()).collect();
-        let program = program(Ingress, &addresses, MAP);
-        assert!(program.iter().all(|i| i.offset >= 0 || i.code & 7 != 5), "no jump goes back");
-        let frame = ipv6("::1", "1:2:3:4:5:6:7:3f", 17, &[]);
-        assert_eq!(run(&program, &frame, &[0; 64], 1), VERDICT_DROP);
-    }
-}
+mod tests;

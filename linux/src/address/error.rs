@@ -48,6 +48,18 @@ pub enum Error {
     Stalled,
     /// An adapter of a service address does not carry Ethernet frames.
     NotEthernet,
+    /// This enforcer cannot silence the hardware address of a group.
+    NoMacLease,
+    /// The addresses of a group with a hardware address are on several adapters.
+    Apart {
+        /// The address that is elsewhere than the first one.
+        ip: IpAddr,
+    },
+    /// An adapter was to have the hardware addresses of two groups.
+    TwoMacs {
+        /// The adapter.
+        adapter: String,
+    },
     /// No enforcer works here: the reason of each.
     NoEnforcer {
         /// The enforcers that were tried, each with its reason.
@@ -93,6 +105,17 @@ impl fmt::Display for Error {
             }
             Self::Stalled => write!(f, "the machine paused whenever the lease was extended"),
             Self::NotEthernet => write!(f, "an adapter does not carry Ethernet frames"),
+            Self::NoMacLease => write!(f, "it cannot silence the hardware address of a group"),
+            Self::Apart { ip } => write!(
+                f,
+                "{ip}: not on the adapter of the first address of its group, which has a MAC \
+                 address; one adapter must have them all"
+            ),
+            Self::TwoMacs { adapter } => write!(
+                f,
+                "{adapter}: two groups would put their MAC addresses on it; leave out \
+                 mac_on = \"adapter\", or use another adapter"
+            ),
             Self::NoEnforcer { refusals } => write!(f, "no enforcer works here: {refusals}"),
             Self::NoGroup { group } => write!(f, "group {group} has no addresses"),
             Self::TooMany { count } => write!(f, "{count} service addresses are too many"),

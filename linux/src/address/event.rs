@@ -99,6 +99,11 @@ impl Addresses {
             return true;
         };
         let before = std::mem::replace(known, adapter.clone());
+        if before.name != adapter.name && self.guarded.contains(&adapter.index) {
+            // Some kernels guard an adapter by its name.
+            let outcome = self.guard(adapter.index, adapter.mac.is_some());
+            self.counters.failures += u64::from(outcome.is_err());
+        }
         if !groups.is_empty() {
             for slot in &mut self.slots {
                 if let Some(place) = &mut slot.place
@@ -128,6 +133,7 @@ impl Addresses {
         let groups = self.groups_on(index);
         self.guarded.retain(|guarded| *guarded != index);
         self.wires.disconnect(index);
+        self.forget_front(index);
         let gone = self.adapters.extract_if(.., |adapter| adapter.index == index).last();
         for slot in self.slots.iter_mut().filter(|slot| slot.index() == Some(index)) {
             slot.fall_silent();
@@ -190,7 +196,8 @@ impl Addresses {
     fn use_adapter(&mut self, place: &Place, services: &[IpAddr]) {
         let outcome = self
             .guard(place.index, place.is_ethernet())
-            .and_then(|()| self.wires.connect(place.index, services));
+            .and_then(|()| self.wires.connect(place.index, services))
+            .and_then(|()| self.prepare_fronts_on(place.index));
         let groups = self.groups_on(place.index);
         let adapter = place.name.clone();
         match outcome {
@@ -224,12 +231,15 @@ impl Addresses {
     /// Takes in frames.
     pub(super) fn hear(&mut self, now: Instant) {
         let own: Vec<[u8; 6]> = self.adapters.iter().filter_map(|adapter| adapter.mac).collect();
+        // Who has a group's hardware address is this machine only while it holds the group.
+        let moving = self.group_macs();
         let mut outcomes = Vec::new();
         let slots = &mut self.slots;
         self.wires.hear(|index, frame| {
             for (at, slot) in slots.iter_mut().enumerate() {
-                if slot.index() == Some(index) {
-                    let is_own = |mac| own.contains(&mac);
+                if slot.hears(index) {
+                    let is_held = slot.is_installed;
+                    let is_own = |mac| own.contains(&mac) && (is_held || !moving.contains(&mac));
                     let outcome = slot.presence.handle_frame(frame, is_own, now.as_micros());
                     outcomes.extend(outcome.map(|outcome| (at, outcome)));
                 }
@@ -275,7 +285,7 @@ impl Addresses {
     }
 
     /// Returns the groups with an address on adapter `index`.
-    fn groups_on(&self, index: u32) -> Vec<usize> {
+    pub(super) fn groups_on(&self, index: u32) -> Vec<usize> {
         let on_it = self.slots.iter().filter(|slot| slot.index() == Some(index));
         let mut groups: Vec<usize> = on_it.map(|slot| slot.group).collect();
         groups.dedup();
@@ -310,6 +320,12 @@ impl Addresses {
         slot.place.clone().ok_or_else(|| Error::NoAdapter { ip: *ip, adapter: adapter.clone() })
     }
 
+    /// Returns the address in a slot as it is while it is held.
+    pub(super) fn installed_at(&self, slot: usize) -> Installed {
+        let seat = self.slots.get(slot).and_then(Slot::seat_index);
+        self.installed_of(slot, seat.unwrap_or(0))
+    }
+
     /// Returns the address in a slot as it is on adapter `index`.
     pub(super) fn installed_of(&self, slot: usize, index: u32) -> Installed {
         let service = self.slots.get(slot).map(|slot| (slot.service.ip, slot.service.prefix));
@@ -324,19 +340,21 @@ impl Slot {
         let presence = Presence::new(service.ip);
         let (is_installed, is_to_ask) = (false, false);
         let refresh = Vec::new();
-        Self { service, group, refresh, place: None, is_installed, is_to_ask, presence }
+        let (place, front) = (None, None);
+        Self { service, group, refresh, place, front, is_installed, is_to_ask, presence }
     }
 
     /// Notes that the address is not held.
     pub(super) fn fall_silent(&mut self) {
         self.presence.fall_silent();
+        self.front = None;
         self.is_installed = false;
         self.is_to_ask = false;
     }
 
     /// Sends what is due; returns how many frames the adapter did not take.
     pub(super) fn speak(&mut self, wires: &Wires, now_us: u64) -> (u64, Option<Outcome>) {
-        let Some(Place { index, mac: Some(mac), .. }) = self.place else { return (0, None) };
+        let Some((index, mac)) = self.seat() else { return (0, None) };
         let ip = self.service.ip;
         // Between the wake-up and here this process may have been stopped.
         let now_us = now_us.max(clock::now().as_micros());
@@ -354,7 +372,9 @@ impl Slot {
 
     /// Whether it is installed as `address`.
     pub(super) fn is_at(&self, address: Installed) -> bool {
-        self.is_installed && self.service.ip == address.ip && self.index() == Some(address.index)
+        self.is_installed
+            && self.service.ip == address.ip
+            && self.seat_index() == Some(address.index)
     }
 }
 

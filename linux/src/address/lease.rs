@@ -15,16 +15,19 @@
 //! open and refuses one whose deadline has passed, so a renewal that comes late opens nothing. What
 //! the kernel holds stays when every process is killed, and runs out there.
 //!
+//! The hardware address of a group has a lease too: no frame leaves from it while that is closed,
+//! whatever it carries. `valid_lft` cannot do that.
+//!
 //! The BPF enforcer guards the adapter an address belongs to and its siblings, which have an
 //! address in the same subnet; nftables guards every adapter.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::attach::Programs;
 use super::error::Error;
 use super::nftables::{self, Nftables};
+use super::subject::Subject;
 
 /// What makes an address fall silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,11 +110,11 @@ pub struct Refusal {
     pub reason: Error,
 }
 
-/// The deadlines of service addresses.
+/// The deadlines of service addresses, and of the hardware addresses of groups.
 #[derive(Debug)]
 pub(crate) struct Lease {
     mechanism: Mechanism,
-    addresses: Vec<IpAddr>,
+    subjects: Vec<Subject>,
     until_us: Vec<u64>,
     refusals: Vec<Refusal>,
 }
@@ -125,7 +128,7 @@ enum Mechanism {
 }
 
 impl Lease {
-    /// Puts the chosen enforcer in place for `addresses`, on `adapters` by number, all closed.
+    /// Puts the chosen enforcer in place for `subjects`, on `adapters` by number, all closed.
     ///
     /// `is_ethernet` tells whether all of them carry Ethernet frames.
     ///
@@ -134,7 +137,7 @@ impl Lease {
     /// # Errors
     /// [`Error::NoEnforcer`] with every reason.
     pub(crate) fn open(
-        addresses: &[IpAddr],
+        subjects: &[Subject],
         adapters: &[u32],
         is_ethernet: bool,
         choice: EnforcerChoice,
@@ -147,17 +150,12 @@ impl Lease {
             let outcome = if enforcer == Enforcer::Bpf && !is_ethernet {
                 Err(Error::NotEthernet)
             } else {
-                Mechanism::start(enforcer, addresses, adapters)
+                Mechanism::start(enforcer, subjects, adapters)
             };
             match outcome {
                 Ok(mechanism) => {
-                    let until_us = vec![0; addresses.len()];
-                    return Ok(Self {
-                        mechanism,
-                        addresses: addresses.to_vec(),
-                        until_us,
-                        refusals,
-                    });
+                    let until_us = vec![0; subjects.len()];
+                    return Ok(Self { mechanism, subjects: subjects.to_vec(), until_us, refusals });
                 }
                 Err(reason) => refusals.push(Refusal { enforcer, reason }),
             }
@@ -171,11 +169,12 @@ impl Lease {
     ///
     /// # Errors
     /// [`Error::Call`], [`Error::NotEthernet`]: no address may be installed there.
-    pub(crate) fn guard_adapter(&self, index: u32, is_ethernet: bool) -> Result<(), Error> {
-        match &self.mechanism {
+    pub(crate) fn guard_adapter(&mut self, index: u32, is_ethernet: bool) -> Result<(), Error> {
+        match &mut self.mechanism {
             Mechanism::Bpf(_) if !is_ethernet => Err(Error::NotEthernet),
             Mechanism::Bpf(programs) => programs.attach(index),
-            Mechanism::Nftables(_) | Mechanism::ValidLifetime => Ok(()),
+            Mechanism::Nftables(tables) => tables.guard(index),
+            Mechanism::ValidLifetime => Ok(()),
         }
     }
 
@@ -218,8 +217,8 @@ impl Lease {
                 *until = 0;
             }
         }
-        let addresses = self.addresses_of(slots);
-        self.mechanism.close(slots, &addresses)
+        let subjects = self.subjects_of(slots);
+        self.mechanism.close(slots, &subjects)
     }
 
     /// Takes the enforcer away: every address that is installed answers without end.
@@ -246,7 +245,7 @@ impl Lease {
             Mechanism::Nftables(_) => Mechanism::Nftables(Nftables::join()?),
             Mechanism::ValidLifetime => Mechanism::ValidLifetime,
         };
-        Ok(Closer { mechanism, addresses: self.addresses.clone() })
+        Ok(Closer { mechanism, subjects: self.subjects.clone() })
     }
 
     /// Returns the enforcer at work.
@@ -289,14 +288,14 @@ impl Lease {
             self.revoke(slots)?;
             return Err(Error::TooShort { remaining_us, least_us });
         }
-        let addresses = self.addresses_of(slots);
+        let subjects = self.subjects_of(slots);
         let outcome = match &mut self.mechanism {
             Mechanism::Bpf(programs) => {
                 slots.iter().for_each(|slot| programs.set(*slot, deadline_us));
                 Ok(())
             }
-            Mechanism::Nftables(tables) if only_open => tables.renew(&addresses, deadline_us),
-            Mechanism::Nftables(tables) => tables.grant(&addresses, deadline_us),
+            Mechanism::Nftables(tables) if only_open => tables.renew(&subjects, deadline_us),
+            Mechanism::Nftables(tables) => tables.grant(&subjects, deadline_us),
             Mechanism::ValidLifetime => Ok(()),
         };
         for slot in slots {
@@ -307,9 +306,9 @@ impl Lease {
         outcome
     }
 
-    /// Returns the addresses in `slots`.
-    fn addresses_of(&self, slots: &[usize]) -> Vec<IpAddr> {
-        slots.iter().filter_map(|slot| self.addresses.get(*slot).copied()).collect()
+    /// Returns what is in `slots`.
+    fn subjects_of(&self, slots: &[usize]) -> Vec<Subject> {
+        slots.iter().filter_map(|slot| self.subjects.get(*slot).copied()).collect()
     }
 }
 
@@ -317,7 +316,7 @@ impl Lease {
 #[derive(Debug)]
 pub(crate) struct Closer {
     mechanism: Mechanism,
-    addresses: Vec<IpAddr>,
+    subjects: Vec<Subject>,
 }
 
 impl Closer {
@@ -326,26 +325,29 @@ impl Closer {
     /// # Errors
     /// [`Error::Call`]
     pub(crate) fn close(&mut self) -> Result<(), Error> {
-        let slots: Vec<usize> = (0..self.addresses.len()).collect();
-        self.mechanism.close(&slots, &self.addresses)
+        let slots: Vec<usize> = (0..self.subjects.len()).collect();
+        self.mechanism.close(&slots, &self.subjects)
     }
 }
 
 impl Mechanism {
     /// Puts an enforcer in place and removes what another one left.
-    fn start(enforcer: Enforcer, addresses: &[IpAddr], adapters: &[u32]) -> Result<Self, Error> {
+    fn start(enforcer: Enforcer, subjects: &[Subject], adapters: &[u32]) -> Result<Self, Error> {
         match enforcer {
             Enforcer::Bpf => {
-                let programs = Programs::load(addresses)?;
+                let programs = Programs::load(subjects)?;
                 adapters.iter().try_for_each(|index| programs.attach(*index))?;
                 // Tables of an earlier life would stay closed for ever; mostly there are none.
                 let _ = Nftables::join().and_then(|mut tables| tables.remove());
                 Ok(Self::Bpf(Arc::new(programs)))
             }
             Enforcer::Nftables => {
-                let tables = Nftables::open(addresses)?;
+                let tables = Nftables::open(subjects, adapters)?;
                 clear_programs(adapters);
                 Ok(Self::Nftables(tables))
+            }
+            Enforcer::ValidLifetime if subjects.iter().any(Subject::is_mac) => {
+                Err(Error::NoMacLease)
             }
             Enforcer::ValidLifetime => {
                 clear_programs(adapters);
@@ -355,14 +357,14 @@ impl Mechanism {
         }
     }
 
-    /// Closes addresses, given by place and by value.
-    fn close(&mut self, slots: &[usize], addresses: &[IpAddr]) -> Result<(), Error> {
+    /// Closes subjects, given by place and by value.
+    fn close(&mut self, slots: &[usize], subjects: &[Subject]) -> Result<(), Error> {
         match self {
             Self::Bpf(programs) => {
                 slots.iter().for_each(|slot| programs.set(*slot, 0));
                 Ok(())
             }
-            Self::Nftables(tables) => tables.revoke(addresses),
+            Self::Nftables(tables) => tables.revoke(subjects),
             // Deleting the address is what closes it.
             Self::ValidLifetime => Ok(()),
         }

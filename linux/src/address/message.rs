@@ -121,7 +121,7 @@ pub(crate) struct Message<'a> {
 impl<'a> Message<'a> {
     /// Returns the attributes behind a fixed header of `header_len` bytes.
     pub(crate) fn attributes(&self, header_len: usize) -> Attributes<'a> {
-        Attributes { rest: self.body.get(header_len..).unwrap_or(&[]) }
+        Attributes::new(self.body.get(header_len..).unwrap_or(&[]))
     }
 
     /// Returns the error number of an answer, zero in an acknowledgement, `None` in other messages.
@@ -168,6 +168,13 @@ impl<'a> Iterator for Messages<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attributes<'a> {
     rest: &'a [u8],
+}
+
+impl<'a> Attributes<'a> {
+    /// Returns the attributes in the value of another one.
+    pub(crate) const fn new(value: &'a [u8]) -> Self {
+        Self { rest: value }
+    }
 }
 
 impl<'a> Iterator for Attributes<'a> {

@@ -150,7 +150,7 @@ impl Netlink {
     }
 
     /// Sends what has been begun and collects what `read` makes of the answers of `kind`.
-    fn dump<T>(
+    pub(crate) fn dump<T>(
         &mut self,
         what: &str,
         kind: u16,

@@ -21,16 +21,18 @@
 
 mod expression;
 mod rules;
-
-use std::net::IpAddr;
+mod set;
 
 use nix::errno::Errno;
+use nix::net::if_::if_indextoname;
 use nix::sys::socket::SockProtocol;
 use nix::time::{ClockId, clock_getres};
 
-use self::rules::{Batch, Family};
+use self::rules::Batch;
+use self::set::Family;
 use super::error::Error;
 use super::netlink::Netlink;
+use super::subject::Subject;
 use crate::clock;
 
 /// The tables of the lease, and the connection by which they are changed.
@@ -39,19 +41,43 @@ pub(crate) struct Nftables {
     netlink: Netlink,
     batch: Batch,
     guard: u32,
-    addresses: Vec<IpAddr>,
+    subjects: Vec<Subject>,
+    /// The adapters by which frames from a hardware address could leave.
+    adapters: Vec<u32>,
+    chains: u32,
 }
 
 impl Nftables {
-    /// Puts the tables in place for `addresses`, all closed, instead of those of an earlier life.
+    /// Puts the tables in place for `subjects`, all closed, instead of those of an earlier life;
+    /// hardware addresses are closed on `adapters`.
     ///
     /// # Errors
     /// [`Error::Call`]: not permitted; or a family or expression that the kernel lacks.
-    pub(crate) fn open(addresses: &[IpAddr]) -> Result<Self, Error> {
+    pub(crate) fn open(subjects: &[Subject], adapters: &[u32]) -> Result<Self, Error> {
         let mut tables = Self::connect(NAME)?;
-        tables.addresses = addresses.to_vec();
+        tables.subjects = subjects.to_vec();
+        tables.adapters = adapters.to_vec();
         tables.install()?;
+        if !tables.has_macs() {
+            tables.remove_macs();
+        }
         Ok(tables)
+    }
+
+    /// Closes hardware addresses on a further adapter too, or again on one with another name.
+    ///
+    /// # Errors
+    /// [`Error::Call`]
+    pub(crate) fn guard(&mut self, index: u32) -> Result<(), Error> {
+        if !self.adapters.contains(&index) {
+            self.adapters.push(index);
+        }
+        if !self.has_macs() {
+            return Ok(());
+        }
+        self.batch.begin();
+        self.add_adapter(index);
+        self.send("guard an adapter").map_err(|failure| failure.error)
     }
 
     /// Connects to the tables which another connection put in place.
@@ -70,44 +96,45 @@ impl Nftables {
         // What one batch adds and removes was never there.
         let mut tables = Self::connect("lifesign_check")?;
         tables.batch.begin();
-        tables.batch.add_tables(&[], false);
-        tables.batch.remove_tables();
+        tables.batch.add_tables(&Family::ADDRESSES, &[], false);
+        tables.batch.remove_tables(&Family::ADDRESSES);
         tables.send("try tables").map_err(|failure| failure.error)
     }
 
     /// Connects to the kernel's packet filters.
     fn connect(table: &'static str) -> Result<Self, Error> {
         let netlink = Netlink::open_protocol(SockProtocol::NetlinkNetFilter)?;
-        Ok(Self { netlink, batch: Batch::new(table), guard: 0, addresses: Vec::new() })
+        let (subjects, adapters) = (Vec::new(), Vec::new());
+        Ok(Self { netlink, batch: Batch::new(table), guard: 0, subjects, adapters, chains: 0 })
     }
 
     /// Lets `addresses` answer until `deadline_us`, whether or not they do so already.
     ///
     /// # Errors
     /// [`Error::TooShort`], [`Error::Call`]; all of them are closed or as before then.
-    pub(crate) fn grant(&mut self, addresses: &[IpAddr], deadline_us: u64) -> Result<(), Error> {
-        self.extend(addresses, deadline_us, false)
+    pub(crate) fn grant(&mut self, subjects: &[Subject], deadline_us: u64) -> Result<(), Error> {
+        self.extend(subjects, deadline_us, false)
     }
 
     /// Lets `addresses`, which must answer still, answer until `deadline_us`.
     ///
     /// # Errors
     /// [`Error::Expired`] where one of them answers no more; [`Error::TooShort`]; [`Error::Call`].
-    pub(crate) fn renew(&mut self, addresses: &[IpAddr], deadline_us: u64) -> Result<(), Error> {
-        self.extend(addresses, deadline_us, true)
+    pub(crate) fn renew(&mut self, subjects: &[Subject], deadline_us: u64) -> Result<(), Error> {
+        self.extend(subjects, deadline_us, true)
     }
 
     /// Closes `addresses` at once, whether or not they are open.
     ///
     /// # Errors
     /// [`Error::Call`]
-    pub(crate) fn revoke(&mut self, addresses: &[IpAddr]) -> Result<(), Error> {
+    pub(crate) fn revoke(&mut self, subjects: &[Subject]) -> Result<(), Error> {
         self.batch.begin();
-        for address in addresses {
-            for family in Family::of(*address) {
+        for subject in subjects {
+            for family in Family::of(*subject) {
                 // Deleting needs an element, and adding one that is there changes nothing.
-                self.batch.add_element(*family, *address, SHORTEST_MS);
-                self.batch.delete_element(*family, *address);
+                self.batch.add_element(*family, *subject, SHORTEST_MS);
+                self.batch.delete_element(*family, *subject);
             }
         }
         self.send("close the lease").map_err(|failure| failure.error)
@@ -118,19 +145,48 @@ impl Nftables {
     /// # Errors
     /// [`Error::Call`]
     pub(crate) fn remove(&mut self) -> Result<(), Error> {
+        self.remove_macs();
         self.batch.begin();
-        self.batch.remove_tables();
+        self.batch.remove_tables(&Family::ADDRESSES);
         self.send("remove the lease's tables").map_err(|failure| failure.error)
+    }
+
+    /// Removes the table of hardware addresses, which a kernel without such tables does not have.
+    fn remove_macs(&mut self) {
+        self.batch.begin();
+        self.batch.remove_tables(&[Family::Netdev]);
+        let _ = self.send("remove the lease's table of frames");
+    }
+
+    /// Whether any hardware address is to be closed.
+    fn has_macs(&self) -> bool {
+        self.subjects.iter().any(Subject::is_mac)
+    }
+
+    /// Adds to the batch what closes hardware addresses on an adapter, if it is there.
+    fn add_adapter(&mut self, index: u32) {
+        let name = if_indextoname(index).ok().and_then(|name| name.into_string().ok());
+        if let Some(name) = name {
+            // Some kernels let a chain go with the name of its adapter, so each is a new one.
+            self.chains = self.chains.wrapping_add(1);
+            let chain = format!("out{}", self.chains);
+            self.batch.add_adapter(&chain, &name, &self.subjects);
+        }
     }
 
     /// Replaces the tables by closed ones.
     fn install(&mut self) -> Result<(), Error> {
         let mut outcome = Ok(());
         // Without the lookup of local addresses, what is translated to other machines stays open.
+        let has_macs = self.has_macs();
+        let families = if has_macs { &Family::ALL[..] } else { &Family::ADDRESSES };
         for local_lookup in [true, false] {
             self.batch.begin();
-            self.batch.remove_tables();
-            self.batch.add_tables(&self.addresses, local_lookup);
+            self.batch.remove_tables(families);
+            self.batch.add_tables(families, &self.subjects, local_lookup);
+            for index in self.adapters.clone().into_iter().filter(|_| has_macs) {
+                self.add_adapter(index);
+            }
             outcome = self.send("install the lease's tables").map_err(|failure| failure.error);
             if outcome.is_ok() {
                 break;
@@ -142,7 +198,7 @@ impl Nftables {
     /// Moves the end of the lease; fails where an element is missing that `only_open` asks for.
     fn extend(
         &mut self,
-        addresses: &[IpAddr],
+        subjects: &[Subject],
         deadline_us: u64,
         only_open: bool,
     ) -> Result<(), Error> {
@@ -163,18 +219,18 @@ impl Nftables {
             let remaining_us = deadline_us.saturating_sub(before_us);
             let timeout_ms = remaining_us / 1000;
             if timeout_ms < tick_ms {
-                self.revoke(addresses)?;
+                self.revoke(subjects)?;
                 return Err(Error::TooShort { remaining_us, least_us: tick_ms * 1000 });
             }
             self.batch.begin();
             self.batch.delete_guard(guard);
-            for address in addresses {
-                for family in Family::of(*address) {
+            for subject in subjects {
+                for family in Family::of(*subject) {
                     if !only_open {
-                        self.batch.add_element(*family, *address, timeout_ms);
+                        self.batch.add_element(*family, *subject, timeout_ms);
                     }
-                    self.batch.delete_element(*family, *address);
-                    self.batch.add_element(*family, *address, timeout_ms);
+                    self.batch.delete_element(*family, *subject);
+                    self.batch.add_element(*family, *subject, timeout_ms);
                 }
             }
             match self.send("extend the lease") {
@@ -187,7 +243,7 @@ impl Nftables {
                 Err(failure) => return Err(failure.error),
             }
         }
-        self.revoke(addresses)?;
+        self.revoke(subjects)?;
         Err(Error::Stalled)
     }
 
@@ -263,15 +319,19 @@ const SHORTEST_MS: u64 = 1;
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use crate::namespace::{Users, enter};
     use std::time::Duration;
 
     const ADDRESSES: [&str; 2] = ["10.77.0.100", "fd00::100"];
 
-    fn tables() -> (Nftables, Vec<IpAddr>) {
-        let addresses: Vec<IpAddr> = ADDRESSES.iter().map(|text| text.parse().unwrap()).collect();
-        (Nftables::open(&addresses).unwrap(), addresses)
+    fn tables() -> (Nftables, Vec<Subject>) {
+        let addresses = ADDRESSES.iter().map(|text| text.parse::<IpAddr>().unwrap().into());
+        let mac = [2, 0, 0, 0, 0, 7];
+        let subjects: Vec<Subject> = addresses.chain([Subject::Mac(mac)]).collect();
+        (Nftables::open(&subjects, &[1]).unwrap(), subjects)
     }
 
     #[test]

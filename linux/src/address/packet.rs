@@ -44,7 +44,13 @@ impl PacketSocket {
     /// # Errors
     /// `ENETDOWN` or `ENXIO` where the adapter is down or went, `ENOBUFS` where its queue is full.
     pub(crate) fn send(&self, frame: &[u8]) -> Result<(), Errno> {
-        socket::send(self.socket.as_raw_fd(), frame, MsgFlags::MSG_DONTWAIT).map(drop)
+        let send =
+            || socket::send(self.socket.as_raw_fd(), frame, MsgFlags::MSG_DONTWAIT).map(drop);
+        match send() {
+            // Said once, also when the adapter is up again.
+            Err(Errno::ENETDOWN) => send(),
+            outcome => outcome,
+        }
     }
 
     /// Returns the length of the next frame, nothing where none is there.

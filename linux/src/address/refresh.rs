@@ -7,7 +7,6 @@ use nix::errno::Errno;
 
 use super::error::Error;
 use super::netlink::{Netlink, read_ip};
-use super::place::Place;
 use super::presence::Asked;
 use super::wire::Wires;
 use super::{Addresses, Counters, Slot};
@@ -38,13 +37,13 @@ impl Slot {
         now_us: u64,
         counters: &mut Counters,
     ) {
-        let Some(Place { index, mac: Some(mac), .. }) = self.place else { return };
-        let Ok(neighbours) = netlink.neighbours(index) else {
+        let (Some(below), Some((index, mac))) = (self.index(), self.seat()) else { return };
+        let Ok(neighbours) = netlink.neighbours(below) else {
             counters.failures += 1;
             return;
         };
         let ip = self.service.ip;
-        let router = netlink.router(index, ip.is_ipv4()).unwrap_or_else(|_| {
+        let router = netlink.router(below, ip.is_ipv4()).unwrap_or_else(|_| {
             counters.failures += 1;
             None
         });

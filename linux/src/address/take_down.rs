@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use super::error::Error;
+use super::front;
 use super::lease::Closer;
+use super::mac::Mark;
 use super::netlink::Netlink;
 
 /// What a supervisor needs to take the service addresses down after the daemon was killed.
@@ -16,15 +18,23 @@ pub struct TakeDown {
     netlink: Netlink,
     closer: Closer,
     services: Vec<IpAddr>,
+    /// By what the adapters of hardware addresses are known, if groups may have some.
+    mark: Option<Mark>,
 }
 
 impl TakeDown {
     /// Returns a way to take `services` down.
-    pub(crate) const fn new(netlink: Netlink, closer: Closer, services: Vec<IpAddr>) -> Self {
-        Self { netlink, closer, services }
+    pub(crate) const fn new(
+        netlink: Netlink,
+        closer: Closer,
+        services: Vec<IpAddr>,
+        mark: Option<Mark>,
+    ) -> Self {
+        Self { netlink, closer, services, mark }
     }
 
-    /// Closes every lease and deletes every service address, in this order, whatever fails.
+    /// Closes every lease, deletes every service address, and puts hardware addresses back, in this
+    /// order, whatever fails.
     ///
     /// Returns how many addresses were there. Costs a few system calls, well below a millisecond.
     ///
@@ -34,7 +44,8 @@ impl TakeDown {
     pub fn run(&mut self) -> Result<usize, Error> {
         let closed = self.closer.close();
         let deleted = delete_all(&mut self.netlink, &self.services);
-        closed.and_then(|()| deleted.map(|addresses| addresses.len()))
+        let cleared = self.mark.map(|mark| front::clear(&mut self.netlink, mark)).transpose();
+        closed.and_then(|()| deleted.and_then(|addresses| cleared.map(|_| addresses.len())))
     }
 }
 

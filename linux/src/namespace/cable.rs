@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use crate::address::error::Error;
 use crate::address::netlink::Netlink;
+use crate::address::packet::{Operation, PacketSocket};
 
 /// Lays a cable in the caller's network namespace between two new adapters.
 ///
@@ -66,6 +67,16 @@ pub fn silence(adapter: &str) -> Result<(), Error> {
     })
 }
 
+/// Sends a frame with its Ethernet header out of an adapter, past the network stack.
+///
+/// # Errors
+/// [`Error::Call`] or [`Error::NoAnswer`]
+pub fn send(adapter: &str, frame: &[u8]) -> Result<(), Error> {
+    let index = index_of(&mut Netlink::open()?, adapter)?;
+    let socket = PacketSocket::open(index, UNKNOWN_TYPE, &[Operation::end(false)])?;
+    socket.send(frame).map_err(Error::call(format!("send out of {adapter}")))
+}
+
 /// Removes an adapter, and with it the one at the far end.
 ///
 /// # Errors
@@ -114,6 +125,8 @@ fn header(index: u32, (flags, mask): (u32, u32)) -> [u8; 16] {
     header
 }
 
+/// An Ethernet type that is free for experiments.
+const UNKNOWN_TYPE: u16 = 0x88b5;
 /// Within the description of an adapter: its kind.
 const INFO_KIND: u16 = 1;
 /// Within the description of an adapter: what its kind needs.

@@ -34,9 +34,19 @@ impl<'a> Rule<'a> {
 
     /// Goes on where what is loaded is `value`.
     pub(super) fn equal(&mut self, value: &[u8]) -> &mut Self {
+        self.compare(0, value)
+    }
+
+    /// Goes on where what is loaded is not `value`.
+    pub(super) fn differs(&mut self, value: &[u8]) -> &mut Self {
+        self.compare(1, value)
+    }
+
+    /// Compares what is loaded with `value`.
+    fn compare(&mut self, how: u32, value: &[u8]) -> &mut Self {
         self.expression("cmp", |data| {
             data.number(1, REGISTER);
-            data.number(2, 0);
+            data.number(2, how);
             data.nest(3, |inside| inside.attribute(DATA_VALUE, value));
         })
     }
@@ -50,6 +60,11 @@ impl<'a> Rule<'a> {
     pub(super) fn closed(&mut self, version: u8) -> &mut Self {
         let (own, live) = if version == 4 { ("own4", "live4") } else { ("own6", "live6") };
         self.lookup(own, 0).lookup(live, 1)
+    }
+
+    /// Goes on where what is loaded is a group's hardware address that may not speak.
+    pub(super) fn muted(&mut self) -> &mut Self {
+        self.lookup("own", 0).lookup("live", 1)
     }
 
     /// Goes on where the address that `which` names is installed on this machine.
@@ -96,6 +111,7 @@ pub(super) const DROP: u32 = 0;
 pub(super) const ACCEPT: u32 = 1;
 /// The first register of sixteen bytes.
 const REGISTER: u32 = 1;
+pub(super) const ETHERNET: u32 = 0;
 pub(super) const NETWORK: u32 = 1;
 pub(super) const TRANSPORT: u32 = 2;
 pub(super) const META_FAMILY: u32 = 15;

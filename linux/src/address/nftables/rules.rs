@@ -1,8 +1,9 @@
 //! The lease's tables as netlink messages.
 //!
-//! Both tables have the same name, and the sets `own4` (service addresses) and `live4` (those
-//! that may answer); table `inet` has `own6` and `live6` besides, and `guard`. "Closed" is: in
-//! `own` and not in `live`. Packets are dropped here, wherever they come in or go out:
+//! All tables have the same name. Two have the sets `own4` (service addresses) and `live4` (those
+//! that may answer); table `inet` has `own6` and `live6` besides, and `guard`. Where groups have
+//! hardware addresses there is a third, `netdev`, with the sets `own` and `live` of those. "Closed"
+//! is: in `own` and not in `live`. Packets are dropped here, wherever they come in or go out:
 //!
 //! | table | chain | drops what is closed |
 //! |-------|-------|----------------------|
@@ -12,17 +13,19 @@
 //! | inet | postrouting | packets from an address installed here, after any translation |
 //! | arp | input | ARP to it; announcements by another holder pass |
 //! | arp | output | ARP from it |
+//! | netdev | `out..` | frames from a hardware address; ARP of its addresses from another one |
 //!
-//! No chain belongs to an adapter, so adapters come and go, and an address is closed on all of
-//! them. Packets that are only forwarded between a client and the holder elsewhere pass.
-
-use std::net::IpAddr;
+//! No other chain belongs to an adapter, so adapters come and go, and an address is closed on all
+//! of them. Packets that are only forwarded between a client and the holder elsewhere pass.
 
 use super::super::message::Writer;
+use super::super::subject::Subject;
 use super::expression::{
-    ACCEPT, ADVERTISEMENT, DATA_VALUE, DROP, ICMPV6, IPV4, IPV6, LIST_ITEM, LOCAL_DESTINATION,
-    LOCAL_SOURCE, META_FAMILY, META_PROTOCOL, NETWORK, Rule, SOLICITATION, TRANSPORT,
+    ACCEPT, ADVERTISEMENT, DATA_VALUE, DROP, ETHERNET, ICMPV6, IPV4, IPV6, LIST_ITEM,
+    LOCAL_DESTINATION, LOCAL_SOURCE, META_FAMILY, META_PROTOCOL, NETWORK, Rule, SOLICITATION,
+    TRANSPORT,
 };
+use super::set::{Family, GUARD, Set, live, octets, own};
 
 /// Messages that the kernel applies together.
 #[derive(Debug)]
@@ -53,46 +56,75 @@ impl Batch {
         (self.writer.finish(), self.first, self.sequence)
     }
 
-    /// Removes both tables, whether or not they are there.
-    pub(super) fn remove_tables(&mut self) {
+    /// Removes tables, whether or not they are there.
+    pub(super) fn remove_tables(&mut self, families: &[Family]) {
         let table = self.table;
-        for family in Family::ALL {
+        for family in families.iter().copied() {
             for message in [NEW_TABLE, DELETE_TABLE] {
                 self.message(family, message, 0).text(TABLE_NAME, table);
             }
         }
     }
 
-    /// Adds both tables, closed for every one of `addresses`.
-    pub(super) fn add_tables(&mut self, addresses: &[IpAddr], local_lookup: bool) {
+    /// Adds the tables of `families`, closed for every one of `subjects`.
+    pub(super) fn add_tables(&mut self, families: &[Family], subjects: &[Subject], lookup: bool) {
         let table = self.table;
-        for (family, sets) in [(Family::Inet, &INET_SETS[..]), (Family::Arp, &ARP_SETS[..])] {
+        for family in families.iter().copied() {
             self.message(family, NEW_TABLE, CREATE).text(TABLE_NAME, table);
-            for (number, set) in (1..).zip(sets) {
+            for (number, set) in (1..).zip(family.sets()) {
                 self.add_set(family, number, set);
             }
         }
-        for address in addresses {
-            for family in Family::of(*address) {
-                self.element(*family, NEW_ELEMENT, own(*address), &octets(*address), None);
+        for subject in subjects {
+            for family in Family::of(*subject) {
+                self.element(*family, NEW_ELEMENT, own(*subject), &octets(*subject), None);
             }
         }
         self.add_arp_rules();
         self.add_inet_rules();
-        if local_lookup {
+        if lookup {
             self.add_translation_rules();
         }
     }
 
-    /// Adds an address to the live ones for `timeout_ms`.
-    pub(super) fn add_element(&mut self, family: Family, address: IpAddr, timeout_ms: u64) {
-        let key = octets(address);
-        self.element(family, NEW_ELEMENT, live(address), &key, Some(timeout_ms));
+    /// Adds the chain called `chain` for what leaves by the adapter called `adapter`.
+    pub(super) fn add_adapter(&mut self, chain: &str, adapter: &str, subjects: &[Subject]) {
+        let table = self.table;
+        let writer = self.message(Family::Netdev, NEW_CHAIN, CREATE);
+        writer.text(CHAIN_TABLE, table);
+        writer.text(CHAIN_NAME, chain);
+        writer.nest(CHAIN_HOOK, |inside| {
+            inside.number(HOOK_NUMBER, EGRESS);
+            inside.number(HOOK_PRIORITY, FIRST_PRIORITY.cast_unsigned());
+            inside.text(HOOK_ADAPTER, adapter);
+        });
+        writer.number(CHAIN_POLICY, ACCEPT);
+        writer.text(CHAIN_KIND, "filter");
+        self.add_rule(Family::Netdev, chain, |rule| {
+            rule.payload(ETHERNET, 6, 6).muted().verdict(DROP);
+        });
+        for (ip, mac) in subjects.iter().filter_map(Subject::bound) {
+            self.add_rule(Family::Netdev, chain, |rule| {
+                rule.payload(ETHERNET, 12, 2)
+                    .equal(&ARP_TYPE)
+                    .payload(ETHERNET, 28, 4)
+                    .equal(&ip.octets())
+                    .payload(ETHERNET, 6, 6)
+                    .differs(&mac)
+                    .verdict(DROP);
+            });
+        }
     }
 
-    /// Deletes an address from the live ones.
-    pub(super) fn delete_element(&mut self, family: Family, address: IpAddr) {
-        self.element(family, DELETE_ELEMENT, live(address), &octets(address), None);
+    /// Adds a subject to the live ones for `timeout_ms`.
+    pub(super) fn add_element(&mut self, family: Family, subject: Subject, timeout_ms: u64) {
+        let key = octets(subject);
+        self.element(family, NEW_ELEMENT, live(subject), &key, Some(timeout_ms));
+    }
+
+    /// Deletes a subject from the live ones.
+    pub(super) fn delete_element(&mut self, family: Family, subject: Subject) {
+        self.element(family, DELETE_ELEMENT, live(subject), &octets(subject), None);
     }
 
     /// Adds a guard for `timeout_ms`.
@@ -172,7 +204,7 @@ impl Batch {
         writer.text(SET_TABLE, table);
         writer.text(SET_NAME, set.name);
         writer.number(SET_FLAGS, if set.times_out { SET_TIMES_OUT } else { 0 });
-        writer.number(SET_KEY_KIND, if set.key_len == 4 { 7 } else { 8 });
+        writer.number(SET_KEY_KIND, set.key_kind);
         writer.number(SET_KEY_LEN, set.key_len);
         writer.number(SET_NUMBER, number);
     }
@@ -241,68 +273,6 @@ impl Batch {
     }
 }
 
-/// The families of tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
-    /// IPv4 and IPv6.
-    Inet = 1,
-    /// ARP.
-    Arp = 3,
-}
-
-impl Family {
-    /// Every family with a table of ours.
-    const ALL: [Self; 2] = [Self::Inet, Self::Arp];
-
-    /// Returns the families whose table has the address in its sets.
-    pub(super) const fn of(address: IpAddr) -> &'static [Self] {
-        match address {
-            IpAddr::V4(_) => &Self::ALL,
-            IpAddr::V6(_) => &[Self::Inet],
-        }
-    }
-}
-
-/// A set of a table.
-#[derive(Debug)]
-struct Set {
-    name: &'static str,
-    key_len: u32,
-    times_out: bool,
-}
-
-const INET_SETS: [Set; 5] = [
-    Set { name: "own4", key_len: 4, times_out: false },
-    Set { name: "live4", key_len: 4, times_out: true },
-    Set { name: "own6", key_len: 16, times_out: false },
-    Set { name: "live6", key_len: 16, times_out: true },
-    Set { name: GUARD, key_len: 4, times_out: true },
-];
-const ARP_SETS: [Set; 2] = [
-    Set { name: "own4", key_len: 4, times_out: false },
-    Set { name: "live4", key_len: 4, times_out: true },
-];
-
-/// Returns the set of service addresses of the same kind.
-const fn own(address: IpAddr) -> &'static str {
-    if address.is_ipv4() { "own4" } else { "own6" }
-}
-
-/// Returns the set of those that may answer.
-const fn live(address: IpAddr) -> &'static str {
-    if address.is_ipv4() { "live4" } else { "live6" }
-}
-
-/// Returns the address as a set's key.
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
-}
-
-const GUARD: &str = "guard";
-
 const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
@@ -326,6 +296,7 @@ const CHAIN_POLICY: u16 = 5;
 const CHAIN_KIND: u16 = 7;
 const HOOK_NUMBER: u16 = 1;
 const HOOK_PRIORITY: u16 = 2;
+const HOOK_ADAPTER: u16 = 3;
 const RULE_TABLE: u16 = 1;
 const RULE_CHAIN: u16 = 2;
 const RULE_EXPRESSIONS: u16 = 4;
@@ -348,6 +319,9 @@ const OUTPUT: u32 = 3;
 const POSTROUTING: u32 = 4;
 const ARP_INPUT: u32 = 0;
 const ARP_OUTPUT: u32 = 1;
+const EGRESS: u32 = 1;
+/// The Ethernet type of ARP, as on the wire.
+const ARP_TYPE: [u8; 2] = [8, 6];
 /// Before connection tracking and translation.
 const FIRST_PRIORITY: i32 = -310;
 /// Behind both.
