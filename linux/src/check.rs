@@ -21,6 +21,7 @@ use serde::Serialize;
 use self::line::LineCheck;
 use self::watchdog::WatchdogCheck;
 use crate::address::lease::{Enforcer, EnforcerChoice};
+use crate::address::mac::GroupMac;
 use crate::agent::Places;
 use crate::agent::fence::means_against;
 use crate::agent::inspect::{Lack, inspect};
@@ -71,6 +72,8 @@ pub struct GroupCheck {
     pub guard: &'static str,
     /// Which nodes may hold it, the preferred first.
     pub nodes: Vec<String>,
+    /// The MAC address that moves with it, and what it is on, if it has one.
+    pub mac: Option<String>,
     /// The terms of the inequality.
     pub terms: Terms,
     /// What a watchdog does or would do to them, if services must have stopped.
@@ -251,6 +254,7 @@ impl GroupCheck {
             name: group.name.clone(),
             guard: word(group.guard),
             nodes: group.prefer.iter().map(|node| settings.name_of(*node)).collect(),
+            mac: group.mac.as_ref().map(GroupMac::said),
             terms: Terms {
                 authority_ms: millis(authority),
                 stop_ms: millis(lease.stop),

@@ -132,6 +132,9 @@ pub struct GroupReport {
     pub token: u32,
     /// Its addresses with their prefixes.
     pub addresses: Vec<String>,
+    /// The MAC address that moves with them, and what it is on, if it has one.
+    #[serde(default)]
+    pub mac: Option<String>,
     /// Which nodes may hold it, the preferred first.
     pub nodes: Vec<String>,
     /// The group that it follows, if it follows one.
@@ -466,6 +469,7 @@ pub(crate) mod tests {
             holder: Some(holder.to_owned()),
             token: 17,
             addresses: vec!["10.77.0.100/24".to_owned()],
+            mac: None,
             nodes: vec!["alpha".to_owned(), "beta".to_owned()],
             with: None,
             apart: Vec::new(),

@@ -16,6 +16,7 @@
 //! | `members` | nodes and witnesses |
 //! | `link` | links, and below it each kind of them |
 //! | `resources` | groups and services |
+//! | `mac` | the hardware addresses of groups |
 //! | `place` | groups that follow others, and groups that are kept apart |
 //! | `agent`, `own` | the agents of services, and what our own are told |
 //! | `fence` | what makes certain that a node is silent |
@@ -37,6 +38,7 @@ pub(crate) mod fence;
 pub mod key;
 pub mod line;
 mod link;
+mod mac;
 mod members;
 pub mod mistake;
 mod notify;
@@ -66,6 +68,7 @@ use self::mistake::Mistakes;
 use self::profile::Profile;
 use crate::address::ServiceAddress;
 use crate::address::lease::EnforcerChoice;
+use crate::address::mac::{GroupMac, MacPlan};
 use crate::agent::Agent;
 use crate::agent::convention::Convention;
 use crate::agent::fence::Fence;
@@ -145,6 +148,8 @@ pub struct Group {
     pub watchdog: bool,
     /// Its addresses.
     pub addresses: Vec<ServiceAddress>,
+    /// The hardware address that moves with them, if it has one.
+    pub mac: Option<GroupMac>,
     /// Which nodes may hold it, the preferred first.
     pub prefer: Vec<NodeId>,
     /// Whether it returns to a preferred node.
@@ -262,6 +267,13 @@ impl Settings {
     #[must_use]
     pub fn spec_of(&self, link: &Link, me: NodeId) -> Option<LinkSpec> {
         link.spec(me, safety::cluster_id(&self.cluster))
+    }
+
+    /// Returns the hardware addresses of all groups.
+    #[must_use]
+    pub fn mac_plan(&self) -> MacPlan {
+        let cluster = safety::cluster_id(&self.cluster);
+        MacPlan { cluster, groups: self.groups.iter().map(|group| group.mac).collect() }
     }
 
     /// Returns the name of a node or witness; a stranger's is its number.

@@ -209,6 +209,9 @@ fn write_groups(text: &mut String, report: &Report, page: Page) {
         if group.addresses.len() > 1 {
             let _ = write!(what, " and {} more", group.addresses.len() - 1);
         }
+        if let Some((mac, _)) = group.mac.as_ref().and_then(|mac| mac.split_once(' ')) {
+            let _ = write!(what, " at {mac}");
+        }
         if !matches!(group.role, GroupRole::Idle | GroupRole::Holding) {
             let _ = write!(what, " ({} here)", group.role.word());
         }

@@ -10,6 +10,7 @@ use lifesign_core::node::{BootId, LinkId, NodeId};
 use lifesign_core::quorum::{Answer, Module};
 use lifesign_core::time::Instant;
 
+use crate::address::mac::GroupMac;
 use crate::explain::{self, Names, Penalty};
 use crate::page::{list, span};
 use crate::report::{
@@ -291,6 +292,7 @@ impl View<'_> {
                 .iter()
                 .map(|address| format!("{}/{}", address.ip, address.prefix))
                 .collect(),
+            mac: group.mac.as_ref().map(GroupMac::said),
             nodes: group.prefer.iter().map(name).collect(),
             with: group.with.map(|leader| self.group_name(leader)),
             apart: group.apart.iter().map(|first| self.group_name(first)).collect(),

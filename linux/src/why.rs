@@ -89,6 +89,9 @@ fn write_place(text: &mut String, report: &Report, group: &GroupReport) {
     let followers: Vec<&str> =
         report.groups.iter().filter(follows).map(|other| other.name.as_str()).collect();
     let firsts: Vec<&str> = group.apart.iter().map(String::as_str).collect();
+    if let Some(mac) = &group.mac {
+        text.push_str(&wrap("  MAC address: ", mac));
+    }
     if let Some(leader) = &group.with {
         text.push_str(&wrap("  runs with: ", leader));
     }

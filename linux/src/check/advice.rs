@@ -8,6 +8,7 @@ use lifesign_core::quorum::Module;
 
 use super::line::LineCheck;
 use super::watchdog;
+use crate::address::mac::MacOn;
 use crate::agent::fence::means_against;
 use crate::page::list;
 use crate::settings::{Group, Link, Settings};
@@ -42,6 +43,16 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     }
     for group in settings.groups.iter().filter(|group| group.prefer.len() == 1) {
         warn(&format!("group {} may run on one node alone", group.name));
+    }
+    for group in settings.groups.iter() {
+        if group.mac.is_some_and(|mac| mac.on == MacOn::Adapter) {
+            warn(&format!(
+                "group {}: with mac_on = \"adapter\" nothing at all leaves by its adapter while its \
+                 holder is frozen or everything on it was killed; macvlan keeps the adapter's own \
+                 traffic",
+                group.name
+            ));
+        }
     }
     warnings.extend(unfenced(settings));
     warnings.extend(absent_clients(settings));

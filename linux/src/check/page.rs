@@ -52,6 +52,9 @@ impl GroupCheck {
             self.guard,
             self.nodes.join(", ")
         )?;
+        if let Some(mac) = &self.mac {
+            writeln!(formatter, "  MAC address {mac}")?;
+        }
         let rho = f64::from(terms.clock_error_ppm) / 10_000.0;
         let stop = match self.guard {
             "stop" => "stop limits and margins",

@@ -213,7 +213,9 @@ fn prepare(
     let groups: Vec<Vec<ServiceAddress>> =
         settings.groups.iter().map(|group| group.addresses.clone()).collect();
     // From here on the kernel is touched.
-    let mut addresses = Addresses::open(&groups, settings.enforcer).map_err(refused)?;
+    let mut addresses =
+        Addresses::open_with_macs(&groups, Some(&settings.mac_plan()), settings.enforcer)
+            .map_err(refused)?;
     for (at, group) in settings.groups.iter().enumerate() {
         addresses.refresh(at, &group.callers.refresh).map_err(refused)?;
     }
@@ -237,6 +239,12 @@ fn prepare(
         logger.write(
             crate::log::Level::Warning,
             format_args!("took down {leftover}, left by an earlier start"),
+        );
+    }
+    for adapter in addresses.prepare_macs().map_err(refused)? {
+        logger.write(
+            crate::log::Level::Warning,
+            format_args!("put {adapter} right, whose MAC address an earlier start had left"),
         );
     }
     let now = clock::now();

@@ -49,8 +49,13 @@ fn read_top(mut top: Table<'_>, mistakes: &mut Mistakes) -> Option<Settings> {
     let table = top.table("timing", mistakes);
     let timing = RawTiming::read(table, base, mistakes);
     let watchdog = watchdog::read(&mut top, &members, mistakes);
-    let basis =
-        resources::Basis { members: &members, base, timing: &timing, watchdog: watchdog.as_ref() };
+    let basis = resources::Basis {
+        cluster: cluster.as_ref().map_or("", |cluster| cluster.get_ref()),
+        members: &members,
+        base,
+        timing: &timing,
+        watchdog: watchdog.as_ref(),
+    };
     let groups = resources::read(&mut top, &basis, mistakes);
     watchdog::check(watchdog.as_ref(), &groups, &members, mistakes);
     let longest = groups.iter().map(|group| group.promise).max().unwrap_or(timing.promise);

@@ -10,6 +10,7 @@ use toml::de::DeValue;
 
 use super::callers::Callers;
 use super::document::{RawTiming, check_promise, unknown_word};
+use super::mac::{self, RawMac};
 use super::members::{Members, Names};
 use super::mistake::Mistakes;
 use super::place::{self, Place};
@@ -27,6 +28,8 @@ const MOST_RESOURCES: usize = 64;
 /// What the groups of a file rest on.
 #[derive(Debug)]
 pub(super) struct Basis<'b> {
+    /// The cluster's name.
+    pub(super) cluster: &'b str,
     pub(super) members: &'b Members,
     pub(super) base: Profile,
     pub(super) timing: &'b RawTiming,
@@ -35,19 +38,17 @@ pub(super) struct Basis<'b> {
 
 /// Reads the groups.
 pub(super) fn read(top: &mut Table<'_>, basis: &Basis<'_>, mistakes: &mut Mistakes) -> Vec<Group> {
-    let Basis { members, base, timing, watchdog } = *basis;
-    let mut names = Names::new("group");
-    let mut taken = Vec::new();
-    let mut instances = Vec::new();
-    let (mut groups, mut places) = (Vec::new(), Vec::new());
+    let Basis { cluster, members, base, timing, watchdog } = *basis;
+    let (mut names, mut taken, mut instances) = (Names::new("group"), Vec::new(), Vec::new());
+    let (mut groups, mut places, mut macs) = (Vec::new(), Vec::new(), Vec::new());
     for mut table in top.tables("group", MAX_GROUPS, mistakes) {
         let name = names.read(&mut table, mistakes);
-        let guard =
-            table.parsed("guard", mistakes, guard_of).map_or(Guard::Address, Spanned::into_inner);
+        let guard = read_guard(&mut table, mistakes);
         let has_address = table.value("addresses").is_some_and(|value| !is_empty(value));
         let has_service = table.value("service").is_some();
         let addresses = read_addresses(&mut table, members, &mut taken, mistakes);
         let callers = Callers::read(&mut table, &addresses, mistakes);
+        macs.push(RawMac::read(&mut table, &addresses, mistakes));
         let place = Place::read(&mut table, mistakes);
         let (prefer, failback) = if place.follows() {
             (NodeId::all().take(members.nodes.len()).collect(), Failback::Off)
@@ -78,6 +79,7 @@ pub(super) fn read(top: &mut Table<'_>, basis: &Basis<'_>, mistakes: &mut Mistak
             guard,
             watchdog: is_guarded,
             addresses,
+            mac: None,
             prefer,
             failback,
             promise: promise.into_inner(),
@@ -92,7 +94,12 @@ pub(super) fn read(top: &mut Table<'_>, basis: &Basis<'_>, mistakes: &mut Mistak
         places.push(place);
     }
     place::resolve(&mut groups, &places, mistakes);
+    mac::settle(cluster, &mut groups, &macs, mistakes);
     groups
+}
+
+fn read_guard(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Guard {
+    table.parsed("guard", mistakes, guard_of).map_or(Guard::Address, Spanned::into_inner)
 }
 
 fn guard_of(text: &str) -> Result<Guard, Misfit> {

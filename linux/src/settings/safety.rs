@@ -187,8 +187,9 @@ impl Settings {
     /// Returns everything on which safety depends, as text: cluster, votes, witnesses, quorum,
     /// timing, by what each node is fenced, the order and kinds of the links, which witness is a
     /// dongle and whom it can reset, the spans of the watchdog, and of each group the addresses,
-    /// guard, order, promise, failback, leader, those it is kept apart from and whether a watchdog
-    /// guards it. Adapters, devices and their speed, paths, commands and parameters may differ.
+    /// MAC address, guard, order, promise, failback, leader, those it is kept apart from and
+    /// whether a watchdog guards it. Adapters, devices and their speed, paths, commands and
+    /// parameters may differ.
     #[must_use]
     pub fn agreement(&self) -> String {
         let mut text = format!("lifesign 1\ncluster {}\n", self.cluster);
@@ -257,6 +258,9 @@ fn write_group(text: &mut String, group: &Group) {
     }
     if group.watchdog {
         text.push_str("watched\n");
+    }
+    if let Some(mac) = &group.mac {
+        let _ = writeln!(text, "mac {mac} {}", mac.on.name());
     }
     for address in &group.addresses {
         let _ = writeln!(text, "address {}/{}", address.ip, address.prefix);
