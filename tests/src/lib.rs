@@ -15,9 +15,11 @@
 //!
 //! [`trial`] runs the real daemons on this machine's kernel, each cluster in namespaces of its own,
 //! and watches the wire; [`rounds`] does something to one over and over, and audits it.
-//! [`name_server`] runs the name servers that they tell. [`rig`]
-//! runs the dongle's real firmware in QEMU.
+//! [`name_server`] runs the name servers that they tell. [`rig`] runs the dongle's real firmware in
+//! QEMU. At a [`bridge`] of the kernel, which learns where machines are, addresses are tried
+//! without daemons.
 
+pub mod bridge;
 pub mod campaign;
 pub mod coverage;
 pub mod explore;
