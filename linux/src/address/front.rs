@@ -337,3 +337,6 @@ pub(super) fn clear(netlink: &mut Netlink, mark: Mark) -> Result<Vec<String>, Er
     let rules = netlink.delete_rules(|table| mark.is_our_table(table));
     outcome.and(restored).and(rules).map(|()| removed)
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,7 +153,7 @@ fn header(index: u32, flags: u32) -> [u8; HEADER_LEN] {
 }
 
 /// Reads an adapter's message.
-fn read(message: &Message<'_>) -> Option<Layer> {
+pub(super) fn read(message: &Message<'_>) -> Option<Layer> {
     let [family, _, k0, k1, i0, i1, i2, i3, ..] = *message.body.first_chunk::<HEADER_LEN>()?;
     if i32::from(family) != libc::AF_UNSPEC {
         return None;

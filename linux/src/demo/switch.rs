@@ -92,6 +92,8 @@ struct Shared {
     asking: bool,
     records: Vec<Record>,
     counters: Counters,
+    /// Hardware addresses, and from which servers frames came that have one as their source.
+    sources: Vec<(EthernetAddress, Observer)>,
 }
 
 impl Switch {
@@ -109,6 +111,7 @@ impl Switch {
             asking: true,
             records: vec![Record::default(); watched.len()],
             counters: Counters::default(),
+            sources: Vec::new(),
         }));
         let stop = Arc::new(AtomicBool::new(false));
         let runner = Runner::new(ports, watched, Arc::clone(&shared), Arc::clone(&stop))?;
@@ -176,6 +179,19 @@ impl Switch {
     #[must_use]
     pub fn record(&self, watched: usize) -> Record {
         self.lock().records[watched].clone()
+    }
+
+    /// Notes from here on from which servers frames come whose source is `mac`.
+    pub fn watch_source(&self, mac: EthernetAddress) {
+        self.lock().sources.push((mac, Observer::new()));
+    }
+
+    /// Returns what was seen of the source `mac`, also from servers whose cable is pulled.
+    #[must_use]
+    pub fn source(&self, mac: EthernetAddress) -> Observer {
+        let shared = self.lock();
+        let found = shared.sources.iter().find(|(known, _)| *known == mac);
+        found.map(|(_, seen)| seen.clone()).unwrap_or_default()
     }
 
     /// Returns the servers seen to answer for the address with the index `watched` at `now_us`.

@@ -62,6 +62,8 @@ impl Layer {
         match self {
             Self::Units | Self::Scenarios | Self::Swarm | Self::Exhaustive => &[],
             Self::Shell => &[
+                "address::bpf::",
+                "address::front::",
                 "address::presence::",
                 "agent::",
                 "connections::",

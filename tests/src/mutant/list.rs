@@ -5,6 +5,7 @@ mod connection;
 mod dongle;
 mod fence;
 mod frame;
+mod mac;
 mod own;
 mod place;
 mod service;
@@ -16,10 +17,10 @@ use super::Mutant;
 
 /// Returns all mutants, in the order in which the rules are met: from the bytes of a frame to the
 /// end of authority, to the operator's word, and from there to the dongle, to services, to the
-/// watchdog, to clients and to what leads them.
+/// watchdog, to clients, to what leads them and to hardware addresses.
 pub fn all() -> impl Iterator<Item = &'static Mutant> {
     let decisions = [frame::MUTANTS, voter::MUTANTS, authority::MUTANTS, place::MUTANTS];
     let rest = [word::MUTANTS, dongle::MUTANTS, fence::MUTANTS, service::MUTANTS];
-    let last = [watchdog::MUTANTS, connection::MUTANTS, own::MUTANTS];
+    let last = [watchdog::MUTANTS, connection::MUTANTS, own::MUTANTS, mac::MUTANTS];
     decisions.into_iter().chain(rest).chain(last).flatten()
 }

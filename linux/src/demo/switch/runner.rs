@@ -169,6 +169,11 @@ impl Runner {
         let Some(machine) = self.servers[port] else {
             return;
         };
+        if let Some(source) = frame.get(6..12)
+            && let Some((_, seen)) = shared.sources.iter_mut().find(|(mac, _)| mac == source)
+        {
+            seen.handle_sighting(machine, arrived_us);
+        }
         let wired = !shared.fabric.is_down(port);
         for spoken in question::speaks_for(frame).into_iter().flatten() {
             let Some(index) = self.watched.iter().position(|watched| watched.address == spoken)
