@@ -174,8 +174,9 @@ impl Addresses {
             events: VecDeque::new(),
             counters: Counters::default(),
         };
+        let macs = addresses.group_macs();
         for index in indices {
-            addresses.wires.connect(index, &services)?;
+            addresses.wires.connect(index, &services, &macs)?;
         }
         Ok(addresses)
     }

@@ -7,7 +7,7 @@ use smoltcp::wire::{
     EthernetRepr,
 };
 
-use super::packet::{Operation, hear_any};
+use super::packet::{Operation, hear_any, hear_from};
 
 pub(crate) use super::mac::Mac;
 
@@ -76,10 +76,12 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Heard> {
     })
 }
 
-/// Returns the kernel's filter: ARP whose sender or target is one of `addresses`.
-pub(crate) fn filter(addresses: &[Ipv4Addr]) -> Vec<Operation> {
+/// Returns the kernel's filter: ARP whose sender or target is one of `addresses`, and whatever
+/// comes from one of `macs`.
+pub(crate) fn filter(addresses: &[Ipv4Addr], macs: &[Mac]) -> Vec<Operation> {
     let values: Vec<u32> = addresses.iter().copied().map(u32::from).collect();
     let mut filter = Vec::new();
+    hear_from(&mut filter, macs);
     hear_any(&mut filter, 14 + 14, &values);
     hear_any(&mut filter, 14 + 24, &values);
     filter.push(Operation::end(false));
@@ -172,11 +174,15 @@ mod tests {
 
     #[test]
     fn the_filter_hears_our_addresses_alone() {
-        let filter = filter(&[Ipv4Addr::new(10, 0, 0, 1), IP]);
+        let filter = filter(&[Ipv4Addr::new(10, 0, 0, 1), IP], &[[2; 6], [2, 0, 0, 0, 0, 9]]);
         assert!(hears(&filter, &probe(MAC, IP)));
         assert!(hears(&filter, &question(MAC, IP, Some(MAC), NEIGHBOUR)));
         assert!(hears(&filter, &announcements(MAC, IP)[1]));
         assert!(!hears(&filter, &announcements(MAC, NEIGHBOUR)[0]));
+        for near in [[2, 0, 0, 0, 0, 8], [2, 0, 0, 0, 1, 9], [3, 0, 0, 0, 0, 9]] {
+            assert!(!hears(&filter, &announcements(near, NEIGHBOUR)[0]), "{near:x?}");
+        }
+        assert!(hears(&filter, &announcements([2, 0, 0, 0, 0, 9], NEIGHBOUR)[0]));
         assert!(!hears(&filter, &probe(MAC, IP)[..40]));
     }
 }

@@ -73,6 +73,13 @@ pub enum AddressEvent {
         /// The hardware address of the other.
         mac: [u8; 6],
     },
+    /// Another machine sends from the hardware address of a group that is held or probed for.
+    MacConflict {
+        /// Its group.
+        group: usize,
+        /// The hardware address.
+        mac: [u8; 6],
+    },
     /// A probe is over and nobody has the addresses of a group.
     Free {
         /// The group.
@@ -194,9 +201,10 @@ impl Addresses {
 
     /// Guards an adapter and listens on it; leaves its addresses without a place where that fails.
     fn use_adapter(&mut self, place: &Place, services: &[IpAddr]) {
+        let macs = self.group_macs();
         let outcome = self
             .guard(place.index, place.is_ethernet())
-            .and_then(|()| self.wires.connect(place.index, services))
+            .and_then(|()| self.wires.connect(place.index, services, &macs))
             .and_then(|()| self.prepare_fronts_on(place.index));
         let groups = self.groups_on(place.index);
         let adapter = place.name.clone();
@@ -233,9 +241,10 @@ impl Addresses {
         let own: Vec<[u8; 6]> = self.adapters.iter().filter_map(|adapter| adapter.mac).collect();
         // Who has a group's hardware address is this machine only while it holds the group.
         let moving = self.group_macs();
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut sources) = (Vec::new(), Vec::new());
         let slots = &mut self.slots;
         self.wires.hear(|index, frame| {
+            sources.extend(moving.iter().filter(|mac| frame.get(6..12) == Some(&mac[..])));
             for (at, slot) in slots.iter_mut().enumerate() {
                 if slot.hears(index) {
                     let is_held = slot.is_installed;
@@ -248,6 +257,7 @@ impl Addresses {
         for (at, outcome) in outcomes {
             self.handle_outcome(at, Some(outcome));
         }
+        sources.into_iter().for_each(|mac| self.handle_source(mac, now));
     }
 
     /// Makes an event of what came of frames or time.
@@ -276,7 +286,7 @@ impl Addresses {
 
     /// Keeps an event for [`poll_event`](Self::poll_event); the oldest goes where there are too
     /// many.
-    fn tell(&mut self, event: AddressEvent) {
+    pub(super) fn tell(&mut self, event: AddressEvent) {
         if self.events.len() == MAX_EVENTS {
             self.events.pop_front();
             self.counters.events_lost += 1;

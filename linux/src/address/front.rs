@@ -11,14 +11,17 @@
 //! so a machine that was frozen, or on which everything was killed, is silent until it is put
 //! right.
 
+use lifesign_core::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::arp::Mac;
 use super::error::Error;
+use super::event::AddressEvent;
 use super::mac::{GroupMac, MacOn, Mark};
 use super::netlink::Netlink;
 use super::place::Place;
 use super::{Addresses, MacPlan, Slot};
+use crate::clock;
 
 /// The hardware addresses of all groups.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ struct Front {
     made: Option<(u32, u32)>,
     /// Whether its own adapter is switched on, or the adapter has it.
     is_raised: bool,
+    /// From when on it is told that another machine sends from there.
+    tell_from: Instant,
 }
 
 impl Fronts {
@@ -47,7 +52,7 @@ impl Fronts {
         let macs = plan.groups.iter().enumerate().filter_map(|(group, mac)| Some((group, (*mac)?)));
         let front = |(at, (group, mac))| {
             let subject = subject + at;
-            Front { group, mac, subject, made: None, is_raised: false }
+            Front { group, mac, subject, made: None, is_raised: false, tell_from: Instant::ZERO }
         };
         Self { mark: Mark::new(plan.cluster), fronts: macs.enumerate().map(front).collect() }
     }
@@ -136,7 +141,7 @@ impl Addresses {
             .filter(|slot| slot.group == group)
             .map(|slot| slot.service.ip)
             .collect();
-        self.wires.connect(index, &services)?;
+        self.wires.connect(index, &services, &[])?;
         for ip in services {
             self.netlink.add_rule(ip, mark.table(group))?;
         }
@@ -163,6 +168,9 @@ impl Addresses {
         let mark = fronts.mark;
         let Some(front) = fronts.of_mut(group) else { return Ok(()) };
         let mac = front.mac;
+        if !front.is_raised {
+            front.tell_from = clock::now() + SETTLE;
+        }
         let index = match (mac.on, front.made) {
             (MacOn::Macvlan, Some((index, _))) => {
                 front.is_raised = true;
@@ -216,6 +224,25 @@ impl Addresses {
         }
         let mark = self.fronts.as_ref().map(Fronts::mark);
         mark.map_or(Ok(()), |mark| restore(&mut self.netlink, mark).map(drop))
+    }
+
+    /// Takes in that a frame came here whose source is a group's hardware address: from another
+    /// machine, as what this one sends does not come back.
+    pub(super) fn handle_source(&mut self, mac: Mac, now: Instant) {
+        let mut fronts = self.fronts.iter_mut().flat_map(|fronts| &mut fronts.fronts);
+        let Some(front) = fronts.find(|front| front.mac.address == mac) else { return };
+        let group = front.group;
+        let mut members = self.slots.iter_mut().filter(|slot| slot.group == group);
+        if members.any(|slot| slot.presence.is_probing()) {
+            for slot in self.slots.iter_mut().filter(|slot| slot.group == group) {
+                slot.presence.stop_probing();
+            }
+        } else if front.is_raised && now.has_reached(front.tell_from) {
+            front.tell_from = now + TELL_AGAIN;
+        } else {
+            return;
+        }
+        self.tell(AddressEvent::MacConflict { group, mac });
     }
 
     /// Whether an adapter is one that was made for a group.
@@ -337,6 +364,11 @@ pub(super) fn clear(netlink: &mut Netlink, mark: Mark) -> Result<Vec<String>, Er
     let rules = netlink.delete_rules(|table| mark.is_our_table(table));
     outcome.and(restored).and(rules).map(|()| removed)
 }
+
+/// How long frames of the holder before may still be on their way.
+const SETTLE: Duration = Duration::from_millis(1000);
+/// How often it is told that another machine sends from the hardware address of a group.
+const TELL_AGAIN: Duration = Duration::from_millis(10_000);
 
 #[cfg(test)]
 mod tests;

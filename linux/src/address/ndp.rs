@@ -9,7 +9,7 @@ use smoltcp::wire::{
 };
 
 use super::arp::Mac;
-use super::packet::{Operation, hear_any};
+use super::packet::{Operation, hear_any, hear_from};
 
 /// Returns the announcement to all nodes that `ip` is at `mac`, which overrides what they know.
 pub(crate) fn announcement(mac: Mac, ip: Ipv6Addr) -> Vec<u8> {
@@ -84,10 +84,11 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Heard> {
     Some(Heard { mac, source, destination, target, is_advertisement })
 }
 
-/// Returns the kernel's filter: neighbour discovery about, or in answer to, one of `addresses`.
+/// Returns the kernel's filter: neighbour discovery about, or in answer to, one of `addresses`, and
+/// whatever comes from one of `macs`.
 ///
 /// It compares the last four bytes, and [`read`]'s caller the rest.
-pub(crate) fn filter(addresses: &[Ipv6Addr]) -> Vec<Operation> {
+pub(crate) fn filter(addresses: &[Ipv6Addr], macs: &[Mac]) -> Vec<Operation> {
     let values: Vec<u32> = addresses
         .iter()
         .map(|address| {
@@ -95,7 +96,9 @@ pub(crate) fn filter(addresses: &[Ipv6Addr]) -> Vec<Operation> {
             u32::from_be_bytes([a, b, c, d])
         })
         .collect();
-    let mut filter = vec![
+    let mut filter = Vec::new();
+    hear_from(&mut filter, macs);
+    filter.extend([
         Operation::byte(14 + 6),
         Operation::equal(58, 1, 0),
         Operation::end(false),
@@ -103,7 +106,7 @@ pub(crate) fn filter(addresses: &[Ipv6Addr]) -> Vec<Operation> {
         Operation::equal(135, 2, 0),
         Operation::equal(136, 1, 0),
         Operation::end(false),
-    ];
+    ]);
     hear_any(&mut filter, 14 + 24 + 12, &values);
     hear_any(&mut filter, 14 + 48 + 12, &values);
     filter.push(Operation::end(false));
@@ -220,7 +223,7 @@ mod tests {
 
     #[test]
     fn the_filter_hears_our_addresses_alone() {
-        let filter = filter(&["fd00::1:2".parse().unwrap(), ip()]);
+        let filter = filter(&["fd00::1:2".parse().unwrap(), ip()], &[]);
         assert!(hears(&filter, &announcement(MAC, ip())));
         assert!(hears(&filter, &probe(MAC, ip())));
         assert!(!hears(&filter, &question(MAC, ip(), Some(MAC), neighbour())), "our own question");

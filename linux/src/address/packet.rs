@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType};
 
 use super::error::Error;
+use super::mac::Mac;
 use crate::sys;
 
 /// A socket for frames of one Ethernet type on one adapter.
@@ -100,6 +101,17 @@ impl Operation {
     /// Ends: the frame is heard, or not.
     pub(crate) const fn end(heard: bool) -> Self {
         Self { code: RETURN, if_true: 0, if_false: 0, value: if heard { u32::MAX } else { 0 } }
+    }
+}
+
+/// Adds operations that end with "heard" where the frame comes from one of `macs`.
+pub(crate) fn hear_from(filter: &mut Vec<Operation>, macs: &[Mac]) {
+    for [a, b, c, d, e, f] in macs {
+        filter.push(Operation::word(6));
+        filter.push(Operation::equal(u32::from_be_bytes([*a, *b, *c, *d]), 0, 3));
+        filter.push(Operation::word(8));
+        filter.push(Operation::equal(u32::from_be_bytes([*c, *d, *e, *f]), 0, 1));
+        filter.push(Operation::end(true));
     }
 }
 

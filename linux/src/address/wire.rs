@@ -9,6 +9,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use socket2::{Domain, Socket, Type};
 
 use super::error::Error;
+use super::mac::Mac;
 use super::monitor::{Change, Monitor};
 use super::packet::PacketSocket;
 use super::{arp, ndp};
@@ -47,11 +48,16 @@ impl Wires {
         Ok(Self { epoll, monitor, wires: BTreeMap::new(), buffer: vec![0; LONGEST_FRAME] })
     }
 
-    /// Opens the sockets on adapter `index`.
+    /// Opens the sockets on adapter `index`, which hear of `services`, and what comes from `macs`.
     ///
     /// # Errors
     /// [`Error::Call`]
-    pub(crate) fn connect(&mut self, index: u32, services: &[IpAddr]) -> Result<(), Error> {
+    pub(crate) fn connect(
+        &mut self,
+        index: u32,
+        services: &[IpAddr],
+        macs: &[Mac],
+    ) -> Result<(), Error> {
         let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
         for service in services {
             match service {
@@ -63,8 +69,8 @@ impl Wires {
             is_wanted.then(|| PacketSocket::open(index, ethertype, &filter)).transpose()
         };
         let wire = Wire {
-            arp: open(!ipv4.is_empty(), arp::ETHERTYPE, arp::filter(&ipv4))?,
-            ndp: open(!ipv6.is_empty(), ndp::ETHERTYPE, ndp::filter(&ipv6))?,
+            arp: open(!ipv4.is_empty(), arp::ETHERTYPE, arp::filter(&ipv4, macs))?,
+            ndp: open(!ipv6.is_empty(), ndp::ETHERTYPE, ndp::filter(&ipv6, macs))?,
             _groups: (!ipv6.is_empty()).then(|| join(index, &ipv6)).transpose()?,
         };
         for socket in wire.sockets() {

@@ -11,6 +11,7 @@ use super::{Daemon, RETRY};
 use crate::address::Learned;
 use crate::address::error::Error;
 use crate::address::event::AddressEvent;
+use crate::address::mac::written;
 use crate::clock;
 
 impl Daemon {
@@ -261,11 +262,18 @@ impl Daemon {
                 self.take_steps(group, step, now);
             }
             AddressEvent::Conflict { group, ip, mac } => {
-                let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
+                let mac = written(mac);
                 self.alert(format!(
                     "{}: {ip} is used by another machine, {mac}",
                     self.group_name(group)
                 ));
+                let step =
+                    self.groups.get_mut(group).and_then(|holding| holding.conduct.probed(false));
+                self.take_steps(group, step, now);
+            }
+            AddressEvent::MacConflict { group, mac } => {
+                let (name, mac) = (self.group_name(group), written(mac));
+                self.alert(format!("{name}: another machine sends from its MAC address {mac}"));
                 let step =
                     self.groups.get_mut(group).and_then(|holding| holding.conduct.probed(false));
                 self.take_steps(group, step, now);
