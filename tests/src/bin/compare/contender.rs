@@ -19,18 +19,30 @@ pub(crate) enum Contender {
     Keepalived,
     /// The same with real-time priority.
     KeepalivedRealtime,
+    /// The same with a MAC address that moves (`use_vmac`).
+    KeepalivedMac,
     /// lifesign with the profile `fast`.
     Lifesign,
+    /// The same with a MAC address that moves.
+    LifesignMac,
 }
 
 impl Contender {
-    pub(crate) const ALL: [Self; 3] = [Self::Keepalived, Self::KeepalivedRealtime, Self::Lifesign];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Keepalived,
+        Self::KeepalivedRealtime,
+        Self::KeepalivedMac,
+        Self::Lifesign,
+        Self::LifesignMac,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Keepalived => "keepalived",
             Self::KeepalivedRealtime => "keepalived-realtime",
+            Self::KeepalivedMac => "keepalived-mac",
             Self::Lifesign => "lifesign",
+            Self::LifesignMac => "lifesign-mac",
         }
     }
 
@@ -40,7 +52,7 @@ impl Contender {
 
     /// Starts what the witness runs.
     pub(crate) fn start_witness(self, cluster: &mut Cluster) -> io::Result<()> {
-        if self != Self::Lifesign {
+        if !matches!(self, Self::Lifesign | Self::LifesignMac) {
             return Ok(());
         }
         let settings = write_with_place(cluster, "witness.toml", WITNESS_SETTINGS)?;
@@ -50,12 +62,16 @@ impl Contender {
     /// Starts what the server `name` runs.
     pub(crate) fn start_server(self, cluster: &mut Cluster, name: &str) -> io::Result<()> {
         match self {
-            Self::Lifesign => {
+            Self::Lifesign | Self::LifesignMac => {
                 cluster.write("key", KEY)?;
-                let settings = write_with_place(cluster, "lifesign.toml", SETTINGS)?;
+                let mac = if self == Self::LifesignMac { "mac = \"auto\"\n" } else { "" };
+                let text = format!("{SETTINGS}{mac}");
+                let settings = write_with_place(cluster, "lifesign.toml", &text)?;
                 cluster.start_node(name, &settings)
             }
-            Self::Keepalived | Self::KeepalivedRealtime => self.start_keepalived(cluster, name),
+            Self::Keepalived | Self::KeepalivedRealtime | Self::KeepalivedMac => {
+                self.start_keepalived(cluster, name)
+            }
         }
     }
 
@@ -63,12 +79,17 @@ impl Contender {
         let priority = if name == SERVERS[0] { "110" } else { "100" };
         let realtime = match self {
             Self::KeepalivedRealtime => "vrrp_rt_priority 50\n    vrrp_rlimit_rttime 1000000",
-            Self::Keepalived | Self::Lifesign => "",
+            Self::Keepalived | Self::KeepalivedMac | Self::Lifesign | Self::LifesignMac => "",
         };
         let text = KEEPALIVED
             .replace("NAME", name)
             .replace("PRIORITY", priority)
             .replace("REALTIME", realtime);
+        let text = if self == Self::KeepalivedMac {
+            text.replace(" dev eth0", "").replace("    priority", "    use_vmac\n    priority")
+        } else {
+            text
+        };
         let settings = cluster.write(&format!("{name}.conf"), &text)?;
         let file = |suffix: &str| settings.with_extension(suffix);
         let (id, child_id) = (file("pid"), file("vrrp.pid"));

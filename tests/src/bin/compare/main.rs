@@ -8,7 +8,8 @@
 //!
 //! `compare [--crashes N] [--busy SECONDS] [--idle SECONDS] [--no-split] [CONTENDER]...`
 //!
-//! The contenders are `keepalived`, `keepalived-realtime` and `lifesign`; all if none is named.
+//! The contenders are `keepalived`, `keepalived-realtime`, `keepalived-mac`, `lifesign` and
+//! `lifesign-mac`; all if none is named.
 
 mod contender;
 mod cost;
