@@ -4,8 +4,10 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::process::Command;
 use std::thread;
 
+use lifesign::address::event::AddressEvent;
 use lifesign::address::lease::{Enforcer, EnforcerChoice};
 use lifesign::address::mac::{GroupMac, MacOn, MacPlan, written};
 use lifesign::address::{Addresses, ServiceAddress};
@@ -74,24 +76,36 @@ fn a_client_keeps_its_neighbour_when_the_group_moves() {
             let mut beta = world.open("beta", enforcer, on);
             alpha = world.acquire("alpha", alpha, 600_000);
             world.expect_answers();
+            let mut all = world.bridge.take_passed();
             for (from, to, port) in [("alpha", "beta", 1), ("beta", "alpha", 0)] {
-                if from == "alpha" {
+                let began = if from == "alpha" {
                     alpha = world.release(from, alpha);
+                    let began = clock::now();
                     beta = world.acquire(to, beta, 600_000);
+                    began
                 } else {
                     beta = world.release(from, beta);
+                    let began = clock::now();
                     alpha = world.acquire(to, alpha, 600_000);
-                }
-                let began = clock::now();
+                    began
+                };
+                let asked = clock::now();
                 while world.bridge.port_of(MAC) != Some(port) {
-                    assert!(clock::now().since(began) < LONG, "{on:?}: the bridge does not learn");
+                    assert!(clock::now().since(asked) < LONG, "{on:?}: the bridge does not learn");
                 }
+                // It learns by the first frame from there.
+                let passed = world.bridge.take_passed();
+                let of_group = |frame: &&Passed| frame.source == MAC && frame.machine == port;
+                let learned = passed.iter().find(of_group).map(|frame| frame.at.since(began));
+                println!("{enforcer}, {on:?}: the bridge has learned {learned:?} after the call");
+                all.extend(passed);
                 for ip in SERVICES {
                     assert_eq!(world.learned(ip), Some(MAC), "before it has asked again");
                 }
                 world.expect_answers();
             }
-            expect_one_port_at_a_time(&world.bridge.take_passed(), enforcer);
+            all.extend(world.bridge.take_passed());
+            expect_one_port_at_a_time(&all, enforcer);
             drop(world.release("alpha", alpha));
             assert_eq!(["alpha", "beta"].map(|name| world.own_mac(name)), own, "{on:?}");
         }
@@ -191,6 +205,41 @@ fn a_mac_follows_its_adapter() {
     }
 }
 
+#[test]
+fn a_stranger_with_the_mac_is_noticed_before_and_while_it_is_held() {
+    let name = "a_stranger_with_the_mac_is_noticed_before_and_while_it_is_held";
+    let Some(_) = enter(name) else { return };
+    let world = World::build();
+    let alpha = world.open("alpha", Enforcer::Nftables, MacOn::Macvlan);
+    let (alpha, events) = world.probe("alpha", alpha);
+    assert_eq!(events, [AddressEvent::Free { group: 0 }]);
+    world.bridge.run("client", "ip", &format!("link set eth0 address {}", written(MAC)));
+    // It speaks of itself alone, and of no address of the group.
+    let asking = world.bridge.on("client", || {
+        let words = ["-q", "-c", "30", "-i", "0.5", "10.77.0.77"];
+        Command::new("ping").args(words).stderr(std::process::Stdio::null()).spawn()
+    });
+    let mut asking = asking.unwrap();
+    let (alpha, events) = world.probe("alpha", alpha);
+    let conflict = AddressEvent::MacConflict { group: 0, mac: MAC };
+    assert_eq!(events.first(), Some(&conflict));
+    let mut alpha = world.acquire("alpha", alpha, 600_000);
+    let began = clock::now();
+    let told = loop {
+        let (again, event) = world.next_event("alpha", alpha);
+        alpha = again;
+        if event.as_ref().is_some_and(|event| *event == conflict) {
+            break true;
+        }
+        if clock::now().since(began) > LONG {
+            break false;
+        }
+    };
+    assert!(told, "while it is held");
+    let _ = asking.kill();
+    let _ = asking.wait();
+}
+
 /// Two servers, and a client that asks.
 struct World {
     bridge: Bridge,
@@ -244,6 +293,37 @@ impl World {
 
     fn close(&self, name: &str, mut addresses: Addresses) {
         self.bridge.on(name, move || addresses.close().unwrap());
+    }
+
+    /// Asks whether anybody has the addresses; returns what came of it.
+    fn probe(&self, name: &str, mut addresses: Addresses) -> (Addresses, Vec<AddressEvent>) {
+        let window = Duration::from_millis(2500);
+        addresses = self.bridge.on(name, move || {
+            addresses.probe(0, window, clock::now()).unwrap();
+            addresses
+        });
+        loop {
+            let (again, event) = self.next_event(name, addresses);
+            addresses = again;
+            if let Some(event) = event {
+                return (addresses, vec![event]);
+            }
+        }
+    }
+
+    /// Runs the daemon's loop once and returns the next event.
+    fn next_event(
+        &self,
+        name: &str,
+        mut addresses: Addresses,
+    ) -> (Addresses, Option<AddressEvent>) {
+        self.bridge.on(name, move || {
+            thread::sleep(std::time::Duration::from_millis(1));
+            addresses.handle_readable(clock::now());
+            addresses.handle_timeout(clock::now());
+            let event = addresses.poll_event();
+            (addresses, event)
+        })
     }
 
     /// Lets a server take in what has happened to its adapters.
@@ -344,7 +424,7 @@ fn speak_in_every_way(world: &World, adapter: &'static str) {
             let program = program.to_owned();
             move || {
                 let words = words.split(' ');
-                drop(std::process::Command::new(program).args(words).output().unwrap());
+                drop(Command::new(program).args(words).output().unwrap());
             }
         });
     };
