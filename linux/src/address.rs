@@ -46,6 +46,7 @@ pub(crate) mod packet;
 mod place;
 mod presence;
 mod refresh;
+pub mod route;
 mod source;
 mod subject;
 mod take_down;

@@ -6,7 +6,7 @@
 //! | `systemd:UNIT` | `systemctl` | `start` `stop` `is-active` | exit code and word |
 //! | `lsb:SCRIPT` | `/etc/init.d/SCRIPT` | `start` `stop` `status` | exit code |
 //! | `heartbeat:SCRIPT` | `/etc/ha.d/resource.d/SCRIPT`, `/etc/init.d/SCRIPT` | arguments, then the same | text |
-//! | `lifesign:dns` | this one, `agent dns` | `start` `stop` `monitor`, parameters | exit code |
+//! | `lifesign:dns`, `lifesign:route` | this one, `agent dns` | `start` `stop` `monitor`, parameters | exit code |
 //!
 //! The settings name an [`Agent`] and turn it into the commands and the environment of a
 //! [`Service`]; [`Places::settle`] lets them lead to where the program is on this machine.

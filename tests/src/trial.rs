@@ -6,6 +6,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a panic is how a test fails")]
 
+pub mod routers;
 mod setup;
 mod watchdog;
 
@@ -26,7 +27,6 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 pub use self::setup::Setup;
-use self::setup::service;
 
 /// The quorum server.
 pub const WITNESS: &str = "quorum";
@@ -367,7 +367,7 @@ impl Trial {
     /// Starts a client of the first group.
     #[must_use]
     pub fn client(&mut self) -> Client {
-        let address = service(0).parse().expect("an address");
+        let address = self.setup.service(0).parse().expect("an address");
         Client::start(self.cluster.lab_mut().machine("client"), address).expect("a client")
     }
 

@@ -362,15 +362,17 @@ impl Slot {
         self.is_to_ask = false;
     }
 
-    /// Sends what is due; returns how many frames the adapter did not take.
+    /// Sends what is due; returns how many frames the adapter did not take. Where there are no
+    /// Ethernet frames, as on loopback, there are no neighbours, and the times pass in silence.
     pub(super) fn speak(&mut self, wires: &Wires, now_us: u64) -> (u64, Option<Outcome>) {
-        let Some((index, mac)) = self.seat() else { return (0, None) };
+        let Some(index) = self.seat_index() else { return (0, None) };
+        let mac = self.seat().map(|(_, mac)| mac);
         let ip = self.service.ip;
         // Between the wake-up and here this process may have been stopped.
         let now_us = now_us.max(clock::now().as_micros());
         let mut unsent = 0;
-        let outcome = self.presence.handle_timeout(mac, now_us, |frame| {
-            unsent += u64::from(wires.send(index, ip, frame).is_err());
+        let outcome = self.presence.handle_timeout(mac.unwrap_or_default(), now_us, |frame| {
+            unsent += u64::from(mac.is_some() && wires.send(index, ip, frame).is_err());
         });
         (unsent, outcome)
     }

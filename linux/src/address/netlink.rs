@@ -114,6 +114,11 @@ impl Netlink {
         &mut self.writer
     }
 
+    /// Returns what writes the request that has been begun.
+    pub(super) const fn writer(&mut self) -> &mut Writer {
+        &mut self.writer
+    }
+
     /// Sends what has been begun and returns the kernel's verdict.
     pub(crate) fn request(&mut self, what: impl Fn() -> String) -> Result<(), Error> {
         let sequence = self.sequence;

@@ -7,6 +7,7 @@ use super::front;
 use super::lease::Closer;
 use super::mac::Mark;
 use super::netlink::Netlink;
+use super::route;
 
 /// What a supervisor needs to take the service addresses down after the daemon was killed.
 ///
@@ -49,10 +50,11 @@ impl TakeDown {
     }
 }
 
-/// Deletes those of `services` which are installed on any adapter, and returns them.
+/// Withdraws the routes to `services`, deletes those which are installed on any adapter, and
+/// returns them.
 pub(crate) fn delete_all(netlink: &mut Netlink, services: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
     let mut deleted = Vec::new();
-    let mut first = Ok(());
+    let mut first = route::withdraw(netlink, services);
     for address in netlink.addresses()? {
         if services.contains(&address.ip) {
             let outcome = netlink.delete_address(address);

@@ -12,10 +12,12 @@
 //! |---|---|
 //! | [`record`] | a name's records: who may change them, and how |
 //! | [`primary`] | signed questions and updates to a name server |
+//! | [`route`] | a host route that a routing daemon passes on |
 //! | [`secret`] | the files in which keys of name servers stand |
 
 pub mod primary;
 pub mod record;
+pub mod route;
 pub mod secret;
 
 use core::fmt;
@@ -25,6 +27,7 @@ use lifesign_core::group::Token;
 
 use self::primary::Primary;
 use self::record::{Holder, Plan};
+use self::route::RoutePlan;
 use super::Parameter;
 
 /// Which of our own agents.
@@ -32,17 +35,20 @@ use super::Parameter;
 pub enum Own {
     /// Records of a name server.
     Dns,
+    /// A host route.
+    Route,
 }
 
 impl Own {
     /// Every one.
-    pub const ALL: [Self; 1] = [Self::Dns];
+    pub const ALL: [Self; 2] = [Self::Dns, Self::Route];
 
     /// Returns its word in the settings, after `lifesign:`.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Dns => "dns",
+            Self::Route => "route",
         }
     }
 
@@ -51,6 +57,7 @@ impl Own {
     pub const fn parameters(self) -> &'static [(&'static str, bool)] {
         match self {
             Self::Dns => Plan::PARAMETERS,
+            Self::Route => RoutePlan::PARAMETERS,
         }
     }
 }
@@ -66,6 +73,7 @@ impl Own {
                 let plan = Plan::read(parameters).map_err(|fault| fault.to_string())?;
                 secret::read(&plan.key_file).map(|_| ())
             }
+            Self::Route => Ok(()),
         }
     }
 }
@@ -167,6 +175,14 @@ pub fn run(
                 Deed::Start => record::take(&mut primary, &holder, &addresses),
                 Deed::Stop => record::give_up(&mut primary, &holder),
                 Deed::Monitor => record::look(&mut primary, &holder, &addresses),
+            }
+        }
+        Own::Route => {
+            let plan = RoutePlan::read(&parameters).map_err(|fault| fault.to_string())?;
+            match deed {
+                Deed::Start => plan.start(),
+                Deed::Stop => plan.stop(),
+                Deed::Monitor => plan.monitor(),
             }
         }
     }

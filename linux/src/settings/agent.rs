@@ -146,7 +146,7 @@ const KINDS: [(&str, &str); 5] = [
     ("systemd", "\"systemd:UNIT\""),
     ("lsb", "\"lsb:SCRIPT\""),
     ("heartbeat", "\"heartbeat:SCRIPT\""),
-    ("lifesign", "\"lifesign:dns\""),
+    ("lifesign", "\"lifesign:dns\" or \"lifesign:route\""),
 ];
 
 /// Returns the agent that is called `text`.

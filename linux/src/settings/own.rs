@@ -8,7 +8,9 @@ use super::Service;
 use super::members::Members;
 use super::mistake::{Mistakes, did_you_mean};
 use super::table::{Table, printable, text_of, wrong_kind};
+use crate::address::ServiceAddress;
 use crate::agent::own::record::Plan;
+use crate::agent::own::route::RoutePlan;
 use crate::agent::own::{Fault, Own};
 use crate::agent::{Agent, Kind, Parameter};
 
@@ -76,10 +78,11 @@ fn add(
     parameters.push(Parameter { name, value: (*text.get_ref()).to_owned(), span: text.span() });
 }
 
-/// Notes what our own agents among `services` cannot do, of a group that the nodes `prefer` may
-/// hold.
+/// Notes what our own agents among `services` cannot do, of a group with `addresses` that the nodes
+/// `prefer` may hold.
 pub(super) fn check(
     services: &[Service],
+    addresses: &[ServiceAddress],
     members: &Members,
     prefer: &[NodeId],
     mistakes: &mut Mistakes,
@@ -97,6 +100,7 @@ pub(super) fn check(
         }
         match own {
             Own::Dns => check_dns(agent, service, members, prefer, mistakes),
+            Own::Route => check_route(agent, addresses, mistakes),
         }
     }
 }
@@ -136,6 +140,21 @@ fn check_dns(
             .add(agent.span.clone(), format!("its patience of {patience} does not end in time"))
             .label(format!("{key} is {limit}"))
             .hint(format!("write `patience` or `{key}` so that it can say what is wrong"));
+    }
+}
+
+fn check_route(agent: &Agent, addresses: &[ServiceAddress], mistakes: &mut Mistakes) {
+    let plan = match RoutePlan::read(&agent.parameters) {
+        Ok(plan) => plan,
+        Err(fault) => return blame(agent, &fault, mistakes),
+    };
+    if !addresses.iter().any(|address| address.ip == plan.ip) {
+        let ip = plan.ip;
+        let bits = if ip.is_ipv4() { 32 } else { 128 };
+        mistakes
+            .add(agent.span.clone(), format!("{ip} is no address of this group"))
+            .label("the kernel lease would not guard what it leads to")
+            .hint(format!("write it into the group, addresses = [\"{ip}/{bits}@lo\"]"));
     }
 }
 

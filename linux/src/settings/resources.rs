@@ -61,7 +61,7 @@ pub(super) fn read(top: &mut Table<'_>, basis: &Basis<'_>, mistakes: &mut Mistak
         let nodes = if place.follows() { 1 } else { prefer.len() };
         let moves = read_moves(&mut table, nodes, mistakes);
         let services = read_services(&mut table, &name, members, &mut instances, mistakes);
-        own::check(&services, members, &prefer, mistakes);
+        own::check(&services, &addresses, members, &prefer, mistakes);
         check_content(&table, guard, has_address, has_service, mistakes);
         let is_guarded = watchdog::read_guarded(&mut table, guard, watchdog, mistakes);
         let promise = promise.unwrap_or_else(|| {

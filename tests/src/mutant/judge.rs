@@ -69,6 +69,7 @@ impl Layer {
                 "connections::",
                 "daemon::",
                 "executor::",
+                "settings::tests::",
                 "supervisor::",
                 "watchdog::",
             ],

@@ -7,12 +7,14 @@ use lifesign::demo::lab::{MachinePlan, Plan, Role};
 use lifesign::demo::dongle::DONGLE;
 
 use super::WITNESS;
+use super::routers::{ROUTED, ROUTER};
 
 /// What a test is tried with.
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub(super) nodes: Vec<&'static str>,
     has_witness: bool,
+    is_routed: bool,
     has_dongle: bool,
     cables: usize,
     timing: String,
@@ -34,6 +36,7 @@ impl Setup {
         Self {
             nodes: vec!["alpha", "beta"],
             has_witness: true,
+            is_routed: false,
             has_dongle: false,
             cables: 1,
             timing: "heartbeat = \"100ms\"\ndead = \"500ms\"\npromise = \"600ms\"\n\
@@ -75,6 +78,25 @@ impl Setup {
                 .to_owned(),
             ..Self::pair()
         }
+    }
+
+    /// Returns the setup with a router between the client and the servers, each in a network of its
+    /// own, and a service address that no network has; see [`routers`](super::routers).
+    #[must_use]
+    pub const fn with_router(mut self) -> Self {
+        self.is_routed = true;
+        self
+    }
+
+    /// Returns the service address of the group with this index.
+    pub(super) fn service(&self, group: usize) -> String {
+        if self.is_routed { ROUTED.to_owned() } else { format!("10.77.0.{}", 100 + group) }
+    }
+
+    /// Returns the same as it is written in the settings.
+    fn address(&self, group: usize) -> String {
+        let kind = if self.is_routed { "/32@lo" } else { "/24" };
+        self.service(group) + kind
     }
 
     /// Returns the setup with another guard of all groups.
@@ -164,14 +186,27 @@ impl Setup {
             let cabled = (0..self.cables).fold(MachinePlan::new(name, role), |machine, cable| {
                 machine.with_cable(cable, &format!("10.{}.0.{number}/24", 77 + cable))
             });
+            let cabled = if self.is_routed && role == Role::Server {
+                cabled.with_cable(90 + usize::from(number), &format!("10.{}.0.1/24", 90 + number))
+            } else {
+                cabled
+            };
             plan = plan.with_machine(cabled);
         }
         if self.has_dongle {
             plan = plan.with_machine(MachinePlan::new(DONGLE, Role::Witness));
         }
         let client = MachinePlan::new("client", Role::Client).with_cable(0, "10.77.0.50/24");
-        plan = plan.with_machine(client);
-        (0..self.groups.len()).fold(plan, |plan, group| plan.with_watched(0, &service(group)))
+        plan = if self.is_routed {
+            let router = (90..=92)
+                .fold(MachinePlan::new(ROUTER, Role::Client), |router, network| {
+                    router.with_cable(network, &format!("10.{network}.0.2/24"))
+                });
+            plan.with_machine(client.with_cable(90, "10.90.0.50/24")).with_machine(router)
+        } else {
+            plan.with_machine(client)
+        };
+        (0..self.groups.len()).fold(plan, |plan, group| plan.with_watched(0, &self.service(group)))
     }
 
     /// Returns the text of the quorum server's settings, with `directory` for all it has.
@@ -236,9 +271,9 @@ impl Setup {
             let order =
                 if nodes.is_empty() { String::new() } else { format!("prefer = {nodes:?}\n") };
             text += &format!(
-                "\n[[group]]\nname = \"{name}\"\naddresses = [\"{}/24\"]\n{order}guard = \"{}\"\n\
+                "\n[[group]]\nname = \"{name}\"\naddresses = [\"{}\"]\n{order}guard = \"{}\"\n\
                  conflict_probe = \"50ms\"\n{}",
-                service(group),
+                self.address(group),
                 own.map_or(self.guard, |(_, guard, _)| guard),
                 own.map_or("", |(.., text)| text),
             );
@@ -246,9 +281,4 @@ impl Setup {
         text += &self.services;
         text.replace("DIRECTORY", &directory.display().to_string())
     }
-}
-
-/// Returns the service address of the group with this index.
-pub(super) fn service(group: usize) -> String {
-    format!("10.77.0.{}", 100 + group)
 }

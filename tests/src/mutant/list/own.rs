@@ -1,4 +1,4 @@
-//! Rules about what shows clients the way: who may change a name.
+//! Rules about what shows clients the way: who may change a name, and how long a route stands.
 
 use crate::mutant::{Change, Mutant, caught};
 
@@ -47,6 +47,43 @@ pub(super) const MUTANTS: &[Mutant] = &[
             file: "linux/src/agent/own/primary.rs",
             find: "Err(error) => *noted = Noted::Unsigned(self.distrust(error, &answer)),",
             replace: "Err(_) => return Some(answer),",
+        }],
+    ),
+    caught(
+        "route-outlives-address",
+        "What takes an address down withdraws its route: a release, a supervisor, the next start.",
+        &[Change {
+            file: "linux/src/address/take_down.rs",
+            find: "let mut first = route::withdraw(netlink, services);",
+            replace: "let mut first = route::withdraw(netlink, &[]);",
+        }],
+    )
+    .quick(),
+    caught(
+        "route-to-nobody",
+        "A route leads to an address that is on this machine.",
+        &[Change {
+            file: "linux/src/agent/own/route.rs",
+            find: "if !installed.iter().any(|address| address.ip == self.ip) {",
+            replace: "if installed.is_empty() {",
+        }],
+    ),
+    caught(
+        "route-withdrawn-late",
+        "What leads clients to a group starts last and is withdrawn before anything stops.",
+        &[Change {
+            file: "linux/src/settings/own.rs",
+            find: "behind.iter().find(|other| !is_own(other))",
+            replace: "behind.iter().find(|_| false)",
+        }],
+    ),
+    caught(
+        "route-without-lease",
+        "A route leads to an address of its group, which the kernel lease guards.",
+        &[Change {
+            file: "linux/src/settings/own.rs",
+            find: "if !addresses.iter().any(|address| address.ip == plan.ip) {",
+            replace: "if addresses.is_empty() {",
         }],
     ),
 ];
