@@ -82,14 +82,24 @@ impl Netlink {
     /// Gives `table` the routes that the main table has out of adapter `base`, out of adapter
     /// `front` instead. They go when `front` is switched off.
     ///
+    /// Only the first [`MOST_ROUTES`] of each family are looked at, the default route among them: a
+    /// router has a million, and whoever takes a group over has no time for them. What is left out
+    /// goes the ordinary way.
+    ///
     /// # Errors
     /// [`Error::Call`], [`Error::NoAnswer`].
     pub(crate) fn copy_routes(&mut self, base: u32, front: u32, table: u32) -> Result<(), Error> {
         for family in FAMILIES {
-            let writer = self.begin(libc::RTM_GETROUTE, libc::NLM_F_DUMP);
+            // Where the list is cut short, the rest of it would be in the way of later answers.
+            let mut lister = Self::open()?;
+            let writer = lister.begin(libc::RTM_GETROUTE, libc::NLM_F_DUMP);
             writer.put(&[family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-            let mut routes = self.dump("list routes", libc::RTM_NEWROUTE, read_route)?;
-            routes.retain(|route| route.index == base);
+            let (mut routes, mut count) = (Vec::new(), 0);
+            lister.dump_while("list routes", libc::RTM_NEWROUTE, |message| {
+                routes.extend(read_route(message).filter(|route| route.index == base));
+                count += 1;
+                count < MOST_ROUTES
+            })?;
             // A gateway has to be reachable before it is named.
             routes.sort_by_key(|route| route.gateway.is_some());
             for route in routes {
@@ -191,6 +201,8 @@ const FAMILIES: [u8; 2] = [2, 10];
 const FRA_SRC: u16 = 2;
 const FRA_PRIORITY: u16 = 6;
 const FRA_TABLE: u16 = 15;
+/// The most routes that are looked at.
+const MOST_ROUTES: usize = 1000;
 /// What a rule does: it leads to a table.
 const TO_TABLE: u8 = 1;
 /// Before the main table's rule, behind those of most administrators.
