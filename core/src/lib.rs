@@ -30,6 +30,7 @@
 //! | [`witness`] | a voter that holds nothing, asked only in a tie |
 //! | [`reset`] | resetting a dead server in two steps |
 //! | [`fence`] | fencing by agents, level after level |
+//! | [`network`] | several adapters on one network: which has failed, and which one serves |
 //! | [`dongle`] | messages between a dongle and whoever is on its line |
 //! | `array` | arrays of any length for serde |
 //! | [`engine`] | one server: the only file that knows all the others |
@@ -61,6 +62,7 @@ pub mod fence;
 pub mod frame;
 pub mod group;
 pub mod member;
+pub mod network;
 pub mod node;
 pub mod numbered;
 pub mod peer;
