@@ -47,7 +47,9 @@ mod place;
 mod presence;
 mod refresh;
 pub mod route;
+mod seat;
 mod source;
+mod steer;
 mod subject;
 mod take_down;
 mod wire;
@@ -62,6 +64,7 @@ pub use self::account::{Counters, MAX_ADDRESSES, Taken};
 pub use self::mac::MacPlan;
 pub use self::place::ServiceAddress;
 pub use self::presence::Learned;
+pub use self::seat::{Seat, Seats};
 pub use self::take_down::TakeDown;
 
 use self::error::Error;
@@ -72,11 +75,14 @@ use self::monitor::Change;
 use self::netlink::{Adapter, Netlink};
 use self::place::Place;
 use self::presence::Presence;
+use self::seat::Bench;
+use self::steer::Gateway;
 use self::subject::Subject;
 use self::wire::Wires;
 use crate::clock;
 
 pub(crate) use self::message::Writer;
+pub(crate) use self::place::same_subnet;
 
 /// The service addresses of this machine, by group.
 #[derive(Debug)]
@@ -93,6 +99,10 @@ pub struct Addresses {
     fronts: Option<Fronts>,
     events: VecDeque<AddressEvent>,
     counters: Counters,
+    /// The networks with their adapters.
+    benches: Vec<Bench>,
+    /// The routers that the machine uses.
+    gateways: Vec<Gateway>,
 }
 
 /// One service address.
@@ -114,21 +124,15 @@ struct Slot {
 impl Addresses {
     /// Finds the adapters of all addresses and puts the lease in place, every address closed.
     ///
-    /// Group `n` has the addresses `groups[n]`. An adapter that is missing may come later.
-    ///
-    /// # Errors
-    /// [`Error::NoEnforcer`], [`Error::TooMany`], [`Error::Call`].
-    pub fn open(groups: &[Vec<ServiceAddress>], choice: EnforcerChoice) -> Result<Self, Error> {
-        Self::open_with_macs(groups, None, choice)
-    }
-
-    /// As [`open`](Self::open), with hardware addresses for groups: call
+    /// Group `n` has the addresses `groups[n]`. An adapter that is missing may come later. Those on
+    /// one of `networks` sit on its first adapter to begin with. With `macs`, call
     /// [`prepare_macs`](Self::prepare_macs) before anything is acquired.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
-    pub fn open_with_macs(
+    /// [`Error::NoEnforcer`], [`Error::TooMany`], [`Error::Call`].
+    pub fn open_on(
         groups: &[Vec<ServiceAddress>],
+        networks: &[Seats],
         macs: Option<&MacPlan>,
         choice: EnforcerChoice,
     ) -> Result<Self, Error> {
@@ -147,11 +151,13 @@ impl Addresses {
         let adapters = netlink.adapters()?;
         let installed = netlink.addresses()?;
         let services: Vec<IpAddr> = slots.iter().map(|slot| slot.service.ip).collect();
+        let mut benches: Vec<Bench> = networks.iter().cloned().map(Bench::new).collect();
+        benches.iter_mut().for_each(|bench| bench.find(&adapters));
         for slot in &mut slots {
-            let is_service = |ip| services.contains(&ip);
-            slot.place = Place::find(&slot.service, &adapters, &installed, is_service);
+            slot.find(&benches, &services, &adapters, &installed);
         }
         let mut indices: Vec<u32> = slots.iter().filter_map(Slot::index).collect();
+        indices.extend(benches.iter().flat_map(|bench| bench.indices.iter().flatten()));
         indices.sort_unstable();
         indices.dedup();
         let is_ethernet =
@@ -174,11 +180,14 @@ impl Addresses {
             fronts,
             events: VecDeque::new(),
             counters: Counters::default(),
+            benches,
+            gateways: Vec::new(),
         };
         let macs = addresses.group_macs();
         for index in indices {
-            addresses.wires.connect(index, &services, &macs)?;
+            addresses.wires.connect(index, &services, &addresses.asked_on(index), &macs)?;
         }
+        addresses.find_seats();
         Ok(addresses)
     }
 
@@ -190,7 +199,9 @@ impl Addresses {
     /// [`Error::Call`]
     pub fn remove_leftovers(&mut self) -> Result<Vec<IpAddr>, Error> {
         let services = self.services();
-        take_down::delete_all(&mut self.netlink, &services)
+        let deleted = take_down::delete_all(&mut self.netlink, &services)?;
+        steer::clear(&mut self.netlink)?;
+        Ok(deleted)
     }
 
     /// Starts asking on the wire whether anyone has the addresses of `group`, for `window`.
@@ -240,7 +251,9 @@ impl Addresses {
         let lifetime_s = self.lease.lifetime_s(deadline.as_micros(), now.as_micros());
         for (slot, place) in members.iter().zip(&places) {
             let address = self.installed_at(*slot);
-            if let Err(error) = self.netlink.add_address(address, place.needs_route, lifetime_s) {
+            let steered = self.steer(*slot, address);
+            let added = self.netlink.add_address(address, place.needs_route, lifetime_s);
+            if let Err(error) = added.and(steered) {
                 let _ = self.release(group);
                 return Err(error);
             }
@@ -298,8 +311,8 @@ impl Addresses {
         let switched = self.switch_off(group);
         let closed = self.lease.revoke(&self.leased(group)?);
         let mut services = Vec::new();
-        for slot in members {
-            if let Some(slot) = self.slots.get_mut(slot) {
+        for slot in &members {
+            if let Some(slot) = self.slots.get_mut(*slot) {
                 slot.fall_silent();
                 services.push(slot.service.ip);
             }
@@ -310,23 +323,8 @@ impl Addresses {
         if let Some(left) = installed.iter().find(|address| services.contains(&address.ip)) {
             return Err(deleted.err().unwrap_or(Error::NotGone { ip: left.ip }));
         }
-        closed.and(switched).and(put_back)
-    }
-
-    /// Takes the lease's rules out of the kernel, for a daemon that leaves in good order.
-    ///
-    /// Without this they stay, closed, so that nobody else can answer for the addresses here.
-    ///
-    /// # Errors
-    /// As [`release`](Self::release), which is done for every group first.
-    pub fn close(&mut self) -> Result<(), Error> {
-        for group in 0..self.groups.len() {
-            self.release(group)?;
-        }
-        if let Some(fronts) = &self.fronts {
-            front::clear(&mut self.netlink, fronts.mark())?;
-        }
-        self.lease.remove(&self.guarded)
+        let unsteered = self.unsteer(&members);
+        closed.and(switched).and(put_back).and(unsteered)
     }
 
     /// Takes in everything that the descriptor of [`AsFd`] tells of.

@@ -17,6 +17,7 @@ mod failures;
 mod fence;
 mod lines;
 mod machine;
+mod networks;
 mod notifying;
 mod outbox;
 mod pursuits;
@@ -48,6 +49,7 @@ use self::connections::Connected;
 use self::dongle::Dongle;
 use self::failures::Failures;
 use self::fence::Fencing;
+use self::networks::Watched;
 use self::notifying::Notifying;
 use self::paths::IpSide;
 use self::ping::Pinger;
@@ -105,6 +107,7 @@ struct Daemon {
     /// Whether clients can reach this node, where that can be told.
     ip_side: Option<IpSide>,
     pinger: Pinger,
+    networks: Vec<Watched>,
     notifying: Notifying,
     clients: Vec<Kept>,
     /// Who is connected with what is held.

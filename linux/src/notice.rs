@@ -10,6 +10,8 @@ pub enum Kind {
     Group,
     /// Another member: alive, lost, or gone in good order.
     Peer,
+    /// An adapter of a network of several, or the network itself.
+    Network,
     /// Something that somebody should look at.
     #[default]
     Alert,
@@ -17,7 +19,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Group, Self::Peer, Self::Alert];
+    pub const ALL: [Self; 4] = [Self::Group, Self::Peer, Self::Network, Self::Alert];
 
     /// Returns the word for it.
     #[must_use]
@@ -25,6 +27,7 @@ impl Kind {
         match self {
             Self::Group => "group",
             Self::Peer => "peer",
+            Self::Network => "network",
             Self::Alert => "alert",
         }
     }
@@ -35,8 +38,13 @@ impl Kind {
 pub struct Notice {
     /// What it is about.
     pub kind: Kind,
-    /// The group or member by its name, or the alert.
+    /// The group, member or network by its name, or the alert.
     pub subject: String,
+    /// What administrators of clusters have called this for long, such as `swap_adapter`; may be
+    /// empty.
+    pub hook: &'static str,
+    /// The adapter that it is about; may be empty.
+    pub adapter: String,
     /// How that is from now on, in a word.
     pub state: String,
     /// The same as a sentence.
@@ -70,7 +78,14 @@ impl Notice {
         match self.kind {
             Kind::Group => fields.push(("group", text(&self.subject, NAME_LEN))),
             Kind::Peer => fields.push(("peer", text(&self.subject, NAME_LEN))),
+            Kind::Network => fields.push(("network", text(&self.subject, NAME_LEN))),
             Kind::Alert => {}
+        }
+        if !self.hook.is_empty() {
+            fields.push(("hook", Value::from(self.hook)));
+        }
+        if !self.adapter.is_empty() {
+            fields.push(("adapter", text(&self.adapter, NAME_LEN)));
         }
         fields.extend(self.token.map(|token| ("token", Value::from(token))));
         if !self.reason.is_empty() {
@@ -156,6 +171,8 @@ mod tests {
         Notice {
             kind: Kind::Group,
             subject: "www".to_owned(),
+            hook: "acquire_service",
+            adapter: String::new(),
             state: "holding".to_owned(),
             text: "holds www (token 3): it has been started".to_owned(),
             reason: "it has been started".to_owned(),
@@ -178,6 +195,7 @@ mod tests {
             "LIFESIGN_NODE=alpha",
             "LIFESIGN_CLUSTER=web",
             "LIFESIGN_GROUP=www",
+            "LIFESIGN_HOOK=acquire_service",
             "LIFESIGN_TOKEN=3",
             "LIFESIGN_REASON=it has been started",
             "LIFESIGN_TEXT=holds www (token 3): it has been started",

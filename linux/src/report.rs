@@ -2,8 +2,7 @@
 //!
 //! The same [`Report`] is shown to people by [`status`](crate::status) and [`why`](crate::why) and
 //! given to machines as JSON. Within version 1 fields may be added; none changes its meaning.
-//! Members, links and groups go by their names. Times are milliseconds, with decimals where they
-//! may be short.
+//! Members, links and groups go by their names. Times are milliseconds, short ones with decimals.
 
 mod client;
 mod connections;
@@ -11,6 +10,7 @@ mod enforcer;
 mod failures;
 mod fence;
 mod line;
+mod network;
 mod news;
 mod quorum;
 mod recording;
@@ -29,6 +29,7 @@ pub use self::enforcer::EnforcerReport;
 pub use self::failures::{FailuresReport, RestartsReport};
 pub use self::fence::{FenceReport, FencedReport};
 pub use self::line::{DongleReport, IpSideReport, LineErrorsReport, PingReport, PortReport};
+pub use self::network::{NetworkReport, SeatReport};
 pub use self::news::{Alert, Decision};
 pub use self::quorum::{ModuleReport, QuorumReport};
 pub use self::recording::RecordingReport;
@@ -71,8 +72,10 @@ pub struct Report {
     /// Whether clients can reach the reporting node, where it can tell.
     #[serde(default)]
     pub ip_side: Option<IpSideReport>,
-    /// The moment of this report on the machine's clock, in microseconds since it started, sleep
-    /// included; a replay answers for the same moment.
+    /// The networks with their adapters, in the order of the settings.
+    #[serde(default)]
+    pub networks: Vec<NetworkReport>,
+    /// The moment of this report, in microseconds of boot time; a replay answers for the same one.
     #[serde(default)]
     pub at_us: u64,
     /// What the operator has said last to the whole cluster, if anything was ever said.
@@ -430,6 +433,7 @@ pub(crate) mod tests {
             fencing: Vec::new(),
             fenced: Vec::new(),
             ip_side: None,
+            networks: Vec::new(),
             at_us: 0,
             word: None,
             recording: None,

@@ -15,6 +15,7 @@
 //! | `document` | the top level of the file, and its timing |
 //! | `members` | nodes and witnesses |
 //! | `link` | links, and below it each kind of them |
+//! | `network` | the adapters of a network, and the service addresses on it |
 //! | `resources` | groups and services |
 //! | `mac` | the hardware addresses of groups |
 //! | `place` | groups that follow others, and groups that are kept apart |
@@ -41,6 +42,7 @@ mod link;
 mod mac;
 mod members;
 pub mod mistake;
+mod network;
 mod notify;
 mod own;
 mod place;
@@ -69,9 +71,7 @@ use self::profile::Profile;
 use crate::address::ServiceAddress;
 use crate::address::lease::EnforcerChoice;
 use crate::address::mac::{GroupMac, MacPlan};
-use crate::agent::Agent;
-use crate::agent::convention::Convention;
-use crate::agent::fence::Fence;
+use crate::agent::{Agent, convention::Convention, fence::Fence};
 use crate::link::LinkSpec;
 use crate::page::unknown;
 
@@ -82,6 +82,7 @@ pub use self::link::ether::EtherLinkSettings;
 pub use self::link::serial::SerialLinkSettings;
 pub use self::link::udp::UdpLinkSettings;
 pub use self::link::{Link, LinkKind};
+pub use self::network::Network;
 pub use self::notify::{Target, Way};
 pub use self::watchdog::Watchdog;
 
@@ -118,6 +119,8 @@ pub struct Settings {
     pub watchdog: Option<Watchdog>,
     /// Machines beyond the cluster that answer to echo requests while this network works.
     pub ping: Vec<IpAddr>,
+    /// The networks with their adapters.
+    pub networks: Vec<Network>,
     /// The groups, by id: 0 to 32.
     pub groups: Vec<Group>,
     /// Who is told of what happens.

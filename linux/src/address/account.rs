@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use lifesign_core::time::Duration;
 
 use super::error::Error;
-use super::front::Fronts;
-use super::lease::{Enforcer, Refusal};
+use super::front::{self, Fronts};
+use super::lease::{Enforcer, EnforcerChoice, Refusal};
 use super::netlink::Netlink;
-use super::{Addresses, TakeDown};
+use super::{Addresses, MacPlan, ServiceAddress, TakeDown};
 
 /// How long each step of taking a group's addresses took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,13 +33,53 @@ pub struct Counters {
 }
 
 impl Addresses {
+    /// Opens addresses that are on no network of several adapters, and have no hardware address.
+    ///
+    /// # Errors
+    /// As [`open_on`](Self::open_on).
+    pub fn open(groups: &[Vec<ServiceAddress>], choice: EnforcerChoice) -> Result<Self, Error> {
+        Self::open_on(groups, &[], None, choice)
+    }
+
+    /// As [`open`](Self::open), with hardware addresses for groups.
+    ///
+    /// # Errors
+    /// As [`open_on`](Self::open_on).
+    pub fn open_with_macs(
+        groups: &[Vec<ServiceAddress>],
+        macs: Option<&MacPlan>,
+        choice: EnforcerChoice,
+    ) -> Result<Self, Error> {
+        Self::open_on(groups, &[], macs, choice)
+    }
+
+    /// Takes the lease's rules out of the kernel, for a daemon that leaves in good order.
+    ///
+    /// Without this they stay, closed, so that nobody else can answer for the addresses here.
+    ///
+    /// # Errors
+    /// As [`release`](Self::release), which is done for every group first.
+    pub fn close(&mut self) -> Result<(), Error> {
+        for group in 0..self.groups.len() {
+            self.release(group)?;
+        }
+        for (index, before) in self.ignoring() {
+            self.netlink.set_arp_ignore(index, before)?;
+        }
+        if let Some(fronts) = &self.fronts {
+            front::clear(&mut self.netlink, fronts.mark())?;
+        }
+        self.lease.remove(&self.guarded)
+    }
+
     /// Returns what another process needs to take everything down after this one was killed.
     ///
     /// # Errors
     /// [`Error::Call`] where no further sockets can be opened.
     pub fn take_down(&self) -> Result<TakeDown, Error> {
         let mark = self.fronts.as_ref().map(Fronts::mark);
-        Ok(TakeDown::new(Netlink::open()?, self.lease.closer()?, self.services(), mark))
+        let plain = TakeDown::new(Netlink::open()?, self.lease.closer()?, self.services(), mark);
+        Ok(if self.has_benches() { plain.with_seats(self.ignoring()) } else { plain })
     }
 
     /// Returns what enforces the lease.

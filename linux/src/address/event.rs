@@ -139,6 +139,7 @@ impl Addresses {
     pub(super) fn handle_adapter_gone(&mut self, index: u32) {
         let groups = self.groups_on(index);
         self.guarded.retain(|guarded| *guarded != index);
+        self.leave_seat(index);
         self.wires.disconnect(index);
         self.forget_front(index);
         let gone = self.adapters.extract_if(.., |adapter| adapter.index == index).last();
@@ -183,6 +184,7 @@ impl Addresses {
         for place in found {
             self.use_adapter(&place, &services);
         }
+        self.find_seats();
         for index in place::siblings(&services, &self.adapters, &installed) {
             if !self.guarded.contains(&index) && self.guard(index, true).is_err() {
                 self.counters.failures += 1;
@@ -191,7 +193,7 @@ impl Addresses {
     }
 
     /// Puts the lease in force on an adapter.
-    fn guard(&mut self, index: u32, is_ethernet: bool) -> Result<(), Error> {
+    pub(super) fn guard(&mut self, index: u32, is_ethernet: bool) -> Result<(), Error> {
         self.lease.guard_adapter(index, is_ethernet)?;
         if !self.guarded.contains(&index) {
             self.guarded.push(index);
@@ -204,7 +206,10 @@ impl Addresses {
         let macs = self.group_macs();
         let outcome = self
             .guard(place.index, place.is_ethernet())
-            .and_then(|()| self.wires.connect(place.index, services, &macs))
+            .and_then(|()| {
+                let asked = self.asked_on(place.index);
+                self.wires.connect(place.index, services, &asked, &macs)
+            })
             .and_then(|()| self.prepare_fronts_on(place.index));
         let groups = self.groups_on(place.index);
         let adapter = place.name.clone();
@@ -242,8 +247,9 @@ impl Addresses {
         // Who has a group's hardware address is this machine only while it holds the group.
         let moving = self.group_macs();
         let (mut outcomes, mut sources) = (Vec::new(), Vec::new());
-        let slots = &mut self.slots;
+        let (slots, benches) = (&mut self.slots, &mut self.benches);
         self.wires.hear(|index, frame| {
+            benches.iter_mut().for_each(|bench| bench.hear(index, frame, now));
             sources.extend(moving.iter().filter(|mac| frame.get(6..12) == Some(&mac[..])));
             for (at, slot) in slots.iter_mut().enumerate() {
                 if slot.hears(index) {

@@ -141,7 +141,7 @@ impl Addresses {
             .filter(|slot| slot.group == group)
             .map(|slot| slot.service.ip)
             .collect();
-        self.wires.connect(index, &services, &[])?;
+        self.wires.connect(index, &services, &[], &[])?;
         for ip in services {
             self.netlink.add_rule(ip, mark.table(group))?;
         }

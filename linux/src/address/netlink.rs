@@ -106,6 +106,24 @@ impl Netlink {
         Ok(all.into_iter().filter(|neighbour| neighbour.index == index).collect())
     }
 
+    /// Sets which questions an adapter leaves unanswered: `arp_ignore` of the kernel.
+    ///
+    /// # Errors
+    /// [`Error::Call`] or [`Error::NoAnswer`].
+    pub fn set_arp_ignore(&mut self, index: u32, value: u32) -> Result<(), Error> {
+        let writer = self.begin(libc::RTM_SETLINK, 0);
+        writer.put(&[0; 4]);
+        writer.put(&index.to_ne_bytes());
+        writer.put(&[0; 8]);
+        writer.nest(libc::IFLA_AF_SPEC, |inside| {
+            let family = u16::try_from(libc::AF_INET).unwrap_or(0);
+            inside.nest(family, |inside| {
+                inside.nest(INET_CONF, |inside| inside.attribute(ARP_IGNORE, &value.to_ne_bytes()));
+            });
+        });
+        self.request(|| format!("set arp_ignore of adapter {index}"))
+    }
+
     /// Begins a request which is to be acknowledged.
     pub(crate) fn begin(&mut self, kind: u16, flags: i32) -> &mut Writer {
         self.sequence = self.sequence.wrapping_add(1);
@@ -369,6 +387,10 @@ fn request_flags(flags: i32) -> u16 {
 
 /// The most that one datagram of a dump holds, as the kernel caps it.
 pub(super) const BUFFER_LEN: usize = 1 << 15;
+/// The settings of IPv4 on an adapter.
+const INET_CONF: u16 = 1;
+/// Which of them says what questions of ARP are left unanswered.
+const ARP_IGNORE: u16 = 19;
 /// Family, prefix, flags, scope, adapter.
 const ADDRESS_HEADER_LEN: usize = 8;
 /// Family, kind, adapter, flags, mask of changes.

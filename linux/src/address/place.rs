@@ -52,27 +52,45 @@ impl Place {
         installed: &[Installed],
         is_service: impl Fn(IpAddr) -> bool,
     ) -> Option<Self> {
-        let covers = |index: u32| {
-            installed.iter().any(|other| {
-                other.index == index
-                    && !is_service(other.ip)
-                    && same_subnet(other.ip, service.ip, other.prefix)
-            })
-        };
+        let is_service = &is_service;
         let adapter = adapters.iter().find(|adapter| {
             if service.adapter.is_empty() {
-                !adapter.loopback && covers(adapter.index)
+                !adapter.loopback && covers(adapter.index, service, installed, is_service)
             } else {
                 adapter.name == service.adapter
             }
         })?;
-        Some(Self {
+        Some(Self::on(adapter, service, installed, is_service))
+    }
+
+    /// Returns the place of `service` on an adapter.
+    pub(crate) fn on(
+        adapter: &Adapter,
+        service: &ServiceAddress,
+        installed: &[Installed],
+        is_service: impl Fn(IpAddr) -> bool,
+    ) -> Self {
+        Self {
             index: adapter.index,
             name: adapter.name.clone(),
             mac: adapter.mac,
-            needs_route: !covers(adapter.index),
-        })
+            needs_route: !covers(adapter.index, service, installed, is_service),
+        }
     }
+}
+
+/// Whether an adapter has an address in the subnet of `service` that is no service address.
+fn covers(
+    index: u32,
+    service: &ServiceAddress,
+    installed: &[Installed],
+    is_service: impl Fn(IpAddr) -> bool,
+) -> bool {
+    installed.iter().any(|other| {
+        other.index == index
+            && !is_service(other.ip)
+            && same_subnet(other.ip, service.ip, other.prefix)
+    })
 }
 
 /// Returns the other adapters with an address in the subnet of one of `services`: by the weak host
@@ -108,7 +126,7 @@ pub(crate) fn guarded(
 }
 
 /// Whether the first `prefix` bits of both addresses are the same.
-fn same_subnet(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
+pub(crate) fn same_subnet(a: IpAddr, b: IpAddr, prefix: u8) -> bool {
     match (a, b) {
         (IpAddr::V4(a), IpAddr::V4(b)) => {
             let differ = a.to_bits() ^ b.to_bits();

@@ -1,7 +1,7 @@
 //! The sockets on adapters that carry service addresses, behind one descriptor.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
@@ -48,7 +48,8 @@ impl Wires {
         Ok(Self { epoll, monitor, wires: BTreeMap::new(), buffer: vec![0; LONGEST_FRAME] })
     }
 
-    /// Opens the sockets on adapter `index`, which hear of `services`, and what comes from `macs`.
+    /// Opens the sockets on adapter `index`, which hear of `services`, answers of the stations
+    /// `asked`, and what comes from `macs`.
     ///
     /// # Errors
     /// [`Error::Call`]
@@ -56,22 +57,18 @@ impl Wires {
         &mut self,
         index: u32,
         services: &[IpAddr],
+        asked: &[IpAddr],
         macs: &[Mac],
     ) -> Result<(), Error> {
-        let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
-        for service in services {
-            match service {
-                IpAddr::V4(ip) => ipv4.push(*ip),
-                IpAddr::V6(ip) => ipv6.push(*ip),
-            }
-        }
+        let (ipv4, ipv6) = apart(&[services, asked].concat());
+        let (_, groups) = apart(services);
         let open = |is_wanted: bool, ethertype, filter: Vec<_>| {
             is_wanted.then(|| PacketSocket::open(index, ethertype, &filter)).transpose()
         };
         let wire = Wire {
             arp: open(!ipv4.is_empty(), arp::ETHERTYPE, arp::filter(&ipv4, macs))?,
             ndp: open(!ipv6.is_empty(), ndp::ETHERTYPE, ndp::filter(&ipv6, macs))?,
-            _groups: (!ipv6.is_empty()).then(|| join(index, &ipv6)).transpose()?,
+            _groups: (!groups.is_empty()).then(|| join(index, &groups)).transpose()?,
         };
         for socket in wire.sockets() {
             self.epoll
@@ -80,6 +77,11 @@ impl Wires {
         }
         self.wires.insert(index, wire);
         Ok(())
+    }
+
+    /// Whether there are sockets on an adapter.
+    pub(crate) fn has(&self, index: u32) -> bool {
+        self.wires.contains_key(&index)
     }
 
     /// Closes the sockets on an adapter.
@@ -140,6 +142,18 @@ impl Wire {
     fn sockets(&self) -> impl Iterator<Item = &PacketSocket> {
         [&self.arp, &self.ndp].into_iter().flatten()
     }
+}
+
+/// Returns the addresses of each family.
+fn apart(addresses: &[IpAddr]) -> (Vec<Ipv4Addr>, Vec<Ipv6Addr>) {
+    let (mut ipv4, mut ipv6) = (Vec::new(), Vec::new());
+    for address in addresses {
+        match address {
+            IpAddr::V4(ip) => ipv4.push(*ip),
+            IpAddr::V6(ip) => ipv6.push(*ip),
+        }
+    }
+    (ipv4, ipv6)
 }
 
 /// Joins the groups of all `addresses` on an adapter, for as long as the socket is open.

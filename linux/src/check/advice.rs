@@ -60,7 +60,65 @@ pub(super) fn warnings(settings: &Settings) -> Vec<String> {
     warnings.extend(LineCheck::warnings(settings));
     warnings.extend(idle_pings(settings));
     warnings.extend(crowded_dongles(settings));
+    warnings.extend(networks(settings));
+    warnings.extend(shared_adapters(settings));
     warnings
+}
+
+/// Says what cannot be told apart on a network, and where nothing stands by.
+fn networks(settings: &Settings) -> Vec<String> {
+    let mut said = Vec::new();
+    for network in &settings.networks {
+        let name = &network.name;
+        let servers = settings.members().filter(|(node, _)| !node.is_witness());
+        let single: Vec<&str> = servers
+            .filter(|(node, _)| settings.adapters_on(network, *node).len() == 1)
+            .map(|(_, name)| name)
+            .collect();
+        if !single.is_empty() {
+            said.push(format!(
+                "network {name}: one adapter of {} on it: where that fails, or its port at the \
+                 switch, nothing stands by, and its groups go to another node",
+                list(&single)
+            ));
+        }
+        let links = network.links.iter().filter_map(|id| settings.links.get(id.index()));
+        let has_witness = |link: &Link| {
+            let mut witnesses = settings.members().filter(|(member, _)| member.is_witness());
+            witnesses.any(|(witness, _)| link.reaches(witness))
+        };
+        let alone: Vec<&str> =
+            links.filter(|link| !has_witness(link)).map(|link| link.name.as_str()).collect();
+        if settings.nodes.len() == 2 && network.ask.is_empty() && !alone.is_empty() {
+            said.push(format!(
+                "network {name}: on {} two nodes alone cannot tell whose adapter has failed, or \
+                 the network: add `ask` with a router",
+                list(&alone)
+            ));
+        }
+        if network.services.is_empty() {
+            said.push(format!("network {name}: no group has an address on it"));
+        }
+    }
+    said
+}
+
+/// Says which links run over one adapter, and fail with it.
+fn shared_adapters(settings: &Settings) -> Vec<String> {
+    let mut said = Vec::new();
+    for (node, name) in settings.members().filter(|(node, _)| !node.is_witness()) {
+        for (at, link) in settings.links.iter().enumerate() {
+            let Some(adapter) = link.adapter(node) else { continue };
+            let mut others = settings.links.iter().take(at);
+            if let Some(other) = others.find(|other| other.adapter(node) == Some(adapter)) {
+                said.push(format!(
+                    "links {} and {} share {adapter} of {name}: they fail together",
+                    other.name, link.name
+                ));
+            }
+        }
+    }
+    said
 }
 
 /// What the smallest dongle has room for ([`lifesign_firmware::Small`]): nodes, groups, and bytes

@@ -306,3 +306,27 @@ fn a_watchdog_is_shown_with_what_would_be_without_it() {
     let page = checked(&idle, Enforcer::Bpf).to_string();
     assert!(page.contains("warning: the watchdog guards nothing"), "{page}");
 }
+
+#[test]
+fn what_cannot_be_told_apart_on_a_network_is_said() {
+    let wire = "[[link]]\nname = \"wire\"\nkind = \"ether\"\nadapter = \"eth1\"\n";
+    let network = |links: &str, more: &str| {
+        let network = format!("[[network]]\nname = \"front\"\nlinks = [{links}]\n{more}");
+        EXAMPLE.replace("[[group]]", &format!("{wire}{network}[[group]]"))
+    };
+    let warned = |source: &str| checked(source, Enforcer::Bpf).warnings.join("\n");
+    let alone = warned(&network("\"lan\"", ""));
+    assert!(alone.contains("network front: one adapter of alpha and beta on it"), "{alone}");
+    assert!(!alone.contains("cannot tell"), "the witness is on that link: {alone}");
+    let both = warned(&network("\"lan\", \"wire\"", ""));
+    assert!(both.contains("network front: on wire two nodes alone cannot tell"), "{both}");
+    let asked = warned(&network("\"lan\", \"wire\"", "ask = [\"10.77.0.254\"]\n"));
+    assert!(!asked.contains("network front"), "{asked}");
+    let idle = warned(&network("\"wire\"", ""));
+    assert!(idle.contains("network front: no group has an address on it"), "{idle}");
+    let shared = warned(&network("\"wire\"", "").replace("eth1", "eth0"));
+    assert!(
+        shared.contains("links lan and wire share eth0 of beta: they fail together"),
+        "{shared}"
+    );
+}

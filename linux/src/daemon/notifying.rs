@@ -23,6 +23,9 @@ pub(super) struct Notifying {
     outboxes: Vec<Outbox>,
     /// Whether each group was told to be up here.
     up: Vec<bool>,
+    /// While a group is ours: whether another node held it before, and whether its acquisition was
+    /// told.
+    acquired: Vec<Option<(bool, bool)>>,
     /// This program, which posts events when it is told to.
     program: PathBuf,
 }
@@ -33,6 +36,7 @@ impl Notifying {
         Self {
             outboxes: vec![Outbox::default(); settings.notify.len()],
             up: vec![false; settings.groups.len()],
+            acquired: vec![None; settings.groups.len()],
             program: std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into()),
         }
     }
@@ -74,14 +78,15 @@ impl Daemon {
         match *event {
             Event::Group { group, role, reason } => self.notify_of_group(group, role, reason, text),
             Event::Peer { node, condition } => {
-                let state = match condition {
+                let (state, hook) = match condition {
                     Condition::Unmet => return,
-                    Condition::Alive(_) => "alive",
-                    Condition::Lost(_) => "lost",
-                    Condition::Left(_) => "left",
+                    Condition::Alive(_) => ("alive", "node_up"),
+                    Condition::Lost(_) => ("lost", "node_down"),
+                    Condition::Left(_) => ("left", "node_down"),
                 };
                 let (subject, state) = (self.settings.name_of(node), state.to_owned());
-                let notice = Notice { kind: Kind::Peer, subject, state, text, ..Notice::default() };
+                let kind = Kind::Peer;
+                let notice = Notice { kind, subject, state, text, hook, ..Notice::default() };
                 self.announce(notice, true);
             }
             _ => {}
@@ -104,12 +109,67 @@ impl Daemon {
             Role::Claiming(_) => false,
             role => core::mem::replace(was_up, role.is_up()) || role != Role::Idle,
         };
+        let hook = self.hook_of(group, role);
         let reason = self.view().reason_text(group, reason);
         let token = role.token().map(|token| token.0);
         let (subject, state) = (self.group_name(group.index()), state.to_owned());
+        let kind = Kind::Group;
         let notice =
-            Notice { kind: Kind::Group, subject, state, text, reason, token, ..Notice::default() };
+            Notice { kind, subject, state, text, reason, token, hook, ..Notice::default() };
         self.announce(notice, is_news);
+    }
+
+    /// Returns what becomes of the service addresses of a group, in the words of the field.
+    fn hook_of(&mut self, group: GroupId, role: Role) -> &'static str {
+        let at = group.index();
+        let has_addresses =
+            self.settings.groups.get(at).is_some_and(|group| !group.addresses.is_empty());
+        let holder = self.engine.group(group).and_then(|state| state.last_holder());
+        let is_from_another = holder.is_some_and(|(node, _)| node != self.me);
+        let Some(acquired) = self.notifying.acquired.get_mut(at).filter(|_| has_addresses) else {
+            return "";
+        };
+        match role {
+            // Who held it before is known as long as nobody else does.
+            Role::Claiming(_) | Role::Starting(_) if acquired.is_none() => {
+                *acquired = Some((is_from_another, false));
+                ""
+            }
+            Role::Holding { .. } => match acquired {
+                Some((_, true)) => "",
+                Some((is_from_another, is_told)) => {
+                    *is_told = true;
+                    if *is_from_another { "acquire_takeover" } else { "acquire_service" }
+                }
+                None => "",
+            },
+            Role::Idle => match acquired.take() {
+                Some((_, true)) => "release_service",
+                Some(_) | None => "",
+            },
+            Role::Claiming(_) | Role::Starting(_) | Role::Stopping(_) | Role::Stuck(_) => "",
+        }
+    }
+
+    /// Tells what has become of a network: `hook` names it, `text` says it, and `adapter` is what
+    /// it is about.
+    pub(super) fn notify_of_network(
+        &mut self,
+        network: String,
+        (hook, adapter): (&'static str, &str),
+        text: String,
+    ) {
+        let state = match hook {
+            "network_down" => "down",
+            "network_up" => "up",
+            "fail_standby" => "failed",
+            "join_standby" => "standby",
+            _ => "swapped",
+        };
+        let (state, adapter) = (state.to_owned(), adapter.to_owned());
+        let (kind, subject) = (Kind::Network, network);
+        let notice = Notice { kind, subject, state, text, hook, adapter, ..Notice::default() };
+        self.announce(notice, true);
     }
 
     /// Tells that the node called `name` is fenced.

@@ -90,11 +90,18 @@ impl IpSide {
 /// Returns whether anything but the peers on links without IP can tell this node that its IP side
 /// works: two servers that only lose each other cannot know whose side is down.
 pub(super) fn has_reference(settings: &Settings) -> bool {
-    let has = |ip| settings.links.iter().any(|link| is_ip(link.class()) == ip);
+    let has = |ip| settings.links().any(|(id, _)| is_for_clients(settings, id) == ip);
     let mut udp = settings.links.iter().filter_map(|link| link.udp());
     let has_witness = udp.any(|udp| udp.witnesses().next().is_some());
     let is_known = has_witness || !settings.ping.is_empty() || settings.nodes.len() > 2;
     has(true) && has(false) && is_known
+}
+
+/// Returns whether a link needs IP, like most clients, or has adapters on which service addresses
+/// may sit.
+fn is_for_clients(settings: &Settings, id: LinkId) -> bool {
+    let is_ip = settings.links.get(id.index()).is_some_and(|link| is_ip(link.class()));
+    is_ip || settings.networks.iter().any(|network| network.links.contains(&id))
 }
 
 /// Returns whether links of `class` need IP, like most clients.
@@ -239,7 +246,8 @@ impl Daemon {
     }
 
     fn links_over(&self, ip: bool) -> LinkSet {
-        let links = self.settings.links().filter(|(_, link)| is_ip(link.class()) == ip);
+        let is_it = |(id, _): &(LinkId, _)| is_for_clients(&self.settings, *id) == ip;
+        let links = self.settings.links().filter(is_it);
         links.map(|(id, _)| id).collect()
     }
 

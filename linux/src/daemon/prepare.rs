@@ -21,13 +21,10 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::clients;
 use super::connections::Connected;
 use super::dongle::{self, Dongle};
-use super::fence::Fencing;
-use super::notifying::Notifying;
 use super::paths::{self, IpSide};
-use super::ping::Pinger;
-use super::watchdog::Watch;
-use super::word::Saving;
 use super::{Alerts, Daemon, Holding, machine, recording};
+use super::{fence::Fencing, networks::Watched, notifying::Notifying};
+use super::{ping::Pinger, watchdog::Watch, word::Saving};
 use crate::address::lease::{Enforcer, EnforcerChoice};
 use crate::address::{Addresses, ServiceAddress};
 use crate::clock::{self, Timer};
@@ -36,8 +33,7 @@ use crate::executor;
 use crate::link::Link;
 use crate::notify::Notifier;
 use crate::realtime;
-use crate::record::writer::Writer;
-use crate::record::{Recorded, Recorder};
+use crate::record::{Recorded, Recorder, writer::Writer};
 use crate::reservation::Reservation;
 use crate::settings::{self, LoadError, Settings, host_name, key};
 use crate::supervisor::{self, Parted, Supervisor, Tools};
@@ -213,9 +209,13 @@ fn prepare(
     let groups: Vec<Vec<ServiceAddress>> =
         settings.groups.iter().map(|group| group.addresses.clone()).collect();
     // From here on the kernel is touched.
-    let mut addresses =
-        Addresses::open_with_macs(&groups, Some(&settings.mac_plan()), settings.enforcer)
-            .map_err(refused)?;
+    let mut addresses = Addresses::open_on(
+        &groups,
+        &settings.seats(me),
+        Some(&settings.mac_plan()),
+        settings.enforcer,
+    )
+    .map_err(refused)?;
     for (at, group) in settings.groups.iter().enumerate() {
         addresses.refresh(at, &group.callers.refresh).map_err(refused)?;
     }
@@ -288,6 +288,7 @@ fn prepare(
         alerts: Alerts::default(),
         ip_side,
         pinger,
+        networks: Watched::all(&settings, me),
         notifying: Notifying::new(&settings),
         clients,
         connected,

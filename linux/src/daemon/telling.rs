@@ -177,6 +177,7 @@ impl Daemon {
             fencing: self.fence_reports(now),
             fenced: self.fenced_reports(now),
             ip_side: self.ip_side_report(now),
+            networks: self.network_reports(now),
             at_us: now.as_micros(),
             word: self.word_report(now),
             recording: self.recording_report(),
@@ -270,7 +271,7 @@ impl Surroundings for Daemon {
     }
 
     fn unguarded(&self, group: GroupId) -> Option<String> {
-        Self::unguarded(self, group.index())
+        Self::unguarded(self, group.index()).or_else(|| self.network_text(group.index()))
     }
 
     fn unheard(&self, member: NodeId) -> Option<String> {

@@ -235,7 +235,7 @@ impl Daemon {
     }
 
     /// Takes the addresses of a held group again: they were removed, or their lease ran out.
-    fn restore(&mut self, at: usize, now: Instant) {
+    pub(super) fn restore(&mut self, at: usize, now: Instant) {
         let Some(group) = GroupId::at(at) else { return };
         let Some(end) = self.engine.authority_end(group).filter(|end| now < *end) else { return };
         match self.addresses.acquire(at, end, now) {
@@ -286,11 +286,19 @@ impl Daemon {
                 self.restore(group, now);
             }
             AddressEvent::CarrierLost { adapter, groups } => {
+                // Where another adapter was at hand, the addresses are there by now.
+                let is_there = |group: &usize| self.addresses.is_on(*group, &adapter);
+                let groups: Vec<usize> = groups.into_iter().filter(is_there).collect();
+                if groups.is_empty() {
+                    return;
+                }
                 self.alert(format!("adapter {adapter} carries nothing"));
                 self.set_impaired(&adapter, &groups, true, now);
             }
             AddressEvent::AdapterLost { adapter, groups } => {
-                self.alert(format!("adapter {adapter} is gone"));
+                if !groups.iter().all(|group| self.addresses.is_placed(*group)) {
+                    self.alert(format!("adapter {adapter} is gone"));
+                }
                 // What is gone has no carrier to wait for.
                 self.set_impaired(&adapter, &groups, false, now);
             }
@@ -369,6 +377,7 @@ impl Daemon {
         if let Some(group) = GroupId::at(at) {
             let is_able = self.has_adapters(at)
                 && self.is_reachable(at)
+                && self.is_networked(at)
                 && !self.is_penalised(at, now)
                 && self.unguarded(at).is_none();
             self.engine.handle_able(group, is_able, now);

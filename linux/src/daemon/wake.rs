@@ -272,6 +272,7 @@ impl Daemon {
         self.end_penalties(now);
         self.pinger.handle_timeout(now);
         self.look_at_ip_side(now);
+        self.look_at_networks(now);
         self.ask_dongles(now);
     }
 
@@ -304,6 +305,7 @@ impl Daemon {
             self.next_client_due(),
             self.connected.poll_timeout(),
             self.next_look_after_connections(),
+            self.next_look(),
         ];
         let notify = self.notifier.as_ref().map(|_| self.notify_at);
         let dues = own.into_iter().flatten().chain(notify).chain(links);

@@ -58,6 +58,8 @@ pub struct Record {
     pub all: Observer,
     /// The answers that others could receive.
     pub on_wire: Observer,
+    /// Every answer by the port of the switch at which it came in, in place of the machine.
+    pub at_port: Observer,
 }
 
 /// What the switch has done.

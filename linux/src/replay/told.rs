@@ -121,6 +121,7 @@ fn report(player: &Player, at: Instant) -> Report {
         links: Vec::new(),
         fencing: Vec::new(),
         fenced: Vec::new(),
+        networks: Vec::new(),
         ip_side: None,
         at_us: at.as_micros(),
         word: None,

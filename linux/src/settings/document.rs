@@ -14,7 +14,7 @@ use super::members::Members;
 use super::mistake::{Mistakes, did_you_mean};
 use super::profile::Profile;
 use super::table::{Misfit, Table};
-use super::{Group, Settings, client, members, notify, resources, value, watchdog};
+use super::{Group, Settings, client, members, network, notify, resources, value, watchdog};
 use crate::address::lease::{Enforcer, EnforcerChoice};
 
 /// Reads a whole file.
@@ -56,7 +56,8 @@ fn read_top(mut top: Table<'_>, mistakes: &mut Mistakes) -> Option<Settings> {
         timing: &timing,
         watchdog: watchdog.as_ref(),
     };
-    let groups = resources::read(&mut top, &basis, mistakes);
+    let mut networks = network::read(&mut top, &members, mistakes);
+    let groups = resources::read(&mut top, &basis, &mut networks, mistakes);
     watchdog::check(watchdog.as_ref(), &groups, &members, mistakes);
     let longest = groups.iter().map(|group| group.promise).max().unwrap_or(timing.promise);
     let complete = timing.complete(longest, mistakes);
@@ -78,6 +79,7 @@ fn read_top(mut top: Table<'_>, mistakes: &mut Mistakes) -> Option<Settings> {
         links: members.links,
         watchdog,
         ping,
+        networks,
         nodes: members.nodes,
         witnesses: members.witnesses,
         groups,

@@ -80,14 +80,17 @@ impl Members {
     }
 }
 
-fn note_stranger<'a>(
+pub(super) fn note_stranger<'a>(
     what: &str,
     name: &Spanned<&str>,
     known: impl Iterator<Item = &'a str> + Clone,
     mistakes: &mut Mistakes,
 ) {
     let all = known.clone().collect::<Vec<_>>().join(", ");
-    let hint = did_you_mean(name.get_ref(), known).unwrap_or_else(|| format!("known are {all}"));
+    let hint = did_you_mean(name.get_ref(), known).unwrap_or_else(|| match all.as_str() {
+        "" => format!("add a `[[{what}]]` of this name"),
+        all => format!("known are {all}"),
+    });
     let shown = super::table::printable(name.get_ref());
     mistakes
         .add(name.span(), format!("there is no {what} \"{shown}\""))

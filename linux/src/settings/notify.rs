@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(command.way, Way::Command(vec!["/bin/hook".to_owned(), "x".to_owned()]));
         assert_eq!(command.events, [Kind::Group, Kind::Alert]);
         assert_eq!(mail.way, Way::Mail("root@localhost".to_owned()));
-        assert_eq!((mail.events.len(), mail.limit), (3, Duration::from_millis(3000)));
+        assert_eq!((mail.events.len(), mail.limit), (4, Duration::from_millis(3000)));
         assert_eq!(webhook.way, Way::Webhook("http://10.77.0.9:8080/hook".parse().unwrap()));
         assert_eq!(webhook.limit, Duration::from_millis(10_000));
         assert!(parsed("").unwrap().is_empty());

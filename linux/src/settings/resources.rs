@@ -17,7 +17,7 @@ use super::place::{self, Place};
 use super::profile::Profile;
 use super::table::{Misfit, Table, parsed_of};
 use super::watchdog::{self, Watchdog};
-use super::{Group, Service, agent, own, safety, value};
+use super::{Group, Network, Service, agent, network, own, safety, value};
 use crate::address::ServiceAddress;
 use crate::agent::convention::Convention;
 use crate::agent::{Places, instance};
@@ -37,7 +37,12 @@ pub(super) struct Basis<'b> {
 }
 
 /// Reads the groups.
-pub(super) fn read(top: &mut Table<'_>, basis: &Basis<'_>, mistakes: &mut Mistakes) -> Vec<Group> {
+pub(super) fn read(
+    top: &mut Table<'_>,
+    basis: &Basis<'_>,
+    networks: &mut [Network],
+    mistakes: &mut Mistakes,
+) -> Vec<Group> {
     let Basis { cluster, members, base, timing, watchdog } = *basis;
     let (mut names, mut taken, mut instances) = (Names::new("group"), Vec::new(), Vec::new());
     let (mut groups, mut places, mut macs) = (Vec::new(), Vec::new(), Vec::new());
@@ -45,24 +50,19 @@ pub(super) fn read(top: &mut Table<'_>, basis: &Basis<'_>, mistakes: &mut Mistak
         let name = names.read(&mut table, mistakes);
         let guard = read_guard(&mut table, mistakes);
         let has_address = table.value("addresses").is_some_and(|value| !is_empty(value));
-        let has_service = table.value("service").is_some();
         let addresses = read_addresses(&mut table, members, &mut taken, mistakes);
         let callers = Callers::read(&mut table, &addresses, mistakes);
         macs.push(RawMac::read(&mut table, &addresses, mistakes));
+        network::seat(&mut table, &addresses, members, networks, mistakes);
         let place = Place::read(&mut table, mistakes);
-        let (prefer, failback) = if place.follows() {
-            (NodeId::all().take(members.nodes.len()).collect(), Failback::Off)
-        } else {
-            (read_prefer(&mut table, members, mistakes), read_failback(&mut table, mistakes))
-        };
-        let promise = table.parsed("promise", mistakes, value::span);
-        let probe = table.parsed("conflict_probe", mistakes, value::span);
-        let failure_window = table.parsed("failure_window", mistakes, value::span);
+        let (prefer, failback) = read_order(&mut table, &place, members, mistakes);
+        let [promise, probe, failure_window] = ["promise", "conflict_probe", "failure_window"]
+            .map(|key| table.parsed(key, mistakes, value::span));
         let nodes = if place.follows() { 1 } else { prefer.len() };
         let moves = read_moves(&mut table, nodes, mistakes);
         let services = read_services(&mut table, &name, members, &mut instances, mistakes);
         own::check(&services, &addresses, members, &prefer, mistakes);
-        check_content(&table, guard, has_address, has_service, mistakes);
+        check_content(&table, guard, has_address, table.has("service"), mistakes);
         let is_guarded = watchdog::read_guarded(&mut table, guard, watchdog, mistakes);
         let promise = promise.unwrap_or_else(|| {
             let overshoot = watchdog.filter(|_| is_guarded).map(Watchdog::overshoot);
@@ -172,6 +172,19 @@ fn read_addresses(
         addresses.push(address.into_inner());
     }
     addresses
+}
+
+/// Reads who may hold a group, and whether it returns; its leader decides if it follows one.
+fn read_order(
+    table: &mut Table<'_>,
+    place: &Place,
+    members: &Members,
+    mistakes: &mut Mistakes,
+) -> (Vec<NodeId>, Failback) {
+    if place.follows() {
+        return (NodeId::all().take(members.nodes.len()).collect(), Failback::Off);
+    }
+    (read_prefer(table, members, mistakes), read_failback(table, mistakes))
 }
 
 fn read_prefer(table: &mut Table<'_>, members: &Members, mistakes: &mut Mistakes) -> Vec<NodeId> {

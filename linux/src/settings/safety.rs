@@ -186,10 +186,10 @@ impl Settings {
 
     /// Returns everything on which safety depends, as text: cluster, votes, witnesses, quorum,
     /// timing, by what each node is fenced, the order and kinds of the links, which witness is a
-    /// dongle and whom it can reset, the spans of the watchdog, and of each group the addresses,
-    /// MAC address, guard, order, promise, failback, leader, those it is kept apart from and
-    /// whether a watchdog guards it. Adapters, devices and their speed, paths, commands and
-    /// parameters may differ.
+    /// dongle and whom it can reset, the networks with their links and addresses, the spans of the
+    /// watchdog, and of each group the addresses, MAC address, guard, order, promise, failback,
+    /// leader, those it is kept apart from and whether a watchdog guards it. Adapters, devices and
+    /// their speed, paths, commands and parameters may differ.
     #[must_use]
     pub fn agreement(&self) -> String {
         let mut text = format!("lifesign 1\ncluster {}\n", self.cluster);
@@ -229,6 +229,7 @@ impl Settings {
                 }
             };
         }
+        self.networks.iter().for_each(|network| network.write(&mut text));
         if let Some(watchdog) = &self.watchdog {
             let spans = [watchdog.timeout, watchdog.reset_limit].map(Duration::as_micros);
             let _ = writeln!(text, "watchdog {spans:?} {}", watchdog.required);

@@ -4,7 +4,7 @@ use core::fmt::Write;
 
 use super::column;
 use crate::page::{Page, Paint, span, wrap};
-use crate::report::{DongleReport, LinkReport, PortReport, Report};
+use crate::report::{DongleReport, LinkReport, NetworkReport, PortReport, Report};
 
 /// Writes a row for each link, and what there is to say of it below.
 pub(super) fn write(text: &mut String, report: &Report, page: Page) {
@@ -41,7 +41,19 @@ pub(super) fn write(text: &mut String, report: &Report, page: Page) {
             text.push_str(&wrap("    rejected: ", &kinds.join(", ")));
         }
     }
+    for network in &report.networks {
+        text.push_str(&wrap("", &seated(network)));
+    }
     text.push('\n');
+}
+
+/// Returns how the adapters of a network are, in one sentence.
+fn seated(network: &NetworkReport) -> String {
+    let adapters = network.adapters.iter().map(|seat| {
+        let serves = if seat.serves { " (serves)" } else { "" };
+        format!("{}{serves} {}", seat.adapter, seat.why)
+    });
+    format!("network {}: {}", network.name, adapters.collect::<Vec<_>>().join("; "))
 }
 
 /// Returns where a link leaves this node, in a few letters.

@@ -17,6 +17,8 @@ pub struct Setup {
     is_routed: bool,
     has_dongle: bool,
     cables: usize,
+    /// The link over a standby adapter on the network of the first cable.
+    standby: Option<&'static str>,
     timing: String,
     guard: &'static str,
     pub(super) groups: Vec<(&'static str, Vec<&'static str>)>,
@@ -39,6 +41,7 @@ impl Setup {
             is_routed: false,
             has_dongle: false,
             cables: 1,
+            standby: None,
             timing: "heartbeat = \"100ms\"\ndead = \"500ms\"\npromise = \"600ms\"\n\
                      settle = \"1200ms\"\n"
                 .to_owned(),
@@ -150,6 +153,35 @@ impl Setup {
         self
     }
 
+    /// Returns the setup with a standby adapter on each server, on the same network, and `text` in
+    /// the table of the network. It has an address in the same subnet, and a link of `kind` runs
+    /// over it: `ether` or `udp`.
+    #[must_use]
+    pub fn with_standby(mut self, kind: &'static str, text: &str) -> Self {
+        self.standby = Some(kind);
+        self.with_services(&format!(
+            "\n[[network]]\nname = \"front\"\nlinks = [\"lan0\", \"lan1\"]\n{text}"
+        ))
+    }
+
+    /// Returns the link over the standby adapters, as the settings have it.
+    fn standby_text(&self) -> String {
+        let members: Vec<String> = (self.nodes.iter().zip(1..))
+            .map(|(name, number)| format!("{name} = \"10.77.0.{}\"", 10 + number))
+            .collect();
+        match self.standby {
+            None => String::new(),
+            Some("udp") => format!(
+                "\n[[link]]\nname = \"lan1\"\nkind = \"udp\"\nadapter = \"eth1\"\n\
+                 delivery = \"broadcast\"\nport = 6941\nmembers = {{ {} }}\n",
+                members.join(", ")
+            ),
+            Some(kind) => {
+                format!("\n[[link]]\nname = \"lan1\"\nkind = \"{kind}\"\nadapter = \"eth1\"\n")
+            }
+        }
+    }
+
     /// Returns the setup with `text` appended to the settings, after the last group;
     /// `DIRECTORY` in it stands for where they are.
     #[must_use]
@@ -191,7 +223,12 @@ impl Setup {
             } else {
                 cabled
             };
-            plan = plan.with_machine(cabled);
+            let has_standby = self.standby.is_some() && role == Role::Server;
+            plan = plan.with_machine(if has_standby {
+                cabled.with_cable(0, &format!("10.77.0.{}/24", 10 + number))
+            } else {
+                cabled
+            });
         }
         if self.has_dongle {
             plan = plan.with_machine(MachinePlan::new(DONGLE, Role::Witness));
@@ -256,6 +293,7 @@ impl Setup {
                 members.join(", ")
             );
         }
+        text += &self.standby_text();
         if self.has_dongle {
             let device = |name: &&str| format!("{name} = \"DIRECTORY/{name}.tty\"");
             let devices: Vec<String> = self.nodes.iter().map(device).collect();

@@ -182,6 +182,7 @@ impl Runner {
             };
             let record = &mut shared.records[index];
             record.all.handle_sighting(machine, arrived_us);
+            record.at_port.handle_sighting(port, arrived_us);
             if wired {
                 record.on_wire.handle_sighting(machine, arrived_us);
             }
