@@ -274,8 +274,7 @@ impl Addresses {
         for adapter in found {
             let (index, is_ethernet) = (adapter.index, adapter.mac.is_some());
             let is_new = !self.wires.has(index);
-            let outcome = self.guard(index, is_ethernet);
-            let outcome = match outcome {
+            let outcome = match self.guard(index, is_ethernet) {
                 Ok(()) if is_new => {
                     self.wires.connect(index, &services, &self.asked_on(index), &macs)
                 }

@@ -286,14 +286,7 @@ impl Daemon {
                 self.restore(group, now);
             }
             AddressEvent::CarrierLost { adapter, groups } => {
-                // Where another adapter was at hand, the addresses are there by now.
-                let is_there = |group: &usize| self.addresses.is_on(*group, &adapter);
-                let groups: Vec<usize> = groups.into_iter().filter(is_there).collect();
-                if groups.is_empty() {
-                    return;
-                }
-                self.alert(format!("adapter {adapter} carries nothing"));
-                self.set_impaired(&adapter, &groups, true, now);
+                self.handle_carrier_lost(&adapter, groups, now);
             }
             AddressEvent::AdapterLost { adapter, groups } => {
                 if !groups.iter().all(|group| self.addresses.is_placed(*group)) {
@@ -329,6 +322,15 @@ impl Daemon {
         if !self.decisions.iter().any(|(_, known)| known.starts_with(&text)) {
             let when = last_answer_us.map(|us| format!(" within {} ms", us.div_ceil(1000)));
             self.decided(text + &when.unwrap_or_default());
+        }
+    }
+
+    fn handle_carrier_lost(&mut self, adapter: &str, mut groups: Vec<usize>, now: Instant) {
+        // Where another adapter was at hand, the addresses are there by now.
+        groups.retain(|group| self.addresses.is_on(*group, adapter));
+        if !groups.is_empty() {
+            self.alert(format!("adapter {adapter} carries nothing"));
+            self.set_impaired(adapter, &groups, true, now);
         }
     }
 
