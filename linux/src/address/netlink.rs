@@ -116,8 +116,7 @@ impl Netlink {
         writer.put(&index.to_ne_bytes());
         writer.put(&[0; 8]);
         writer.nest(libc::IFLA_AF_SPEC, |inside| {
-            let family = u16::try_from(libc::AF_INET).unwrap_or(0);
-            inside.nest(family, |inside| {
+            inside.nest(u16::try_from(libc::AF_INET).unwrap_or(0), |inside| {
                 inside.nest(INET_CONF, |inside| inside.attribute(ARP_IGNORE, &value.to_ne_bytes()));
             });
         });
