@@ -12,11 +12,8 @@
 //! use lifesign::clock;
 //! use lifesign_core::time::Duration;
 //!
-//! let service = ServiceAddress {
-//!     ip: [10, 77, 0, 100].into(),
-//!     prefix: 24,
-//!     adapter: String::new(),
-//! };
+//! let ip = [10, 77, 0, 100].into();
+//! let service = ServiceAddress { ip, prefix: 24, adapter: String::new() };
 //! let mut addresses = Addresses::open(&[vec![service]], EnforcerChoice::Auto)?;
 //! addresses.remove_leftovers()?; // before the first frame to a peer
 //! let deadline = clock::now() + Duration::from_millis(25);
@@ -44,7 +41,7 @@ pub mod netlink;
 mod nftables;
 pub(crate) mod packet;
 mod place;
-mod presence;
+pub(crate) mod presence;
 mod refresh;
 pub mod route;
 mod seat;

@@ -12,6 +12,7 @@
 
 mod agent;
 mod dongle;
+mod explain;
 mod fence;
 mod grammar;
 mod heartbeat;
@@ -56,6 +57,7 @@ pub fn main() -> ExitCode {
             witness(witness::Options { file, state_dir, control })
         }
         Command::Check(args) => check(&args),
+        Command::Explain(command) => explain::main(&command),
         Command::Status(args) => status(&args),
         Command::Why(args) => why(&args),
         Command::Watch(args) => watch::main(&args),

@@ -8,6 +8,7 @@
 //! | [`settings`] | one file, the same on every node, checked in full before anything is touched |
 //! | [`agent`] | programs by which others have taught a manager to handle a service |
 //! | [`check`] | what settings promise: the inequality and the worst times, term by term |
+//! | [`layers`] | how clients find a new holder, and what they see at worst |
 //! | [`heartbeat`] | Linux-HA's own files, made into settings |
 //! | [`keygen`] | key files: made, and rotated |
 //! | [`daemon`] | one thread that decides, and never waits for anything but the next event |
@@ -54,6 +55,7 @@ pub mod executor;
 pub mod explain;
 pub mod heartbeat;
 pub mod keygen;
+pub mod layers;
 pub mod link;
 pub mod log;
 pub mod namespace;

@@ -341,7 +341,7 @@ fn step(schedule: &mut Option<Schedule>, now_us: u64, after_us: impl Fn(usize) -
 }
 
 /// Returns how long after the takeover announcement number `number` is due.
-const fn announcement_us(number: usize) -> Option<u64> {
+pub(crate) const fn announcement_us(number: usize) -> Option<u64> {
     Some(match number {
         0 => 0,
         1 => 100_000,

@@ -2,6 +2,7 @@
 
 pub(super) mod agent;
 pub(super) mod dongle;
+pub(super) mod explain;
 pub(super) mod fence;
 pub(super) mod heartbeat;
 pub(super) mod lasting;
@@ -14,6 +15,7 @@ use clap_complete::Shell;
 
 use self::agent::{AGENT_EXAMPLE, AgentArgs};
 use self::dongle::DongleCommand;
+use self::explain::{ExplainCommand, LAYERS_EXAMPLES};
 use self::fence::FenceCommand;
 use self::heartbeat::{
     CL_STATUS_EXAMPLES, ChoiceArgs, ClStatusArgs, HB_STANDBY_EXAMPLES, HB_TAKEOVER_EXAMPLES,
@@ -74,6 +76,9 @@ pub(super) enum Command {
     /// The file of a quorum server is known by its content.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
+    /// Explain what settings lead to
+    #[command(subcommand, after_help = LAYERS_EXAMPLES)]
+    Explain(ExplainCommand),
     /// Show how things are, as this machine sees them
     ///
     /// The first line says GOOD (everything is held, and the next failure can be survived),

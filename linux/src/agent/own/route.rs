@@ -6,6 +6,8 @@
 
 use std::net::IpAddr;
 
+use lifesign_core::time::Duration;
+
 use super::{Fault, Parameter};
 use crate::address::netlink::Netlink;
 use crate::address::route::HostRoute;
@@ -20,12 +22,15 @@ pub struct RoutePlan {
     pub adapter: String,
     /// Its metric.
     pub metric: u32,
+    /// For how long routers follow a server that is dead, as the routing daemon is set; it changes
+    /// nothing here, and `lifesign explain layers` counts with it.
+    pub hold: Option<Duration>,
 }
 
 impl RoutePlan {
     /// The names of its parameters, and whether nodes may have different ones.
     pub const PARAMETERS: &'static [(&'static str, bool)] =
-        &[("prefix", false), ("adapter", false), ("metric", false)];
+        &[("prefix", false), ("adapter", false), ("metric", false), ("hold", false)];
 
     /// Reads the parameters.
     ///
@@ -49,7 +54,9 @@ impl RoutePlan {
         let metric = text("metric").map_or(Ok(METRIC), str::parse);
         let metric =
             metric.map_err(|_| Fault::of("metric", "this is no whole number", "write \"100\""))?;
-        Ok(Self { ip, adapter, metric })
+        let hold = text("hold").map(value::span_said).transpose();
+        let hold = hold.map_err(|why| Fault::of("hold", why, "write \"3s\""))?;
+        Ok(Self { ip, adapter, metric, hold })
     }
 
     /// Adds the route, if the address is on this machine.
@@ -146,7 +153,7 @@ mod tests {
     fn a_route_leads_to_one_address() {
         let read = plan(&[("prefix", "fd00::77/128"), ("adapter", "eth0"), ("metric", "5")]);
         let ip = "fd00::77".parse().unwrap();
-        assert_eq!(read, Ok(RoutePlan { ip, adapter: "eth0".to_owned(), metric: 5 }));
+        assert_eq!(read, Ok(RoutePlan { ip, adapter: "eth0".to_owned(), metric: 5, hold: None }));
         for (told, expected) in [
             (("prefix", "192.0.2.77"), "prefix: its length is missing; write \"192.0.2.77/32\""),
             (("prefix", "192.0.2/32"), "prefix: this is no address; write \"192.0.2.77/32\""),
