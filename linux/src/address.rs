@@ -53,7 +53,6 @@ mod wire;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
 
 use lifesign_core::time::{Duration, Instant};
 
@@ -346,7 +345,11 @@ impl Addresses {
                 Change::AddressGone(address) => {
                     is_suspect |= self.slots.iter().any(|slot| slot.is_at(address));
                 }
-                Change::Lost => (is_stale, is_suspect) = (true, true),
+                Change::Routes => self.note_routes(now),
+                Change::Lost => {
+                    self.note_routes(now);
+                    (is_stale, is_suspect) = (true, true);
+                }
             }
         }
         if is_stale {
@@ -362,6 +365,7 @@ impl Addresses {
     /// Sends what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now_us = now.as_micros();
+        self.follow_routes(now);
         for at in 0..self.slots.len() {
             let Some(slot) = self.slots.get_mut(at) else { continue };
             if std::mem::take(&mut slot.is_to_ask) {
@@ -379,18 +383,12 @@ impl Addresses {
         let due = |slot: &Slot| {
             if slot.is_to_ask { Some(0) } else { slot.presence.poll_timeout() }
         };
-        self.slots.iter().filter_map(due).min().map(Instant::from_micros)
+        let slots = self.slots.iter().filter_map(due).min().map(Instant::from_micros);
+        slots.into_iter().chain(self.routes_due()).min()
     }
 
     /// Returns the next event.
     pub fn poll_event(&mut self) -> Option<AddressEvent> {
         self.events.pop_front()
-    }
-}
-
-impl AsFd for Addresses {
-    /// Returns a descriptor that is readable when [`Addresses::handle_readable`] has work.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.wires.as_fd()
     }
 }

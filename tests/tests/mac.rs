@@ -240,6 +240,33 @@ fn a_stranger_with_the_mac_is_noticed_before_and_while_it_is_held() {
     let _ = asking.wait();
 }
 
+#[test]
+fn what_comes_from_the_group_follows_the_routes_of_its_adapter() {
+    let name = "what_comes_from_the_group_follows_the_routes_of_its_adapter";
+    let Some(_) = enter(name) else { return };
+    let world = World::build();
+    world.bridge.run("alpha", "ip", "route add default via 10.77.0.2");
+    let alpha = world.open("alpha", Enforcer::Nftables, MacOn::Macvlan);
+    let mut alpha = world.acquire("alpha", alpha, 600_000);
+    let way = |world: &World| {
+        world.bridge.run("alpha", "ip", "route get 192.0.2.1 from 10.77.0.100").replace('\n', " ")
+    };
+    let first = way(&world);
+    assert!(first.contains("via 10.77.0.2") && first.contains(FRONT), "{first}");
+    world.bridge.run("alpha", "ip", "route change default via 10.77.0.3");
+    let began = clock::now();
+    while !way(&world).contains("via 10.77.0.3") {
+        assert!(clock::now().since(began) < LONG, "{}", way(&world));
+        alpha = world.next_event("alpha", alpha).0;
+    }
+    assert!(way(&world).contains(FRONT), "{}", way(&world));
+    world.bridge.run("alpha", "ip", "route delete default");
+    while world.bridge.run("alpha", "ip", "route show table all").contains("default via") {
+        assert!(clock::now().since(began) < LONG, "a route is left");
+        alpha = world.next_event("alpha", alpha).0;
+    }
+}
+
 /// Two servers, and a client that asks.
 struct World {
     bridge: Bridge,

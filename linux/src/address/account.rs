@@ -1,6 +1,7 @@
 //! What was done with addresses, measured and counted, and what can be asked of them.
 
 use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use lifesign_core::time::Duration;
 
@@ -106,6 +107,13 @@ impl Addresses {
         let index = self.slots.iter().find(|slot| slot.service.ip == ip)?.index()?;
         let adapter = self.adapters.iter().find(|adapter| adapter.index == index)?;
         Some((&adapter.name, adapter.carrier))
+    }
+}
+
+impl AsFd for Addresses {
+    /// Returns a descriptor that is readable when [`Addresses::handle_readable`] has work.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wires.as_fd()
     }
 }
 

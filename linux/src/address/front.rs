@@ -11,6 +11,8 @@
 //! so a machine that was frozen, or on which everything was killed, is silent until it is put
 //! right.
 
+mod leftover;
+
 use lifesign_core::time::{Duration, Instant};
 use nix::errno::Errno;
 
@@ -18,16 +20,20 @@ use super::arp::Mac;
 use super::error::Error;
 use super::event::AddressEvent;
 use super::mac::{GroupMac, MacOn, Mark};
-use super::netlink::Netlink;
 use super::place::Place;
 use super::{Addresses, MacPlan, Slot};
 use crate::clock;
+
+pub(super) use self::leftover::clear;
+use self::leftover::{restore, substitute};
 
 /// The hardware addresses of all groups.
 #[derive(Debug)]
 pub(super) struct Fronts {
     mark: Mark,
     fronts: Vec<Front>,
+    /// When the routes of the groups are to follow those of their adapters.
+    routes_due: Option<Instant>,
 }
 
 /// The hardware address of a group.
@@ -54,7 +60,8 @@ impl Fronts {
             let subject = subject + at;
             Front { group, mac, subject, made: None, is_raised: false, tell_from: Instant::ZERO }
         };
-        Self { mark: Mark::new(plan.cluster), fronts: macs.enumerate().map(front).collect() }
+        let fronts = macs.enumerate().map(front).collect();
+        Self { mark: Mark::new(plan.cluster), fronts, routes_due: None }
     }
 
     /// Returns the hardware addresses, in the order of the lease.
@@ -93,6 +100,9 @@ impl Addresses {
     pub fn prepare_macs(&mut self) -> Result<Vec<String>, Error> {
         let Some(fronts) = &self.fronts else { return Ok(Vec::new()) };
         let mark = fronts.mark;
+        if fronts.fronts.iter().any(|front| front.mac.on == MacOn::Macvlan) {
+            self.wires.hear_routes()?;
+        }
         let groups: Vec<usize> = fronts.fronts.iter().map(|front| front.group).collect();
         let removed = clear(&mut self.netlink, mark)?;
         if !removed.is_empty() {
@@ -245,6 +255,33 @@ impl Addresses {
         self.tell(AddressEvent::MacConflict { group, mac });
     }
 
+    /// Takes in that routes have changed: there may be a million of them, and each is told.
+    pub(super) fn note_routes(&mut self, now: Instant) {
+        if let Some(fronts) = &mut self.fronts {
+            fronts.routes_due.get_or_insert(now + ROUTES_LATER);
+        }
+    }
+
+    /// Returns when the routes of groups are to follow.
+    pub(super) fn routes_due(&self) -> Option<Instant> {
+        self.fronts.as_ref()?.routes_due
+    }
+
+    /// Lets the routes of groups follow those of their adapters, where that is due.
+    pub(super) fn follow_routes(&mut self, now: Instant) {
+        let Some(fronts) = &mut self.fronts else { return };
+        if fronts.routes_due.is_none_or(|due| !now.has_reached(due)) {
+            return;
+        }
+        fronts.routes_due = None;
+        let mark = fronts.mark;
+        for front in fronts.fronts.iter().filter(|front| front.is_raised) {
+            let Some((index, base)) = front.made else { continue };
+            let copied = self.netlink.copy_routes(base, index, mark.table(front.group));
+            self.counters.failures += u64::from(copied.is_err());
+        }
+    }
+
     /// Whether an adapter is one that was made for a group.
     pub(super) fn is_front(&self, index: u32) -> bool {
         let mut fronts = self.fronts.iter().flat_map(|fronts| &fronts.fronts);
@@ -311,62 +348,10 @@ impl Slot {
     }
 }
 
-/// Puts `mac` in place of the hardware address of an adapter, which is noted before.
-fn substitute(netlink: &mut Netlink, mark: Mark, base: &Place, mac: Mac) -> Result<(), Error> {
-    let layers = netlink.layers()?;
-    let layer = layers.iter().find(|layer| layer.index == base.index);
-    let Some((layer, original)) = layer.and_then(|layer| Some((layer, layer.mac?))) else {
-        return Err(Error::NotEthernet);
-    };
-    if original == mac {
-        return Ok(());
-    }
-    if !layer.names.iter().any(|name| mark.read_note(name).is_some()) {
-        netlink.set_name(base.index, &mark.note(original), true)?;
-    }
-    netlink.set_mac(base.index, mac)
-}
-
-/// Puts back every hardware address that a note tells of; returns the names of the adapters.
-fn restore(netlink: &mut Netlink, mark: Mark) -> Result<Vec<String>, Error> {
-    let mut restored = Vec::new();
-    for layer in netlink.layers()? {
-        for note in &layer.names {
-            let Some(original) = mark.read_note(note) else { continue };
-            if layer.mac != Some(original) {
-                netlink.set_mac(layer.index, original)?;
-                restored.push(layer.name.clone());
-            }
-            // Last, so that whoever is killed before leaves the note.
-            netlink.set_name(layer.index, note, false)?;
-        }
-    }
-    Ok(restored)
-}
-
-/// Takes away all that belongs to hardware addresses of a cluster; returns the adapters' names.
-///
-/// # Errors
-/// The first failure; everything else has been tried all the same.
-pub(super) fn clear(netlink: &mut Netlink, mark: Mark) -> Result<Vec<String>, Error> {
-    let mut removed = Vec::new();
-    let mut outcome = Ok(());
-    for layer in netlink.layers()? {
-        if layer.is_macvlan && mark.is_ours(&layer.name) {
-            let deleted = netlink.delete_adapter(layer.index);
-            if deleted.is_ok() {
-                removed.push(layer.name);
-            }
-            outcome = outcome.and(deleted);
-        }
-    }
-    let restored = restore(netlink, mark).map(|restored| removed.extend(restored));
-    let rules = netlink.delete_rules(|table| mark.is_our_table(table));
-    outcome.and(restored).and(rules).map(|()| removed)
-}
-
 /// How long frames of the holder before may still be on their way.
 const SETTLE: Duration = Duration::from_millis(1000);
+/// How long routes that change are collected.
+const ROUTES_LATER: Duration = Duration::from_millis(200);
 /// How often it is told that another machine sends from the hardware address of a group.
 const TELL_AGAIN: Duration = Duration::from_millis(10_000);
 

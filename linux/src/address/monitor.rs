@@ -10,6 +10,8 @@ use super::message::Messages;
 use super::netlink::{
     Adapter, BUFFER_LEN, Installed, connect, read_adapter, read_address, receive,
 };
+use super::source::MAIN_TABLE;
+use crate::sys;
 
 /// A subscription to what happens to adapters and addresses.
 #[derive(Debug)]
@@ -34,6 +36,22 @@ impl Monitor {
         Ok(Self { socket, buffer: vec![0; BUFFER_LEN] })
     }
 
+    /// Hears of routes too, from here on.
+    ///
+    /// # Errors
+    /// [`Error::Call`]
+    pub fn hear_routes(&self) -> Result<(), Error> {
+        for group in ROUTE_GROUPS {
+            sys::set_option(self.socket.as_fd(), libc::SOL_NETLINK, JOIN_GROUP, group).map_err(
+                |error| {
+                    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+                    Error::call("hear of routes")(errno)
+                },
+            )?;
+        }
+        Ok(())
+    }
+
     /// Hands over the changes that one datagram tells of; false where there is none.
     ///
     /// [`Change::Lost`] stands for changes that the kernel had no room to tell.
@@ -56,6 +74,11 @@ impl Monitor {
                 libc::RTM_DELLINK => read_adapter(&message).map(Change::AdapterGone),
                 libc::RTM_NEWADDR => read_address(&message).map(Change::Address),
                 libc::RTM_DELADDR => read_address(&message).map(Change::AddressGone),
+                // The table stands behind family, bits and service; large numbers read as none.
+                libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
+                    let table = message.body.get(4).copied().map(u32::from);
+                    (table == Some(MAIN_TABLE)).then_some(Change::Routes)
+                }
                 _ => None,
             };
             if let Some(change) = change {
@@ -83,6 +106,12 @@ pub enum Change {
     Address(Installed),
     /// An address was deleted, whoever did it.
     AddressGone(Installed),
+    /// A route of the main table came or went, whoever did it.
+    Routes,
     /// Changes were lost: list everything anew.
     Lost,
 }
+
+/// The groups of routes of IPv4 and IPv6, and the option that joins one.
+const ROUTE_GROUPS: [libc::c_int; 2] = [7, 11];
+const JOIN_GROUP: libc::c_int = 1;

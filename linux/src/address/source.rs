@@ -80,7 +80,7 @@ impl Netlink {
     }
 
     /// Gives `table` the routes that the main table has out of adapter `base`, out of adapter
-    /// `front` instead. They go when `front` is switched off.
+    /// `front` instead, and no others. They go when `front` is switched off.
     ///
     /// Only the first [`MOST_ROUTES`] of each family are looked at, the default route among them: a
     /// router has a million, and whoever takes a group over has no time for them. What is left out
@@ -94,16 +94,26 @@ impl Netlink {
             let mut lister = Self::open()?;
             let writer = lister.begin(libc::RTM_GETROUTE, libc::NLM_F_DUMP);
             writer.put(&[family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-            let (mut routes, mut count) = (Vec::new(), 0);
+            let (mut wanted, mut there, mut count) = (Vec::new(), Vec::new(), 0);
             lister.dump_while("list routes", libc::RTM_NEWROUTE, |message| {
-                routes.extend(read_route(message).filter(|route| route.index == base));
+                match read_route(message) {
+                    Some((MAIN_TABLE, route)) if route.index == base => {
+                        wanted.push(Route { index: front, ..route });
+                    }
+                    Some((of, route)) if of == table && route.index == front => there.push(route),
+                    Some(_) | None => {}
+                }
                 count += 1;
                 count < MOST_ROUTES
             })?;
+            for route in there.iter().filter(|route| !wanted.contains(route)) {
+                self.put_route(route, table, (libc::RTM_DELROUTE, 0))?;
+            }
             // A gateway has to be reachable before it is named.
-            routes.sort_by_key(|route| route.gateway.is_some());
-            for route in routes {
-                self.put_route(&Route { index: front, ..route }, table)?;
+            wanted.sort_by_key(|route| route.gateway.is_some());
+            let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+            for route in wanted.iter().filter(|route| !there.contains(route)) {
+                self.put_route(route, table, (libc::RTM_NEWROUTE, flags))?;
             }
         }
         Ok(())
@@ -121,8 +131,13 @@ impl Netlink {
         self.request(|| format!("lead a group's address to routing table {table}"))
     }
 
-    fn put_route(&mut self, route: &Route, table: u32) -> Result<(), Error> {
-        let writer = self.begin(libc::RTM_NEWROUTE, libc::NLM_F_CREATE | libc::NLM_F_REPLACE);
+    fn put_route(
+        &mut self,
+        route: &Route,
+        table: u32,
+        (kind, flags): (u16, i32),
+    ) -> Result<(), Error> {
+        let writer = self.begin(kind, flags);
         let scope = if route.gateway.is_some() { EVERYWHERE } else { ON_LINK };
         let head = [route.family, route.prefix, 0, 0, 0, BY_ADMINISTRATOR, scope, UNICAST];
         writer.put(&head);
@@ -139,7 +154,7 @@ impl Netlink {
         if let Some(priority) = route.priority {
             writer.attribute(libc::RTA_PRIORITY, &priority.to_ne_bytes());
         }
-        self.request(|| format!("add a route to table {table}"))
+        self.request(|| format!("change a route of table {table}"))
     }
 }
 
@@ -161,9 +176,9 @@ fn read_rule(message: &Message<'_>) -> Option<Rule> {
     Some(rule)
 }
 
-/// Reads a route's message; `None` where it is not one of the main table out of one adapter, or
+/// Reads a route's message, and which table it is of; `None` where it is not out of one adapter, or
 /// where each adapter has it by itself.
-fn read_route(message: &Message<'_>) -> Option<Route> {
+fn read_route(message: &Message<'_>) -> Option<(u32, Route)> {
     let head = *message.body.first_chunk::<12>()?;
     let [family, prefix, _, _, table, _, _, kind, f0, f1, f2, f3] = head;
     let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
@@ -186,10 +201,10 @@ fn read_route(message: &Message<'_>) -> Option<Route> {
         Some(IpAddr::V6(ip)) => ip.is_unicast_link_local() || ip.is_multicast(),
         Some(IpAddr::V4(_)) | None => false,
     };
-    if table != MAIN_TABLE || is_own {
+    if is_own {
         return None;
     }
-    Some(Route { family, prefix, index: index?, destination, gateway, priority })
+    Some((table, Route { family, prefix, index: index?, destination, gateway, priority }))
 }
 
 /// Reads a number of four bytes.
@@ -207,7 +222,7 @@ const MOST_ROUTES: usize = 1000;
 const TO_TABLE: u8 = 1;
 /// Before the main table's rule, behind those of most administrators.
 const PRIORITY: u32 = 32_000;
-const MAIN_TABLE: u32 = 254;
+pub(super) const MAIN_TABLE: u32 = 254;
 const BY_ADMINISTRATOR: u8 = 4;
 const EVERYWHERE: u8 = 0;
 const ON_LINK: u8 = 253;

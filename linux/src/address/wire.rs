@@ -48,6 +48,14 @@ impl Wires {
         Ok(Self { epoll, monitor, wires: BTreeMap::new(), buffer: vec![0; LONGEST_FRAME] })
     }
 
+    /// Hears of routes too, from here on.
+    ///
+    /// # Errors
+    /// [`Error::Call`]
+    pub(crate) fn hear_routes(&self) -> Result<(), Error> {
+        self.monitor.hear_routes()
+    }
+
     /// Opens the sockets on adapter `index`, which hear of `services`, answers of the stations
     /// `asked`, and what comes from `macs`.
     ///

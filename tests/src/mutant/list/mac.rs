@@ -34,7 +34,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "mac-replaced-before-noted",
         "The original of an adapter is noted before it is replaced.",
         &[Change {
-            file: "linux/src/address/front.rs",
+            file: "linux/src/address/front/leftover.rs",
             find: "        netlink.set_name(base.index, &mark.note(original), true)?;\n    }\n    \
                    netlink.set_mac(base.index, mac)",
             replace: "        netlink.set_mac(base.index, mac)?;\n        \
@@ -46,7 +46,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "mac-left-by-an-earlier-life",
         "What an earlier life left is taken away before the first frame.",
         &[Change {
-            file: "linux/src/address/front.rs",
+            file: "linux/src/address/front/leftover.rs",
             find: "        if layer.is_macvlan && mark.is_ours(&layer.name) {",
             replace: "        if layer.is_macvlan && mark.is_ours(&layer.name) && layer.mac.is_none() {",
         }],
@@ -55,7 +55,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "mac-not-restored-by-the-next-life",
         "The original is put back by the next life.",
         &[Change {
-            file: "linux/src/address/front.rs",
+            file: "linux/src/address/front/leftover.rs",
             find: "                netlink.set_mac(layer.index, original)?;",
             replace: "",
         }],

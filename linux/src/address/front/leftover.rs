@@ -1,0 +1,66 @@
+//! What hardware addresses leave on a machine: made, noted, and put right again.
+
+use super::super::arp::Mac;
+use super::super::error::Error;
+use super::super::mac::Mark;
+use super::super::netlink::Netlink;
+use super::super::place::Place;
+
+/// Puts `mac` in place of the hardware address of an adapter, which is noted before.
+pub(super) fn substitute(
+    netlink: &mut Netlink,
+    mark: Mark,
+    base: &Place,
+    mac: Mac,
+) -> Result<(), Error> {
+    let layers = netlink.layers()?;
+    let layer = layers.iter().find(|layer| layer.index == base.index);
+    let Some((layer, original)) = layer.and_then(|layer| Some((layer, layer.mac?))) else {
+        return Err(Error::NotEthernet);
+    };
+    if original == mac {
+        return Ok(());
+    }
+    if !layer.names.iter().any(|name| mark.read_note(name).is_some()) {
+        netlink.set_name(base.index, &mark.note(original), true)?;
+    }
+    netlink.set_mac(base.index, mac)
+}
+
+/// Puts back every hardware address that a note tells of; returns the names of the adapters.
+pub(super) fn restore(netlink: &mut Netlink, mark: Mark) -> Result<Vec<String>, Error> {
+    let mut restored = Vec::new();
+    for layer in netlink.layers()? {
+        for note in &layer.names {
+            let Some(original) = mark.read_note(note) else { continue };
+            if layer.mac != Some(original) {
+                netlink.set_mac(layer.index, original)?;
+                restored.push(layer.name.clone());
+            }
+            // Last, so that whoever is killed before leaves the note.
+            netlink.set_name(layer.index, note, false)?;
+        }
+    }
+    Ok(restored)
+}
+
+/// Takes away all that belongs to hardware addresses of a cluster; returns the adapters' names.
+///
+/// # Errors
+/// The first failure; everything else has been tried all the same.
+pub(in crate::address) fn clear(netlink: &mut Netlink, mark: Mark) -> Result<Vec<String>, Error> {
+    let mut removed = Vec::new();
+    let mut outcome = Ok(());
+    for layer in netlink.layers()? {
+        if layer.is_macvlan && mark.is_ours(&layer.name) {
+            let deleted = netlink.delete_adapter(layer.index);
+            if deleted.is_ok() {
+                removed.push(layer.name);
+            }
+            outcome = outcome.and(deleted);
+        }
+    }
+    let restored = restore(netlink, mark).map(|restored| removed.extend(restored));
+    let rules = netlink.delete_rules(|table| mark.is_our_table(table));
+    outcome.and(restored).and(rules).map(|()| removed)
+}
