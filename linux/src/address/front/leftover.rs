@@ -1,9 +1,13 @@
 //! What hardware addresses leave on a machine: made, noted, and put right again.
 
-use super::super::arp::Mac;
+use std::net::IpAddr;
+
+use super::super::arp::{self, Mac};
 use super::super::error::Error;
 use super::super::mac::Mark;
+use super::super::ndp;
 use super::super::netlink::Netlink;
+use super::super::packet::{Operation, PacketSocket};
 use super::super::place::Place;
 
 /// Puts `mac` in place of the hardware address of an adapter, which is noted before.
@@ -24,7 +28,27 @@ pub(super) fn substitute(
     if !layer.names.iter().any(|name| mark.read_note(name).is_some()) {
         netlink.set_name(base.index, &mark.note(original), true)?;
     }
-    netlink.set_mac(base.index, mac)
+    netlink.set_mac(base.index, mac)?;
+    announce(netlink, base.index, mac);
+    Ok(())
+}
+
+/// Announces once that the addresses of an adapter are at `mac`: neighbours have them elsewhere,
+/// and that may be another machine by now. Who misses it asks again, as neighbours do.
+fn announce(netlink: &mut Netlink, index: u32, mac: Mac) {
+    let Ok(installed) = netlink.addresses() else { return };
+    let send = |ethertype: u16, frame: &[u8]| {
+        let socket = PacketSocket::open(index, ethertype, &[Operation::end(false)]);
+        let _ = socket.map(|socket| socket.send(frame));
+    };
+    for address in installed.into_iter().filter(|address| address.index == index) {
+        match address.ip {
+            IpAddr::V4(ip) => {
+                arp::announcements(mac, ip).iter().for_each(|frame| send(arp::ETHERTYPE, frame));
+            }
+            IpAddr::V6(ip) => send(ndp::ETHERTYPE, &ndp::announcement(mac, ip)),
+        }
+    }
 }
 
 /// Puts back every hardware address that a note tells of; returns the names of the adapters.
@@ -35,6 +59,7 @@ pub(super) fn restore(netlink: &mut Netlink, mark: Mark) -> Result<Vec<String>, 
             let Some(original) = mark.read_note(note) else { continue };
             if layer.mac != Some(original) {
                 netlink.set_mac(layer.index, original)?;
+                announce(netlink, layer.index, original);
                 restored.push(layer.name.clone());
             }
             // Last, so that whoever is killed before leaves the note.

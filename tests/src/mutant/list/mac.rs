@@ -36,10 +36,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[Change {
             file: "linux/src/address/front/leftover.rs",
             find: "        netlink.set_name(base.index, &mark.note(original), true)?;\n    }\n    \
-                   netlink.set_mac(base.index, mac)",
+                   netlink.set_mac(base.index, mac)?;",
             replace: "        netlink.set_mac(base.index, mac)?;\n        \
                       netlink.set_name(base.index, &mark.note(original), true)?;\n    }\n    \
-                      netlink.set_mac(base.index, mac)",
+                      netlink.set_mac(base.index, mac)?;",
         }],
     ),
     caught(
