@@ -336,7 +336,7 @@ impl Addresses {
         if !self.benches.iter().any(Bench::is_shared) {
             return;
         }
-        match steer::gateways(&mut self.netlink) {
+        match steer::gateways() {
             Ok(found) => {
                 self.gateways.retain(|known| !found.contains(known));
                 self.gateways.extend(found);

@@ -133,12 +133,29 @@ pub(super) fn forget_unanswered(netlink: &mut Netlink, index: u32) -> Result<(),
 
 /// Returns the routers that the main table leads to, by whatever adapter.
 ///
+/// Only the first [`MOST_ROUTES`] of each family are looked at, the default route among them: a
+/// router has a million, and the decision thread has no time for them.
+///
 /// # Errors
 /// [`Error::Call`]
-pub(super) fn gateways(netlink: &mut Netlink) -> Result<Vec<Gateway>, Error> {
-    let routes = routes(netlink)?;
-    let main = routes.into_iter().filter(|route| route.table == u32::from(libc::RT_TABLE_MAIN));
-    Ok(main.filter_map(|route| route.gateway()).collect())
+pub(super) fn gateways() -> Result<Vec<Gateway>, Error> {
+    let mut gateways = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        // Where the list is cut short, the rest of it would be in the way of later answers.
+        let mut lister = Netlink::open()?;
+        let mut header = [0; HEADER_LEN];
+        header[0] = u8::try_from(family).unwrap_or(0);
+        lister.begin(libc::RTM_GETROUTE, libc::NLM_F_DUMP).put(&header);
+        let mut count = 0;
+        lister.dump_while("list routes", libc::RTM_NEWROUTE, |message| {
+            let main = u32::from(libc::RT_TABLE_MAIN);
+            let route = read_route(message).filter(|route| route.table == main);
+            gateways.extend(route.and_then(|route| route.gateway()));
+            count += 1;
+            count < MOST_ROUTES
+        })?;
+    }
+    Ok(gateways)
 }
 
 /// A route as the kernel has it.
@@ -297,6 +314,8 @@ const TABLES: std::ops::Range<u32> = 7600..7664;
 const MARK: u8 = 76;
 /// No router.
 const UNSPECIFIED: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+/// The most routes that are looked at for routers.
+const MOST_ROUTES: usize = 1000;
 /// Family, two prefixes, TOS, table, protocol or two spare bytes, scope, kind or action, flags.
 const HEADER_LEN: usize = 12;
 /// The state of a neighbour that is asked for and has not answered.
