@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
+use lifesign::address::mac::{GroupMac, written};
 use lifesign::clock;
 use lifesign_tests::trial::{self, Setup, Trial};
 
@@ -128,6 +129,39 @@ fn after_an_orderly_move_clients_are_told_as_well() {
         trial.await_that("it is forgotten where it was", |trial| {
             trial.status("alpha")["connections"]["own"] == 0
         });
+    });
+}
+
+/// What comes from a group's address leaves from the group's hardware address, or switches and
+/// clients would be told something else.
+#[test]
+fn clients_are_told_from_the_hardware_address_of_the_group() {
+    let test = "clients_are_told_from_the_hardware_address_of_the_group";
+    let setup = Setup::pair().with_table("www", "address", "mac = \"auto\"\n");
+    tried(test, setup, |trial| {
+        trial.begin();
+        let client = Waiting::begin(trial, "alpha", SERVICE);
+        trial.await_that("beta has heard of it", |trial| known(trial, "beta") == 1);
+        let mac = written(GroupMac::generate("trial", "www"));
+        let from = "nft add rule netdev seen in ip saddr 10.77.0.100 ip protocol tcp ether saddr";
+        for words in [
+            "nft add table netdev seen",
+            "nft add chain netdev seen in { type filter hook ingress device eth0 priority 0; }",
+            &format!("{from} {mac} counter"),
+            &format!("{from} != {mac} counter"),
+        ] {
+            run_on(trial, "client", words);
+        }
+        trial.crash("alpha");
+        await_reset(trial, &client);
+        let machine = trial.cluster_mut().lab_mut().machine("client");
+        let listed = machine
+            .within(|| Command::new("nft").args(["list", "table", "netdev", "seen"]).output());
+        let text = String::from_utf8_lossy(&listed.expect("a list").stdout).into_owned();
+        let counts: Vec<&str> = text.lines().filter(|line| line.contains("counter")).collect();
+        let [ours, others] = counts[..] else { panic!("{text}") };
+        assert!(!ours.contains("packets 0 "), "the segment and the reset: {text}");
+        assert!(others.contains("packets 0 "), "{text}");
     });
 }
 

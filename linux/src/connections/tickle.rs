@@ -10,6 +10,7 @@
 //! as the first may be lost, or come before the client's router knows where the address is.
 
 use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -80,38 +81,40 @@ const TURNS_MS: [u64; 3] = [0, 1000, 3000];
 /// The most segments that are sent at one wake-up.
 pub const BURST: usize = 64;
 
-/// The sockets by which segments go out.
-#[derive(Debug)]
+/// The sockets by which segments go out: one for each service address, bound to it, so that segments
+/// take the ways of what comes from there, whatever adapter and hardware address those lead out of.
+#[derive(Debug, Default)]
 pub struct Tickler {
-    ipv4: Socket,
-    /// Missing where the machine has no IPv6.
-    ipv6: Option<Socket>,
+    sockets: BTreeMap<IpAddr, Socket>,
 }
 
 impl Tickler {
-    /// Opens the sockets. They hear nothing.
+    /// Sends one segment. Its service address is on this machine.
     ///
     /// # Errors
-    /// Not permitted without `CAP_NET_RAW`.
-    pub fn open() -> io::Result<Self> {
-        let open = |domain| Socket::new(domain, Type::RAW.nonblocking(), Some(Protocol::from(RAW)));
-        Ok(Self { ipv4: open(Domain::IPV4)?, ipv6: open(Domain::IPV6).ok() })
-    }
-
-    /// Sends one segment.
-    ///
-    /// # Errors
-    /// No route to the client; a full queue.
-    pub fn send(&self, connection: &Connection) -> io::Result<()> {
+    /// Not permitted without `CAP_NET_RAW`; no route to the client; a full queue.
+    pub fn send(&mut self, connection: &Connection) -> io::Result<()> {
         let packet = packet(connection).ok_or(io::ErrorKind::InvalidInput)?;
-        let socket = match connection.client.ip() {
-            IpAddr::V4(_) => &self.ipv4,
-            IpAddr::V6(_) => self.ipv6.as_ref().ok_or(io::ErrorKind::Unsupported)?,
+        let socket = match self.sockets.entry(connection.service.ip()) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => {
+                let socket = open(*place.key())?;
+                place.insert(socket)
+            }
         };
         // A raw socket takes no port.
         let to = SocketAddr::new(connection.client.ip(), 0);
         socket.send_to(&packet, &to.into()).map(drop)
     }
+}
+
+/// Opens a socket that hears nothing and sends from `service`.
+fn open(service: IpAddr) -> io::Result<Socket> {
+    let own = SocketAddr::new(service, 0);
+    let protocol = Some(Protocol::from(RAW));
+    let socket = Socket::new(Domain::for_address(own), Type::RAW.nonblocking(), protocol)?;
+    socket.bind(&own.into())?;
+    Ok(socket)
 }
 
 /// Sends packets that have their IP header (raw(7)).

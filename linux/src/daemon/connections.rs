@@ -39,8 +39,7 @@ pub(super) struct Connected {
     is_cut: bool,
     /// For each group, the clients that are told.
     tickling: Vec<Tickling>,
-    /// Missing where it could not be opened.
-    tickler: Option<Tickler>,
+    tickler: Tickler,
     tickled: u64,
     unsent: u64,
 }
@@ -48,7 +47,6 @@ pub(super) struct Connected {
 impl Connected {
     /// Returns what is known at the start: nothing.
     pub(super) fn new(settings: &Settings, keyring: &Keyring, now: Instant) -> Self {
-        let is_wanted = settings.groups.iter().any(|group| group.callers.tickle);
         Self {
             cluster: cluster_id(&settings.cluster),
             keys: note::keys(keyring),
@@ -61,7 +59,7 @@ impl Connected {
             is_listing: false,
             is_cut: false,
             tickling: settings.groups.iter().map(|_| Tickling::default()).collect(),
-            tickler: is_wanted.then(|| Tickler::open().ok()).flatten(),
+            tickler: Tickler::default(),
             tickled: 0,
             unsent: 0,
         }
@@ -212,13 +210,10 @@ impl Daemon {
             // Between the wake-up and here this process may have been stopped.
             let now = clock::now();
             let until = self.engine.authority_end(group).unwrap_or(now);
-            let Some(tickling) = self.connected.tickling.get_mut(group.index()) else { continue };
+            let Connected { tickling, tickler, tickled, unsent, .. } = &mut self.connected;
+            let Some(tickling) = tickling.get_mut(group.index()) else { continue };
             for connection in tickling.poll(now, until) {
-                let sent = self.connected.tickler.as_ref().map(|it| it.send(&connection));
-                match sent {
-                    Some(Ok(())) => self.connected.tickled += 1,
-                    Some(Err(_)) | None => self.connected.unsent += 1,
-                }
+                *if tickler.send(&connection).is_ok() { &mut *tickled } else { &mut *unsent } += 1;
             }
         }
     }
