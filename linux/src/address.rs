@@ -323,7 +323,7 @@ impl Addresses {
         closed.and(switched).and(put_back).and(unsteered)
     }
 
-    /// Takes in everything that the descriptor of [`AsFd`] tells of.
+    /// Takes in everything that the descriptor of [`AsFd`](std::os::fd::AsFd) tells of.
     ///
     /// Returns whether the machine's adapters or addresses have changed. Neighbours who speak make
     /// the descriptor readable as well, as often as they like.

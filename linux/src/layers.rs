@@ -18,7 +18,8 @@ use crate::agent::own::Own;
 use crate::agent::own::record::Plan;
 use crate::agent::own::route::RoutePlan;
 use crate::check::{Bounds, Check};
-use crate::settings::{Group, Settings};
+use crate::connections::tickle;
+use crate::settings::{Group, Network, Settings};
 
 /// What leads clients of a cluster.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -96,17 +97,22 @@ impl Layers {
         let check = Check::new(settings, enforcement);
         let groups = settings.groups.iter().zip(&check.groups);
         let groups = groups
-            .filter_map(|(group, checked)| Some(GroupLayers::new(group, checked.bounds.as_ref()?)));
+            .filter_map(|(group, checked)| Some((group, checked.bounds.as_ref()?)))
+            .map(|(group, bounds)| GroupLayers::new(settings, group, bounds));
         Self { version: 1, cluster: settings.cluster.clone(), groups: groups.collect() }
     }
 }
 
 impl GroupLayers {
-    fn new(group: &Group, bounds: &Bounds) -> Self {
+    fn new(settings: &Settings, group: &Group, bounds: &Bounds) -> Self {
         let (crash_ms, start_ms) = (bounds.crash_ms, bounds.services_start_ms);
         let is_near = group.addresses.iter().any(|address| address.adapter != LOOPBACK);
         let (mut layers, mut clients) = (Vec::new(), Vec::new());
         let held = crash_ms + start_ms;
+        let networks = group.addresses.iter().filter_map(|it| settings.network_of(it.ip));
+        let mut networks: Vec<&Network> = networks.filter(|it| it.links.len() > 1).collect();
+        networks.dedup();
+        layers.extend(networks.into_iter().map(|it| adapters(it, settings.timing.dead)));
         if is_near {
             let layer = if group.mac.is_some() { switch() } else { neighbours() };
             for place in ["in the same subnet", "in another subnet"] {
@@ -168,6 +174,22 @@ impl Keeps {
     }
 }
 
+fn adapters(network: &Network, dead: Duration) -> Layer {
+    let dead_ms = millis(dead);
+    Layer {
+        name: "adapters",
+        redirects: format!(
+            "the addresses on network {}, to another adapter of their node",
+            network.name
+        ),
+        keeps: Keeps { told_ms: Some(0.0), missed_ms: Some(dead_ms), untold_ms: None },
+        why: format!(
+            "a lost carrier is told at once; that frames have stopped is seen after {dead}; what \
+             cannot be told apart stays where it is"
+        ),
+    }
+}
+
 fn neighbours() -> Layer {
     Layer {
         name: "neighbours",
@@ -204,7 +226,8 @@ fn route(plan: &RoutePlan) -> Layer {
         redirects: format!("routers, for {}, to the server that has the route", plan.ip),
         keeps: Keeps { told_ms: Some(0.0), ..Keeps::always(plan.hold.map(millis)) },
         why: format!(
-            "who lives withdraws it, in milliseconds; a dead or frozen server is followed for {dead}"
+            "who lives withdraws it, in milliseconds; a dead server is followed for {dead}; one on \
+             which only this daemon is frozen, until it is reset"
         ),
     }
 }
@@ -222,9 +245,11 @@ fn name(plan: &Plan) -> Layer {
 
 fn connections(group: &Group) -> Layer {
     let (keeps, why) = if group.callers.tickle {
-        let why = "the new holder tickles those it knows of; untold, a client waits for as long as \
-                   Linux does, if it has sent something, else for ever";
-        (Keeps::announced(CONNECTION_MS), why)
+        let why = "the new holder tickles those it knows of, and again after 1 and 3 s; untold, a \
+                   client waits for as long as Linux does, if it has sent something, else for ever";
+        let again = tickle::turn(1).map(millis);
+        let keeps = Keeps { told_ms: Some(0.0), missed_ms: again, untold_ms: Some(CONNECTION_MS) };
+        (keeps, why)
     } else {
         let why = "no `tickle`: a client waits for as long as Linux does, if it has sent \
                    something, else for ever";
@@ -378,6 +403,17 @@ mod tests {
         assert_eq!(plain.groups[0].layers[1].keeps, Keeps::always(Some(CONNECTION_MS)));
         let moved = explained("prefer", "mac = \"auto\"\ntickle = true\nprefer");
         assert_eq!(names(&moved), ["MAC", "connections"]);
-        assert_eq!(moved.groups[0].layers[1].keeps, Keeps::announced(CONNECTION_MS));
+        let keeps = moved.groups[0].layers[1].keeps;
+        assert_eq!((keeps.missed_ms, keeps.untold_ms), (Some(1000.0), Some(CONNECTION_MS)));
+    }
+
+    #[test]
+    fn several_adapters_are_a_layer_of_their_own() {
+        let network = "[[link]]\nname = \"spare\"\nkind = \"ether\"\nadapter = \"eth1\"\n\
+                       [[network]]\nname = \"front\"\nlinks = [\"lan\", \"spare\"]\n[[group]]\n";
+        let layers = explained("[[group]]\n", network);
+        let [adapters, ..] = &layers.groups[0].layers[..] else { panic!("{layers}") };
+        assert_eq!((adapters.name, adapters.keeps.missed_ms), ("adapters", Some(22.0)));
+        assert!(adapters.redirects.contains("network front"), "{}", adapters.redirects);
     }
 }

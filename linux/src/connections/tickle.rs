@@ -71,8 +71,13 @@ impl Tickling {
         if self.clients.is_empty() {
             return None;
         }
-        TURNS_MS.get(self.turns).map(|after| self.start + Duration::from_millis(*after))
+        turn(self.turns).map(|after| self.start + after)
     }
+}
+
+/// Returns how long after the takeover the turn `number`, from 0, begins.
+pub(crate) fn turn(number: usize) -> Option<Duration> {
+    TURNS_MS.get(number).map(|after| Duration::from_millis(*after))
 }
 
 /// How long after the takeover each turn begins. A client answers one connection's misfits every
@@ -81,8 +86,9 @@ const TURNS_MS: [u64; 3] = [0, 1000, 3000];
 /// The most segments that are sent at one wake-up.
 pub const BURST: usize = 64;
 
-/// The sockets by which segments go out: one for each service address, bound to it, so that segments
-/// take the ways of what comes from there, whatever adapter and hardware address those lead out of.
+/// The sockets by which segments go out: one for each service address, bound to it, so that
+/// segments take the ways of what comes from there, whatever adapter and hardware address those
+/// lead out of.
 #[derive(Debug, Default)]
 pub struct Tickler {
     sockets: BTreeMap<IpAddr, Socket>,
