@@ -26,7 +26,13 @@ start)
 stop)
     if [ -e hang.$me ]; then sleep 1000; fi
     if [ -e fail.$me ]; then echo it is broken; exit 3; fi
-    if [ -e pid.$me ]; then kill $(cat pid.$me); rm pid.$me; fi ;;
+    if [ -e pid.$me ]; then
+        pid=$(cat pid.$me)
+        kill $pid
+        # What was being written when it was killed may come yet.
+        while kill -0 $pid 2>/dev/null; do sleep 0.01; done
+        rm pid.$me
+    fi ;;
 esac
 exit 0
 ";
