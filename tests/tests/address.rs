@@ -163,7 +163,11 @@ fn a_holder_that_is_stopped_is_silent_in_time_and_stays_so_when_it_goes_on() {
         let deadline = deadline.max(clock::now()) + LEASE;
         world.expect_silence_from(deadline, enforcer);
         holder.signal("CONT");
-        assert_eq!(holder.last_words(), "refused: the lease ran out before it was renewed");
+        // It was stopped before it asked for more, or between choosing a deadline and asking.
+        let words = holder.last_words();
+        let [ran_out, too_short] =
+            ["the lease ran out before it was renewed", "us of lease are left"];
+        assert!(words.contains(ran_out) || words.contains(too_short), "{words}");
         world.expect_silence();
     }
 }
