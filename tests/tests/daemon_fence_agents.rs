@@ -11,8 +11,8 @@ use lifesign::agent::metadata::Metadata;
 use lifesign_tests::trial::{self, Setup, Trial};
 use nix::sys::signal::Signal;
 
-/// An agent that notes its calls, and does as files beside it say: it hangs, fails, or says that
-/// the power is still on.
+/// An agent that notes its process and then its call, and does as files beside it say: it hangs,
+/// fails, or says that the power is still on.
 const AGENT: &str = "#!/bin/sh\nme=${0##*/}\nat=DIRECTORY/$me\n\
     while IFS== read key value; do case $key in action) action=$value ;;\n\
     nodename) node=$value ;; password) password=$value ;; esac; done\n\
@@ -21,7 +21,7 @@ const AGENT: &str = "#!/bin/sh\nme=${0##*/}\nat=DIRECTORY/$me\n\
     </parameters><actions><action name=\"on\" automatic=\"0\"/><action name=\"off\"/>\
     <action name=\"reboot\"/><action name=\"status\"/><action name=\"monitor\"/></actions>\
     </resource-agent>\nEND\nexit; fi\n\
-    echo $me $action $node >>DIRECTORY/calls; echo $$ >$at.pid\n\
+    echo $$ >$at.pid; echo $me $action $node >>DIRECTORY/calls\n\
     if [ -e $at.hangs ]; then trap '' TERM; while :; do sleep 1; done; fi\n\
     if [ -e $at.fails ]; then echo \"no way with $password\" >&2; exit 1; fi\n\
     if [ $action = status ] && ! [ -e $at.lies ]; then exit 2; fi\nexit 0\n";
