@@ -24,7 +24,7 @@ use lifesign_tests::rig::{self, Rig, SPEED};
 use lifesign_tests::trial::{Setup, Trial};
 
 /// Set in the process that has namespaces of its own.
-const INSIDE: &str = "LIFESIGN_FIGURES";
+const INSIDE: &str = "LIFESIGN_DONGLE_FIGURES";
 
 /// How many frames are timed.
 const SAMPLES: usize = 400;
