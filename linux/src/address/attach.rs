@@ -54,17 +54,21 @@ impl Programs {
     }
 
     /// Attaches both programs to adapter `index`, before all others, and removes earlier ones of
-    /// ours.
+    /// ours. Where they are already, they stay.
     ///
     /// # Errors
     /// [`Error::Call`]; invalid argument where the kernel has no tcx (before 6.6).
     pub(crate) fn attach(&self, index: u32) -> Result<(), Error> {
         for (direction, program) in Direction::ALL.into_iter().zip(&self.loaded) {
             let hook = hook(direction);
-            let earlier = ours(index, direction)?;
-            sys::attach(program, index, hook)
-                .map_err(Error::call(format!("attach BPF to adapter {index}")))?;
-            for program in earlier {
+            let failed = |errno| Error::call(format!("attach BPF to adapter {index}"))(errno);
+            let (own, _) = sys::identity(program).map_err(failed)?;
+            let there = ours(index, direction)?;
+            if !there.iter().any(|(number, _)| *number == own) {
+                sys::attach(program, index, hook).map_err(failed)?;
+            }
+            let earlier = there.into_iter().filter(|(number, _)| *number != own);
+            for (_, program) in earlier {
                 detach(&program, index, direction)?;
             }
         }
@@ -77,7 +81,7 @@ impl Programs {
     /// [`Error::Call`]
     pub(crate) fn detach(index: u32) -> Result<(), Error> {
         for direction in Direction::ALL {
-            for program in ours(index, direction)? {
+            for (_, program) in ours(index, direction)? {
                 detach(&program, index, direction)?;
             }
         }
@@ -90,15 +94,16 @@ impl Programs {
     }
 }
 
-/// Returns the programs on a hook of adapter `index` whose name is one of ours.
-fn ours(index: u32, direction: Direction) -> Result<Vec<OwnedFd>, Error> {
+/// Returns the programs on a hook of adapter `index` whose name is one of ours, with their numbers.
+fn ours(index: u32, direction: Direction) -> Result<Vec<(u32, OwnedFd)>, Error> {
     let failed = |errno| Error::call(format!("query BPF on adapter {index}"))(errno);
     let mut found = Vec::new();
     for id in sys::query(index, hook(direction)).map_err(failed)? {
         match sys::program(id) {
             Ok(program) => {
-                if sys::name(&program).map_err(failed)? == name(direction).to_bytes() {
-                    found.push(program);
+                let (number, found_name) = sys::identity(&program).map_err(failed)?;
+                if found_name == name(direction).to_bytes() {
+                    found.push((number, program));
                 }
             }
             // It went between the two questions.
@@ -136,6 +141,37 @@ const fn name(direction: Direction) -> &'static std::ffi::CStr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Returns the numbers of our programs on the loopback adapter.
+    fn attached() -> Vec<u32> {
+        let on = |direction| ours(LOOPBACK, direction).unwrap();
+        Direction::ALL.into_iter().flat_map(on).map(|(number, _)| number).collect()
+    }
+
+    const LOOPBACK: u32 = 1;
+
+    #[test]
+    fn programs_that_are_attached_already_stay_and_earlier_ones_go() {
+        // A network of its own, which ends with the thread.
+        let tried = std::thread::spawn(|| {
+            match nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET) {
+                Ok(()) => {}
+                Err(errno) => return assert_eq!(errno, Errno::EPERM),
+            }
+            let subjects = [IpAddr::from([192, 0, 2, 1]).into()];
+            let [earlier, later] = [(); 2].map(|()| Programs::load(&subjects).unwrap());
+            earlier.attach(LOOPBACK).unwrap();
+            let before = attached();
+            earlier.attach(LOOPBACK).unwrap();
+            assert_eq!((attached(), before.len()), (before.clone(), 2));
+            later.attach(LOOPBACK).unwrap();
+            assert_eq!(attached().len(), 2);
+            assert!(attached().iter().all(|number| !before.contains(number)));
+            Programs::detach(LOOPBACK).unwrap();
+            assert!(attached().is_empty());
+        });
+        tried.join().unwrap();
+    }
 
     #[test]
     fn the_kernel_takes_the_programs_of_any_number_of_addresses() {

@@ -114,11 +114,11 @@ pub(crate) fn program(number: u32) -> Result<OwnedFd, Errno> {
     unsafe { call_for_descriptor(13, &mut attributes) }
 }
 
-/// Returns the name under which a program was loaded.
+/// Returns the number of a program, and the name under which it was loaded.
 ///
 /// # Errors
 /// EPERM where not allowed.
-pub(crate) fn name(program: &OwnedFd) -> Result<Vec<u8>, Errno> {
+pub(crate) fn identity(program: &OwnedFd) -> Result<(u32, Vec<u8>), Errno> {
     let mut information = [0_u8; 80];
     let mut attributes = ObjectInformation {
         object: descriptor_number(program),
@@ -128,8 +128,10 @@ pub(crate) fn name(program: &OwnedFd) -> Result<Vec<u8>, Errno> {
     // SAFETY: the attributes are those of OBJ_GET_INFO_BY_FD; the kernel writes at most `len` bytes
     // to an array which has as many and outlives the call.
     unsafe { call(15, &mut attributes) }?;
+    let [_, _, _, _, n0, n1, n2, n3, ..] = information;
     let name = information.get(64..).unwrap_or(&[]);
-    Ok(name.iter().copied().take_while(|byte| *byte != 0).collect())
+    let name = name.iter().copied().take_while(|byte| *byte != 0).collect();
+    Ok((u32::from_ne_bytes([n0, n1, n2, n3]), name))
 }
 
 /// Attributes of `MAP_CREATE`.
