@@ -5,9 +5,11 @@
 //! whether a third station answers tell an adapter of this node from one of a peer, and both from
 //! a network on which nobody hears anybody. Where that cannot be told, it is not guessed.
 //!
-//! A [`Choice`] keeps to the first adapter of the list, leaves one that has failed at once for the
+//! A [`Choice`] keeps to the adapter that comes first, leaves one that has failed at once for the
 //! best of the others, and returns only to one that has been well for a while: one second after
-//! the first failure, twice as long after each further one, at most [`MOST_HOLD_OFF`].
+//! the first failure, twice as long after each further one, at most [`MOST_HOLD_OFF`]. Which
+//! adapter comes first depends on the [`Origin`] of an address: two nodes that take each other's
+//! groups over keep what is their own apart from what they have taken.
 
 use crate::node::{MAX_LINKS, NodeSet};
 use crate::time::{Duration, Instant};
@@ -45,20 +47,23 @@ pub enum Verdict {
     Peer,
     /// The network: nobody hears anybody on it.
     Network,
-    /// It cannot be told: there is nobody, or nobody else, to compare with.
+    /// It cannot be told: nobody else that has an adapter there is alive.
+    Alone,
+    /// It cannot be told: there is nobody else to compare with.
     #[default]
     Unknown,
 }
 
 impl Verdict {
     /// Every verdict.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Well,
         Self::NoCarrier,
         Self::Mute,
         Self::Port,
         Self::Peer,
         Self::Network,
+        Self::Alone,
         Self::Unknown,
     ];
 
@@ -78,7 +83,7 @@ impl Verdict {
     const fn rank(self) -> u8 {
         match self {
             Self::Well | Self::Peer => PROVEN,
-            Self::Network | Self::Unknown => DOUBTFUL,
+            Self::Network | Self::Alone | Self::Unknown => DOUBTFUL,
             Self::Mute | Self::Port => 1,
             Self::NoCarrier => 0,
         }
@@ -96,7 +101,8 @@ impl Sight {
     /// |---|---|---|
     /// | | no carrier | no carrier |
     /// | nobody is alive | a third station answers | well |
-    /// | nobody is alive | else | unknown |
+    /// | nobody is alive | a third station answers elsewhere alone | port |
+    /// | nobody is alive | else | alone |
     /// | some, nobody hears me | a third station answers | peer |
     /// | some, nobody hears me | several are heard, or a third station is silent | mute |
     /// | some, nobody hears me | else | unknown |
@@ -116,7 +122,13 @@ impl Sight {
         if !self.carrier {
             Verdict::NoCarrier
         } else if self.others == NodeSet::EMPTY {
-            if is_answered { Verdict::Well } else { Verdict::Unknown }
+            if is_answered {
+                Verdict::Well
+            } else if is_unanswered && answered_elsewhere {
+                Verdict::Port
+            } else {
+                Verdict::Alone
+            }
         } else if heard == NodeSet::EMPTY {
             if is_answered {
                 Verdict::Peer
@@ -162,10 +174,31 @@ pub const FIRST_HOLD_OFF: Duration = Duration::from_millis(1000);
 /// well for as long begins anew.
 pub const MOST_HOLD_OFF: Duration = Duration::from_millis(64_000);
 
-/// Which adapter of a network serves.
+/// Whose the groups are whose addresses sit on a network, seen from one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// They are at home on this node, or nowhere: they sit on the first adapter of the list.
+    Home,
+    /// They are at home on another node, and this one takes them over: they sit on the second
+    /// adapter of the list, then on those after it, and last on the first.
+    Taken,
+}
+
+impl Origin {
+    /// Both origins.
+    pub const ALL: [Self; 2] = [Self::Home, Self::Taken];
+
+    /// Returns the places of `count` adapters, the one that comes first at the front.
+    fn order(self, count: usize) -> impl Iterator<Item = usize> + Clone {
+        (0..count).cycle().skip(self as usize).take(count)
+    }
+}
+
+/// Which adapters of a network serve.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Choice {
-    current: usize,
+    /// The place of the adapter for the addresses of each origin.
+    currents: [usize; Origin::ALL.len()],
     count: usize,
     ways: [Way; MAX_LINKS],
 }
@@ -188,6 +221,10 @@ impl Way {
         self.since.map(|since| since + self.hold_off)
     }
 
+    fn is_stable(&self, now: Instant) -> bool {
+        self.stable_at().is_some_and(|at| now.has_reached(at))
+    }
+
     /// Takes note of a verdict; `is_flap` says whether it would be a failure of this adapter.
     fn look(&mut self, verdict: Verdict, is_flap: bool, now: Instant) {
         self.verdict = verdict;
@@ -206,45 +243,53 @@ impl Way {
 }
 
 impl Choice {
-    /// Begins with the first of `count` adapters.
+    /// Begins with the adapters that come first of `count`.
     #[must_use]
-    pub const fn new(count: usize) -> Self {
-        let count = if count < MAX_LINKS { count } else { MAX_LINKS };
-        Self { current: 0, count, ways: [Way::NEW; MAX_LINKS] }
+    pub fn new(count: usize) -> Self {
+        let count = count.min(MAX_LINKS);
+        let first = |origin: Origin| origin.order(count).next().unwrap_or_default();
+        Self { currents: Origin::ALL.map(first), count, ways: [Way::NEW; MAX_LINKS] }
     }
 
-    /// Takes note of how each adapter is, and returns to which one the address is to go, if it is
-    /// to go elsewhere.
+    /// Takes note of how each adapter is, and chooses anew where the addresses are to be.
     ///
     /// An adapter that has failed is left at once for the best that is left, one of which nothing
     /// can be told for one that is known to work. Nothing else is a reason to leave but a better
     /// placed adapter that has been well for its hold-off.
-    pub fn look(&mut self, verdicts: &[Verdict], now: Instant) -> Option<usize> {
-        let best = verdicts.iter().take(self.count).map(|verdict| verdict.rank()).max()?;
+    pub fn look(&mut self, verdicts: &[Verdict], now: Instant) {
+        let ranks = verdicts.iter().take(self.count).map(|verdict| verdict.rank());
+        let Some(best) = ranks.max() else { return };
         for (way, verdict) in self.ways.iter_mut().zip(verdicts).take(self.count) {
             // Where nothing is heard because nobody is there, no adapter has failed.
-            let is_flap = verdict.is_mine() || (verdict.rank() < best && best == PROVEN);
-            way.look(*verdict, is_flap, now);
+            let is_doubted = verdict.rank() < best && best == PROVEN && *verdict != Verdict::Alone;
+            way.look(*verdict, verdict.is_mine() || is_doubted, now);
         }
-        let current = self.ways.get(self.current).map_or(0, |way| way.verdict.rank());
-        let is_stable = |way: &Way| way.stable_at().is_some_and(|at| now.has_reached(at));
-        let mut ways = self.ways.iter().take(self.count).enumerate();
-        let next = if current < best && best >= DOUBTFUL {
-            let of_best = |way: &Way| way.verdict.rank() == best;
-            let stable = ways.clone().find(|(_, way)| of_best(way) && is_stable(way));
-            stable.or_else(|| ways.find(|(_, way)| of_best(way)))
-        } else {
-            ways.take(self.current).find(|(_, way)| is_stable(way))
-        };
-        let (at, _) = next?;
-        self.current = at;
-        Some(at)
+        self.currents = Origin::ALL.map(|origin| self.next(origin, best, now));
     }
 
-    /// Returns which adapter serves, by its place in the list.
+    /// Returns the adapter for the addresses of an origin, where the best has the rank `best`.
+    fn next(&self, origin: Origin, best: u8, now: Instant) -> usize {
+        let current = self.current(origin);
+        let rank = |at: usize| self.ways.get(at).map_or(0, |way| way.verdict.rank());
+        let is_stable = |at: &usize| self.ways.get(*at).is_some_and(|way| way.is_stable(now));
+        let order = origin.order(self.count);
+        let next = if rank(current) < best && best >= DOUBTFUL {
+            let mut best = order.filter(|at| rank(*at) == best);
+            best.clone().find(is_stable).or_else(|| best.next())
+        } else {
+            order.take_while(|at| *at != current).find(is_stable)
+        };
+        next.unwrap_or(current)
+    }
+
+    /// Returns which adapter serves the addresses of an origin, by its place in the list.
     #[must_use]
-    pub const fn current(&self) -> usize {
-        self.current
+    pub const fn current(&self, origin: Origin) -> usize {
+        let [home, taken] = self.currents;
+        match origin {
+            Origin::Home => home,
+            Origin::Taken => taken,
+        }
     }
 
     /// Returns how an adapter is.
@@ -253,10 +298,14 @@ impl Choice {
         self.ways.get(at).map_or(Verdict::Unknown, |way| way.verdict)
     }
 
-    /// Returns when the address may return to an adapter that comes before the one which serves.
+    /// Returns when addresses may return to an adapter that comes before the one which serves.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.ways.iter().take(self.current).filter_map(Way::stable_at).min()
+        let before = |origin: Origin| {
+            let better = origin.order(self.count).take_while(move |at| *at != self.current(origin));
+            better.filter_map(|at| self.ways.get(at)?.stable_at())
+        };
+        Origin::ALL.into_iter().flat_map(before).min()
     }
 
     /// Returns whether this node can serve on this network: not where every adapter has failed on
@@ -303,7 +352,8 @@ mod tests {
             let expected = match (count(others), count(heard), count(hear_me)) {
                 _ if !sight.carrier => Verdict::NoCarrier,
                 (0, ..) if station == Some(true) => Verdict::Well,
-                (0, ..) => Verdict::Unknown,
+                (0, ..) if station == Some(false) && elsewhere => Verdict::Port,
+                (0, ..) => Verdict::Alone,
                 (_, 0, _) if station == Some(true) => Verdict::Peer,
                 (_, 0, _) if sight.others_meet => Verdict::Port,
                 (_, 0, _) if station == Some(false) && elsewhere => Verdict::Port,
@@ -354,15 +404,23 @@ mod tests {
         Instant::ZERO + Duration::from_millis(millis)
     }
 
-    /// Returns when an address moved, and to which adapter, in `verdicts` that last until the next.
+    /// Returns when an address of this node's own moved, and to which adapter, in `verdicts` that
+    /// last until the next.
+    ///
+    /// One that is taken over must move like it where the adapters change places.
     fn moves(verdicts: &[(u64, [Verdict; 2])], end: u64) -> Vec<(u64, usize)> {
-        let mut choice = Choice::new(2);
+        let (mut choice, mut turned) = (Choice::new(2), Choice::new(2));
         let (mut moved, mut known) = (Vec::new(), None);
         for millis in 0..end {
             let changed = verdicts.iter().find(|(from, _)| *from == millis);
             known = changed.map(|(_, verdicts)| *verdicts).or(known);
-            let Some(verdicts) = known else { continue };
-            moved.extend(choice.look(&verdicts, at(millis)).map(|to| (millis, to)));
+            let Some([first, second]) = known else { continue };
+            let before = choice.current(Origin::Home);
+            choice.look(&[first, second], at(millis));
+            turned.look(&[second, first], at(millis));
+            let after = choice.current(Origin::Home);
+            assert_eq!(1 - turned.current(Origin::Taken), after, "{millis} of {verdicts:?}");
+            moved.extend((before != after).then_some((millis, after)));
         }
         moved
     }
@@ -433,19 +491,79 @@ mod tests {
         choice.look(&WELL, at(now));
         assert_eq!(choice.poll_timeout(), Some(at(now) + MOST_HOLD_OFF));
         now += MOST_HOLD_OFF.as_millis();
-        assert_eq!(choice.look(&WELL, at(now)), Some(0));
+        choice.look(&WELL, at(now));
+        assert_eq!(choice.current(Origin::Home), 0);
         choice.look(&[Verdict::Port, Verdict::Well], at(now + 1));
         assert_eq!(choice.ways[0].hold_off, FIRST_HOLD_OFF);
     }
 
     #[test]
     fn the_death_of_the_only_peer_is_no_flap_of_an_adapter() {
-        let alone = [Verdict::Unknown, Verdict::Unknown];
+        let unknown = [Verdict::Unknown, Verdict::Unknown];
         let mut choice = Choice::new(2);
         for millis in 0..10 {
-            choice.look(if millis % 2 == 0 { &WELL } else { &alone }, at(millis));
+            choice.look(if millis % 2 == 0 { &WELL } else { &unknown }, at(millis));
         }
-        assert_eq!((choice.current(), choice.ways[0].hold_off), (0, Duration::ZERO));
+        assert_eq!((choice.currents, choice.ways[0].hold_off), ([0, 1], Duration::ZERO));
+        // Where a third station is still to answer on one of them, that one serves as soon as it
+        // has.
+        let alone = [Verdict::Well, Verdict::Alone];
+        for millis in 10..20 {
+            let (verdicts, taken) = if millis % 2 == 0 { (WELL, 1) } else { (alone, 0) };
+            choice.look(&verdicts, at(millis));
+            assert_eq!((choice.currents, choice.ways[1].hold_off), ([0, taken], Duration::ZERO));
+        }
+    }
+
+    #[test]
+    fn what_is_taken_over_sits_apart_from_what_is_at_home_as_long_as_two_adapters_work() {
+        for (first, second) in
+            Verdict::ALL.into_iter().flat_map(|one| Verdict::ALL.map(|other| (one, other)))
+        {
+            let mut choice = Choice::new(2);
+            choice.look(&WELL, at(0));
+            choice.look(&[first, second], at(10));
+            let (home, taken) = (choice.current(Origin::Home), choice.current(Origin::Taken));
+            let (one, other) = (first.rank(), second.rank());
+            let best = one.max(other);
+            let expected = match (one == best, other == best) {
+                _ if best < DOUBTFUL => (0, 1),
+                (true, false) => (0, 0),
+                (false, true) => (1, 1),
+                _ => (0, 1),
+            };
+            assert_eq!((home, taken), expected, "{first:?} {second:?}");
+        }
+    }
+
+    #[test]
+    fn each_returns_to_its_own_adapter() {
+        let mut choice = Choice::new(3);
+        let mut seen = |millis, broken: &[usize]| {
+            let mut verdicts = [Verdict::Well; 3];
+            broken.iter().for_each(|place| verdicts[*place] = Verdict::Port);
+            choice.look(&verdicts, at(millis));
+            (choice.currents, choice.poll_timeout())
+        };
+        assert_eq!(seen(0, &[]), ([0, 1], None));
+        assert_eq!(seen(10, &[1]), ([0, 2], None));
+        assert_eq!(seen(20, &[1, 2]), ([0, 0], None));
+        assert_eq!(seen(30, &[1]), ([0, 0], Some(at(1030))));
+        assert_eq!(seen(1030, &[1]), ([0, 2], None));
+        assert_eq!(seen(1040, &[]), ([0, 2], Some(at(2040))));
+        assert_eq!(seen(1050, &[0]), ([2, 2], Some(at(2040))));
+        assert_eq!(seen(1060, &[]), ([2, 2], Some(at(2040))));
+        assert_eq!(seen(2040, &[]), ([1, 1], Some(at(2060))));
+        assert_eq!(seen(2060, &[]), ([0, 1], None));
+    }
+
+    #[test]
+    fn one_adapter_has_everything() {
+        for count in [0, 1] {
+            let mut choice = Choice::new(count);
+            choice.look(&[Verdict::Well], at(0));
+            assert_eq!(choice.currents, [0, 0]);
+        }
     }
 
     #[test]
@@ -457,8 +575,9 @@ mod tests {
             choice.look(&[one, other], at(0));
             assert_eq!(choice.is_able(), !(one.is_mine() && other.is_mine()), "{one:?} {other:?}");
             let best = one.rank().max(other.rank());
-            let chosen = choice.verdict(choice.current());
-            assert!(best < DOUBTFUL || chosen.rank() == best, "{one:?} {other:?}");
+            for chosen in Origin::ALL.map(|origin| choice.verdict(choice.current(origin))) {
+                assert!(best < DOUBTFUL || chosen.rank() == best, "{one:?} {other:?}");
+            }
         }
     }
 }

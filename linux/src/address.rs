@@ -27,6 +27,7 @@
 mod account;
 mod arp;
 mod attach;
+mod bench;
 mod bpf;
 pub mod error;
 pub mod event;
@@ -37,6 +38,7 @@ mod macvlan;
 mod message;
 pub mod monitor;
 mod ndp;
+mod neighbour;
 pub mod netlink;
 mod nftables;
 pub(crate) mod packet;
@@ -44,9 +46,9 @@ mod place;
 pub(crate) mod presence;
 mod refresh;
 pub mod route;
+mod routing;
 mod seat;
 mod source;
-mod steer;
 mod subject;
 mod take_down;
 mod wire;
@@ -57,12 +59,14 @@ use std::net::IpAddr;
 use lifesign_core::time::{Duration, Instant};
 
 pub use self::account::{Counters, MAX_ADDRESSES, Taken};
+pub use self::bench::Seats;
 pub use self::mac::MacPlan;
 pub use self::place::ServiceAddress;
 pub use self::presence::Learned;
-pub use self::seat::{Seat, Seats};
+pub use self::seat::Seat;
 pub use self::take_down::TakeDown;
 
+use self::bench::Bench;
 use self::error::Error;
 use self::event::AddressEvent;
 use self::front::Fronts;
@@ -71,8 +75,7 @@ use self::monitor::Change;
 use self::netlink::{Adapter, Netlink};
 use self::place::Place;
 use self::presence::Presence;
-use self::seat::Bench;
-use self::steer::Gateway;
+use self::source::Sources;
 use self::subject::Subject;
 use self::wire::Wires;
 use crate::clock;
@@ -97,8 +100,8 @@ pub struct Addresses {
     counters: Counters,
     /// The networks with their adapters.
     benches: Vec<Bench>,
-    /// The routers that the machine uses.
-    gateways: Vec<Gateway>,
+    /// What leads what speaks from the addresses.
+    sources: Sources,
 }
 
 /// One service address.
@@ -121,7 +124,7 @@ impl Addresses {
     /// Finds the adapters of all addresses and puts the lease in place, every address closed.
     ///
     /// Group `n` has the addresses `groups[n]`. An adapter that is missing may come later. Those on
-    /// one of `networks` sit on its first adapter to begin with. With `macs`, call
+    /// one of `networks` sit on the first adapter for their origin to begin with. With `macs`, call
     /// [`prepare_macs`](Self::prepare_macs) before anything is acquired.
     ///
     /// # Errors
@@ -144,8 +147,7 @@ impl Addresses {
             members.push((slots.len()..slots.len() + services.len()).collect());
             slots.extend(services.iter().map(|service| Slot::new(service.clone(), group)));
         }
-        let adapters = netlink.adapters()?;
-        let installed = netlink.addresses()?;
+        let (adapters, installed) = (netlink.adapters()?, netlink.addresses()?);
         let services: Vec<IpAddr> = slots.iter().map(|slot| slot.service.ip).collect();
         let mut benches: Vec<Bench> = networks.iter().cloned().map(Bench::new).collect();
         benches.iter_mut().for_each(|bench| bench.find(&adapters));
@@ -177,27 +179,15 @@ impl Addresses {
             events: VecDeque::new(),
             counters: Counters::default(),
             benches,
-            gateways: Vec::new(),
+            sources: Sources::new(macs),
         };
+        addresses.hear_routes()?;
         let macs = addresses.group_macs();
         for index in indices {
             addresses.wires.connect(index, &services, &addresses.asked_on(index), &macs)?;
         }
         addresses.find_seats();
         Ok(addresses)
-    }
-
-    /// Deletes service addresses that an earlier life left on any adapter, and returns them.
-    ///
-    /// Their lease is closed already. To be called before the first frame to a peer.
-    ///
-    /// # Errors
-    /// [`Error::Call`]
-    pub fn remove_leftovers(&mut self) -> Result<Vec<IpAddr>, Error> {
-        let services = self.services();
-        let deleted = take_down::delete_all(&mut self.netlink, &services)?;
-        steer::clear(&mut self.netlink)?;
-        Ok(deleted)
     }
 
     /// Starts asking on the wire whether anyone has the addresses of `group`, for `window`.
@@ -239,7 +229,7 @@ impl Addresses {
         let start = clock::now();
         self.lease.grant(&self.leased(group)?, deadline.as_micros(), now.as_micros())?;
         let leased = clock::now();
-        if let Err(error) = self.raise(group) {
+        if let Err(error) = self.raise(group).and_then(|()| self.lead(group)) {
             // What cannot be undone as well is closed at least, and runs out.
             let _ = self.release(group);
             return Err(error);
@@ -247,9 +237,8 @@ impl Addresses {
         let lifetime_s = self.lease.lifetime_s(deadline.as_micros(), now.as_micros());
         for (slot, place) in members.iter().zip(&places) {
             let address = self.installed_at(*slot);
-            let steered = self.steer(*slot, address);
             let added = self.netlink.add_address(address, place.needs_route, lifetime_s);
-            if let Err(error) = added.and(steered) {
+            if let Err(error) = added {
                 let _ = self.release(group);
                 return Err(error);
             }
@@ -319,8 +308,8 @@ impl Addresses {
         if let Some(left) = installed.iter().find(|address| services.contains(&address.ip)) {
             return Err(deleted.err().unwrap_or(Error::NotGone { ip: left.ip }));
         }
-        let unsteered = self.unsteer(&members);
-        closed.and(switched).and(put_back).and(unsteered)
+        let unled = self.unlead(group);
+        closed.and(switched).and(put_back).and(unled)
     }
 
     /// Takes in everything that the descriptor of [`AsFd`](std::os::fd::AsFd) tells of.
@@ -334,8 +323,14 @@ impl Addresses {
         for change in self.wires.changes(&mut self.counters.failures) {
             is_news = true;
             match change {
-                Change::Adapter(adapter) => is_stale |= self.handle_adapter(adapter),
+                Change::Adapter(adapter) => {
+                    if !adapter.up {
+                        self.sources.lose(adapter.index);
+                    }
+                    is_stale |= self.handle_adapter(adapter);
+                }
                 Change::AdapterGone(adapter) => {
+                    self.sources.lose(adapter.index);
                     is_suspect |= self.is_front(adapter.index);
                     self.handle_adapter_gone(adapter.index);
                 }
@@ -345,9 +340,9 @@ impl Addresses {
                 Change::AddressGone(address) => {
                     is_suspect |= self.slots.iter().any(|slot| slot.is_at(address));
                 }
-                Change::Routes => self.note_routes(now),
+                Change::Routes => self.sources.note_change(now),
                 Change::Lost => {
-                    self.note_routes(now);
+                    self.sources.note_change(now);
                     (is_stale, is_suspect) = (true, true);
                 }
             }
@@ -384,7 +379,7 @@ impl Addresses {
             if slot.is_to_ask { Some(0) } else { slot.presence.poll_timeout() }
         };
         let slots = self.slots.iter().filter_map(due).min().map(Instant::from_micros);
-        slots.into_iter().chain(self.routes_due()).min()
+        slots.into_iter().chain(self.sources.due()).min()
     }
 
     /// Returns the next event.

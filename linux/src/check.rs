@@ -5,12 +5,12 @@
 //! one failure at a time, on machines whose daemon runs when it is due.
 
 mod advice;
+mod bounds;
 pub mod line;
 mod page;
 pub mod watchdog;
 pub mod witness;
 
-use lifesign_core::config::Lease;
 use lifesign_core::group::Guard;
 use lifesign_core::node::NodeId;
 use lifesign_core::quorum::Module;
@@ -18,12 +18,12 @@ use lifesign_core::time::Duration;
 use nix::net::if_::if_nametoindex;
 use serde::Serialize;
 
+pub use self::bounds::{Bounds, Swap};
 use self::line::LineCheck;
 use self::watchdog::WatchdogCheck;
 use crate::address::lease::{Enforcer, EnforcerChoice};
 use crate::address::mac::GroupMac;
 use crate::agent::Places;
-use crate::agent::fence::means_against;
 use crate::agent::inspect::{Lack, inspect};
 use crate::settings::mistake::Mistakes;
 use crate::settings::{Group, Link, Settings, key};
@@ -111,33 +111,6 @@ pub struct Survives {
     /// Before a holder lets go. A path to one voter that completes its quorum is enough to keep it.
     pub authority: u64,
 }
-
-/// The worst times without an answer from a group's addresses.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Bounds {
-    /// The holder and its links are gone at once.
-    pub crash_ms: f64,
-    /// What `crash_ms` is the sum of: the longest silence before the last voter is free, the
-    /// back-off of the last candidate, its claim, the start of the addresses, and for a `fence`
-    /// group every time limit of the slowest server's means, of which the last must work.
-    pub crash_terms: Vec<(&'static str, f64)>,
-    /// The holder's daemon is killed, and its supervisor lives.
-    pub daemon_killed_ms: f64,
-    /// The group is moved in good order.
-    pub switchover_ms: f64,
-    /// A holder that nobody hears is silent, counted from the sending of the last frame that a
-    /// quorum echoed.
-    pub isolated_silent_ms: f64,
-    /// What the services may take to start after that, and in a switchover to stop before.
-    pub services_start_ms: f64,
-}
-
-/// What bringing addresses up may take: a netlink transaction and the first announcement.
-const START: Duration = Duration::from_millis(10);
-/// What the supervisor may take to clean up after a killed daemon and to send the farewell.
-const CLEANUP: Duration = Duration::from_millis(20);
-/// What handing over may take besides the claim: addresses down on one node and up on the other.
-const HANDOVER: Duration = Duration::from_millis(5);
 
 impl Check {
     /// Judges `settings` for machines whose kernel lease is `enforcement`.
@@ -281,61 +254,6 @@ fn lost_in_a_row(settings: &Settings, span: Duration, always: u64) -> u64 {
     let heartbeat = settings.timing.heartbeat;
     let room = span.checked_sub(settings.round_trip()).unwrap_or_default();
     (room.as_micros() / heartbeat.as_micros().max(1)).saturating_sub(always)
-}
-
-impl Bounds {
-    fn new(settings: &Settings, group: &Group, lease: &Lease) -> Self {
-        let heartbeat = settings.timing.heartbeat;
-        let claim = heartbeat.times(2);
-        let others = group.prefer.len().saturating_sub(2);
-        let back_off = heartbeat.times(u64::try_from(others).unwrap_or(u64::MAX));
-        // A voter's slow clock makes its promise, and its patience with the silent holder, longer
-        // in true time.
-        let silence =
-            Lease { promise: group.promise.max(settings.timing.dead), ..*lease }.longest();
-        let terms = [
-            ("silence", silence),
-            ("back-off", back_off),
-            ("claim", claim),
-            ("round trip", settings.round_trip()),
-            ("start", START),
-            ("fence", longest_fence(settings, group).unwrap_or_default()),
-        ];
-        let crash = terms.iter().fold(Duration::ZERO, |sum, (_, term)| sum + *term);
-        let services = &group.services;
-        Self {
-            crash_ms: millis(crash),
-            crash_terms: terms.map(|(name, term)| (name, millis(term))).to_vec(),
-            daemon_killed_ms: millis(CLEANUP + claim),
-            switchover_ms: millis(HANDOVER + claim),
-            isolated_silent_ms: millis(
-                lease.authority().unwrap_or_default()
-                    + lease.granularity
-                    + lease.overshoot
-                    + lease.stop,
-            ),
-            services_start_ms: millis(
-                services.iter().fold(Duration::ZERO, |sum, service| sum + service.start_limit),
-            ),
-        }
-    }
-}
-
-/// Returns what it may take until the last of a server's means has fenced it, for the slowest of
-/// those that could be holding `group`, or `None` if nobody need be fenced or nothing limits it.
-fn longest_fence(settings: &Settings, group: &Group) -> Option<Duration> {
-    if group.guard != Guard::Fence {
-        return None;
-    }
-    let mut longest = Duration::ZERO;
-    for (node, _) in settings.members().filter(|(node, _)| group.prefer.contains(node)) {
-        let means = means_against(settings, node);
-        if means.is_empty() {
-            return None;
-        }
-        longest = longest.max(means.iter().fold(Duration::ZERO, |sum, one| sum + one.limit));
-    }
-    Some(longest)
 }
 
 const fn word(guard: Guard) -> &'static str {

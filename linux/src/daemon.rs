@@ -12,6 +12,7 @@ mod clients;
 mod conduct;
 mod connections;
 mod dongle;
+mod doubt;
 mod errand;
 mod failures;
 mod fence;
@@ -28,6 +29,7 @@ mod paths;
 mod ping;
 mod prepare;
 mod recording;
+mod routes;
 mod telling;
 mod wake;
 mod watchdog;
@@ -131,6 +133,8 @@ struct Holding {
     conduct: Conduct,
     /// What has failed of it here of late.
     failures: Failures,
+    /// Whether a machine that is none of ours may have its addresses.
+    is_doubtful: bool,
     /// Until when its addresses may answer.
     lease_end: Instant,
     /// When a step that failed is tried again.
@@ -152,6 +156,7 @@ impl Holding {
         Self {
             conduct: Conduct::new(&group.services),
             failures: Failures::new(group),
+            is_doubtful: false,
             lease_end: Instant::ZERO,
             retry: None,
             impaired: Vec::new(),

@@ -19,6 +19,7 @@ use crate::agent::own::record::Plan;
 use crate::agent::own::route::RoutePlan;
 use crate::check::{Bounds, Check};
 use crate::connections::tickle;
+use crate::page::wrap;
 use crate::settings::{Group, Network, Settings};
 
 /// What leads clients of a cluster.
@@ -82,29 +83,43 @@ pub struct Client {
     pub worst: Keeps,
 }
 
-/// Until a neighbour of Linux asks anew for what it believes: it believes for 15 to 45 s, waits 5 s
-/// for other signs, and asks three times, a second apart.
-const NEIGHBOUR_MS: f64 = 45_000.0 + 5_000.0 + 3.0 * 1_000.0;
-/// Until a switch forgets a port from which nothing comes.
-const SWITCH_MS: f64 = 300_000.0;
+/// For how long others keep what they have learned and are told nothing more, as far as that is
+/// theirs to decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caches {
+    /// A host or router of the same subnet, for a MAC address.
+    pub neighbours: Duration,
+    /// A switch, for a port from which nothing comes.
+    pub switches: Duration,
+}
+
+impl Default for Caches {
+    /// Those of Linux: a neighbour believes for 15 to 45 s, waits 5 s for other signs, and asks
+    /// three times, a second apart; a bridge forgets after 300 s.
+    fn default() -> Self {
+        let neighbours = Duration::from_millis(45_000 + 5_000 + 3 * 1_000);
+        Self { neighbours, switches: Duration::from_millis(300_000) }
+    }
+}
+
 /// Until Linux gives up a connection on which it waits for an answer (`tcp_retries2` = 15).
 const CONNECTION_MS: f64 = 924_600.0;
 
 impl Layers {
-    /// Explains `settings`, whose lease `enforcement` is to enforce.
+    /// Explains `settings`, whose lease `enforcement` is to enforce, where others have `caches`.
     #[must_use]
-    pub fn new(settings: &Settings, enforcement: Enforcer) -> Self {
+    pub fn new(settings: &Settings, enforcement: Enforcer, caches: Caches) -> Self {
         let check = Check::new(settings, enforcement);
         let groups = settings.groups.iter().zip(&check.groups);
         let groups = groups
             .filter_map(|(group, checked)| Some((group, checked.bounds.as_ref()?)))
-            .map(|(group, bounds)| GroupLayers::new(settings, group, bounds));
+            .map(|(group, bounds)| GroupLayers::new(settings, group, bounds, caches));
         Self { version: 1, cluster: settings.cluster.clone(), groups: groups.collect() }
     }
 }
 
 impl GroupLayers {
-    fn new(settings: &Settings, group: &Group, bounds: &Bounds) -> Self {
+    fn new(settings: &Settings, group: &Group, bounds: &Bounds, caches: Caches) -> Self {
         let (crash_ms, start_ms) = (bounds.crash_ms, bounds.services_start_ms);
         let is_near = group.addresses.iter().any(|address| address.adapter != LOOPBACK);
         let (mut layers, mut clients) = (Vec::new(), Vec::new());
@@ -114,7 +129,7 @@ impl GroupLayers {
         networks.dedup();
         layers.extend(networks.into_iter().map(|it| adapters(it, settings.timing.dead)));
         if is_near {
-            let layer = if group.mac.is_some() { switch() } else { neighbours() };
+            let layer = if group.mac.is_some() { switch(caches) } else { neighbours(caches) };
             for place in ["in the same subnet", "in another subnet"] {
                 clients.push(Client { place, layer: layer.name, worst: layer.keeps.after(held) });
             }
@@ -128,7 +143,11 @@ impl GroupLayers {
                     // The router counts from the crash as well, and not from when it was noticed.
                     let worst = Keeps::always(plan.hold.map(|hold| millis(hold).max(held)));
                     let worst = Keeps { told_ms: Some(held), ..worst };
-                    clients.push(Client { place: "behind a router", layer: layer.name, worst });
+                    let client = Client { place: "behind a router", layer: layer.name, worst };
+                    // One for each family of addresses, mostly alike.
+                    if !clients.contains(&client) {
+                        clients.push(client);
+                    }
                     layers.push(layer);
                 }
                 Kind::Lifesign(Own::Dns) => {
@@ -176,58 +195,68 @@ impl Keeps {
 
 fn adapters(network: &Network, dead: Duration) -> Layer {
     let dead_ms = millis(dead);
+    let apart = if network.parts_taken {
+        "; a takeover, to the standby adapter of the survivor"
+    } else {
+        ""
+    };
     Layer {
         name: "adapters",
         redirects: format!(
-            "the addresses on network {}, to another adapter of their node",
+            "the addresses on network {}, to another adapter of their node{apart}",
             network.name
         ),
         keeps: Keeps { told_ms: Some(0.0), missed_ms: Some(dead_ms), untold_ms: None },
         why: format!(
-            "a lost carrier is told at once; that frames have stopped is seen after {dead}; what \
-             cannot be told apart stays where it is"
+            "a lost carrier is told at once; that frames have stopped is seen after {dead}, which \
+             is `dead`; what cannot be told apart stays where it is"
         ),
     }
 }
 
-fn neighbours() -> Layer {
+fn neighbours(caches: Caches) -> Layer {
     Layer {
         name: "neighbours",
         redirects: "hosts and routers of the subnet, to the MAC address of the holder".to_owned(),
-        keeps: Keeps::announced(NEIGHBOUR_MS),
+        keeps: Keeps::announced(millis(caches.neighbours)),
         why: format!(
-            "announced by ARP or neighbour discovery after {}; untold, a neighbour of Linux \
-             believes for 45 s, and asks anew for 8 s",
-            announcements()
+            "announced by ARP or, for IPv6, by neighbour discovery, after {}; untold, a \
+             neighbour keeps it for {}: one of Linux for 53 s, by base_reachable_time_ms, \
+             delay_first_probe_time and ucast_solicit in its net.ipv4.neigh and net.ipv6.neigh; \
+             some routers for hours, which `--neighbours` says here",
+            announcements(),
+            caches.neighbours
         ),
     }
 }
 
-fn switch() -> Layer {
+fn switch(caches: Caches) -> Layer {
     Layer {
         name: "MAC",
         redirects: "switches, to the port of the holder; neighbours keep what they know".to_owned(),
-        keeps: Keeps::announced(SWITCH_MS),
+        keeps: Keeps::announced(millis(caches.switches)),
         why: format!(
             "any frame of the holder teaches a switch, and it announces after {}; untold, a switch \
-             forgets after 300 s",
-            announcements()
+             forgets after {}, which is its ageing time: `--switches` says it here",
+            announcements(),
+            caches.switches
         ),
     }
 }
 
 fn route(plan: &RoutePlan) -> Layer {
     let dead = match plan.hold {
-        Some(hold) => format!("the routing daemon's hold time, which is {hold} as `hold` says"),
-        None => "the routing daemon's hold time: say it as `hold`, here it is unknown".to_owned(),
+        Some(hold) => format!("{hold}, as `hold` says"),
+        None => "a time that is unknown here: say it as `hold`".to_owned(),
     };
     Layer {
         name: "route",
         redirects: format!("routers, for {}, to the server that has the route", plan.ip),
         keeps: Keeps { told_ms: Some(0.0), ..Keeps::always(plan.hold.map(millis)) },
         why: format!(
-            "who lives withdraws it, in milliseconds; a dead server is followed for {dead}; one on \
-             which only this daemon is frozen, until it is reset"
+            "who lives withdraws it, in milliseconds, behind a frozen daemon its supervisor; a dead \
+             server is followed for {dead}; with the routing daemon and its router that is the \
+             hold time of BGP, the dead interval of OSPF, or the detection time of BFD"
         ),
     }
 }
@@ -237,22 +266,24 @@ fn name(plan: &Plan) -> Layer {
         name: "name",
         redirects: format!("resolvers, for {}, to the addresses of the holder", plan.name),
         keeps: Keeps::always(Some(millis(plan.ttl))),
-        why:
-            "resolvers are not told, and keep an answer for its ttl; clients may keep it for longer"
-                .to_owned(),
+        why: "resolvers are not told, and keep an answer for its `ttl`, or for longer if they are \
+             set so (cache-min-ttl, min-cache-ttl); so may clients. How long the name server \
+             takes is part of the start"
+            .to_owned(),
     }
 }
 
 fn connections(group: &Group) -> Layer {
     let (keeps, why) = if group.callers.tickle {
         let why = "the new holder tickles those it knows of, and again after 1 and 3 s; untold, a \
-                   client waits for as long as Linux does, if it has sent something, else for ever";
+                   client waits for as long as Linux does (its tcp_retries2), if it has sent \
+                   something, else for ever";
         let again = tickle::turn(1).map(millis);
         let keeps = Keeps { told_ms: Some(0.0), missed_ms: again, untold_ms: Some(CONNECTION_MS) };
         (keeps, why)
     } else {
-        let why = "no `tickle`: a client waits for as long as Linux does, if it has sent \
-                   something, else for ever";
+        let why = "no `tickle`: a client waits for as long as Linux does (its tcp_retries2), if it \
+                   has sent something, else for ever";
         (Keeps::always(Some(CONNECTION_MS)), why)
     };
     let redirects = "TCP connections with the dead server, to a reset".to_owned();
@@ -295,7 +326,10 @@ impl fmt::Display for GroupLayers {
         }
         write!(formatter, "  {:<33} {:>12} {:>12} {:>12}", "layer", "told", "missed", "untold")?;
         for Layer { name, redirects, keeps, why } in &self.layers {
-            write!(formatter, "\n  {name:<33} {keeps}\n    {redirects}\n    {why}")?;
+            write!(formatter, "\n  {name:<33} {keeps}")?;
+            for text in [redirects, why] {
+                write!(formatter, "\n{}", wrap("    ", text).trim_end())?;
+            }
         }
         if self.clients.is_empty() {
             return write!(formatter, "\n  nothing leads clients to it");
@@ -321,12 +355,17 @@ impl fmt::Display for Keeps {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::WIDTH;
     use crate::settings::tests::EXAMPLE;
 
     fn explained(from: &str, to: &str) -> Layers {
         assert!(EXAMPLE.contains(from), "{from}");
         let settings = Settings::parse("test.toml", &EXAMPLE.replacen(from, to, 1)).unwrap();
-        Layers::new(&settings, Enforcer::Bpf)
+        Layers::new(&settings, Enforcer::Bpf, Caches::default())
+    }
+
+    fn in_a_line(page: &str) -> String {
+        page.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     const WORST: &str = "worst time without an answer, for clients\n";
@@ -341,8 +380,14 @@ mod tests {
             "    in the same subnet                10046.3 ms   10146.3 ms   63046.3 ms\n\
              \x20   in another subnet                 10046.3 ms   10146.3 ms   63046.3 ms"
         );
-        assert!(page.contains("after 0, 100, 1000, 3000, 10000 ms; untold"), "{page}");
+        assert!(in_a_line(&page).contains("0, 100, 1000, 3000, 10000 ms;"), "{page}");
+        assert!(page.lines().all(|line| line.chars().count() <= WIDTH), "{page}");
         let settings = Settings::parse("test.toml", EXAMPLE).unwrap();
+        let caches =
+            Caches { neighbours: Duration::from_millis(4 * 3_600_000), ..Caches::default() };
+        let slow = Layers::new(&settings, Enforcer::Bpf, caches);
+        let kept = slow.groups[0].layers[0].keeps;
+        assert_eq!((kept.missed_ms, kept.untold_ms), (Some(100.0), Some(14_400_000.0)));
         let check = Check::new(&settings, Enforcer::Bpf);
         let crash = check.groups[0].bounds.as_ref().unwrap().crash_ms;
         assert!((explained("web", "web").groups[0].crash_ms - crash).abs() < 1e-9);
@@ -363,7 +408,7 @@ mod tests {
             assert!(EXAMPLE.contains(service));
             let settings = Settings::parse("test.toml", &source);
             let settings = settings.unwrap_or_else(|mistakes| panic!("{mistakes}"));
-            Layers::new(&settings, Enforcer::Nftables).groups[0].clone()
+            Layers::new(&settings, Enforcer::Nftables, Caches::default()).groups[0].clone()
         };
         for (more, expected) in
             [("", None), (", hold = \"90s\"", Some(90_000.0)), (", hold = \"10ms\"", Some(0.0))]
@@ -375,7 +420,7 @@ mod tests {
             assert_eq!(client.worst.told_ms, Some(held));
             assert_eq!(client.worst.untold_ms, expected.map(|hold: f64| hold.max(held)), "{more}");
         }
-        assert!(routed("").to_string().contains("say it as `hold`"));
+        assert!(in_a_line(&routed("").to_string()).contains("say it as `hold`"));
     }
 
     #[test]

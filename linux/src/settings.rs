@@ -2,9 +2,8 @@
 //!
 //! [`Settings::load`] reads the file and either returns settings without a contradiction or *all*
 //! the mistakes it found, each with its line, a caret and a hint. What depends on the machine
-//! (adapters, keys, the kernel lease at hand) is not judged here: [`key::load`] reads keys, and
-//! [`Settings::engine_config`] proves the inequality of [`lifesign_core::config`] for the enforcer
-//! that was obtained.
+//! (adapters, keys, enforcers of the lease) is not judged here: [`key::load`] reads keys, and
+//! [`Settings::engine_config`] proves the inequality of [`lifesign_core::config`] for one of these.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -155,6 +154,8 @@ pub struct Group {
     pub mac: Option<GroupMac>,
     /// Which nodes may hold it, the preferred first.
     pub prefer: Vec<NodeId>,
+    /// The node at which it is at home: the first that `prefer` names, if the key is there.
+    pub home: Option<NodeId>,
     /// Whether it returns to a preferred node.
     pub failback: Failback,
     /// L: how long a promise for it lasts. Whole milliseconds.
@@ -163,8 +164,7 @@ pub struct Group {
     pub conflict_probe: Duration,
     /// How long it counts that something of it has failed.
     pub failure_window: Duration,
-    /// How often it may move within that span because something of it has failed: at least once
-    /// for each node that may hold it.
+    /// How often it may move within that span because of failures: at least once for each node.
     pub moves: u32,
     /// Its services, in the order of their start.
     pub services: Vec<Service>,

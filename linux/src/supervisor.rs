@@ -6,14 +6,18 @@
 //! of the groups that were up, and only then sends the farewell, so that peers need not wait for
 //! promises to run out. What it cannot stop it does not call stopped: then no farewell is sent.
 //! Where the executor is dead as well, it starts one of its own.
+//!
+//! A daemon that lives and does not get on keeps its services. Its routes are withdrawn all the
+//! same when their time is over.
 
 mod farewell;
+mod overdue;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use lifesign_core::group::{GroupId, MAX_GROUPS, Token};
-use lifesign_core::time::Duration;
+use lifesign_core::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -22,6 +26,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 pub use self::farewell::{Way, ways};
+use self::overdue::{Ends, Overdue};
 use crate::address::TakeDown;
 use crate::agent::{self, Action, Call, convention};
 use crate::clock;
@@ -50,6 +55,7 @@ pub struct Supervisor {
     socket: OwnedFd,
     process: Pid,
     up: Held,
+    ends: Ends,
 }
 
 /// Under which token each group may be up, for every group that there can be.
@@ -98,13 +104,14 @@ pub enum Parted {
 #[derive(Debug)]
 pub struct Post {
     socket: OwnedFd,
+    ends: Ends,
 }
 
 impl Post {
     /// Watches over the daemon until it ends, cleans up behind it, and ends too. Drop first what is
     /// the daemon's alone.
     pub fn watch(self, mut tools: Tools, logger: &Logger) -> ! {
-        watch(&self.socket, &mut tools, logger);
+        watch(&self, &mut tools, logger);
         std::process::exit(0)
     }
 }
@@ -116,11 +123,14 @@ impl Supervisor {
     /// Out of descriptors or processes, or the process has more than one thread.
     pub fn part() -> io::Result<Parted> {
         let (socket, other) = executor::pair()?;
+        let ends = Ends::new()?;
         Ok(match sys::fork()? {
-            Some(process) => Parted::Daemon(Self { socket, process, up: vec![None; MAX_GROUPS] }),
+            Some(process) => {
+                Parted::Daemon(Self { socket, process, up: vec![None; MAX_GROUPS], ends })
+            }
             None => {
                 drop(socket);
-                Parted::Supervisor(Post { socket: other })
+                Parted::Supervisor(Post { socket: other, ends })
             }
         })
     }
@@ -136,6 +146,12 @@ impl Supervisor {
         let known = &mut self.up[group.index()];
         let is_news = std::mem::replace(known, token) != token;
         !is_news || self.say(&Word::Up { group: group.number(), token })
+    }
+
+    /// Says until when the routes of `group` may stand whatever becomes of this process, or that
+    /// nothing of it is up. Costs one store.
+    pub fn set_end(&self, group: GroupId, end: Option<Instant>) {
+        self.ends.set(group, end);
     }
 
     /// Says that the daemon ends in good order.
@@ -168,14 +184,15 @@ struct Heard {
     is_good_order: bool,
 }
 
-fn watch(socket: &OwnedFd, tools: &mut Tools, log: &Logger) {
+fn watch(post: &Post, tools: &mut Tools, log: &Logger) {
     let mut blocked = SigSet::empty();
     blocked.extend([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT]);
     let _blocked = blocked.thread_block();
     let _named = nix::sys::prctl::set_name(c"lifesign-watch");
     // It has to be quick when the machine is not: a dead daemon's address helps nobody.
     let _obtained = realtime::hurry(realtime::PRIORITY);
-    let heard = listen(socket);
+    let mut overdue = Overdue::new(&post.ends, &tools.groups, &mut tools.take_down, log);
+    let heard = listen(&post.socket, &mut overdue);
     if heard.is_good_order {
         // Whatever needed the watchdog has stopped, or the daemon would not have left.
         if let Some(feeding) = &tools.feeding {
@@ -231,11 +248,12 @@ fn reason_to_bite(running: &[&Group]) -> Option<String> {
     Some(format!("the daemon had ended, and {} did not stop", group.name))
 }
 
-fn listen(socket: &OwnedFd) -> Heard {
+/// Listens until the daemon has ended, and withdraws meanwhile what it has not.
+fn listen(socket: &OwnedFd, overdue: &mut Overdue<'_>) -> Heard {
     let mut heard = Heard { up: vec![None; MAX_GROUPS], ..Heard::default() };
     let mut buffer = [0; WORD_LEN_MAX];
     loop {
-        match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+        match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
             Ok(0) => return heard,
             Ok(len) => match postcard::from_bytes(&buffer[..len]) {
                 Ok(Word::Farewell { link, frame }) => {
@@ -254,7 +272,8 @@ fn listen(socket: &OwnedFd) -> Heard {
             Err(Errno::EAGAIN) => {
                 use std::os::fd::AsFd;
                 let mut waiting = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-                let _events = poll(&mut waiting, PollTimeout::NONE);
+                let _events = poll(&mut waiting, overdue.patience(clock::now()));
+                overdue.withdraw(clock::now());
             }
             Err(_) => return heard,
         }

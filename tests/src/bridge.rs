@@ -6,13 +6,13 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a panic is how a test fails")]
 
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use lifesign::address::netlink::{Installed, Netlink};
 use lifesign::clock;
 use lifesign::namespace::cable;
 use lifesign::namespace::elsewhere::Elsewhere;
@@ -134,14 +134,10 @@ fn plug(switch: &Elsewhere, machine: &Elsewhere, at: usize) {
     machine.run(move || {
         cable::rename("near", "eth0").expect("a name");
         cable::silence("eth0").expect("an adapter");
-        cable::switch("eth0", true).expect("an adapter");
-        let mut netlink = Netlink::open().expect("netlink");
-        let index = cable::index_of(&mut netlink, "eth0").expect("an adapter");
         let host = at + 1;
-        for (ip, prefix) in [(format!("10.77.0.{host}"), 24), (format!("fd00:77::{host}"), 64)] {
-            let ip = ip.parse().expect("an address");
-            netlink.add_address(Installed { index, ip, prefix }, true, None).expect("an address");
-        }
+        let own = [(format!("10.77.0.{host}"), 24), (format!("fd00:77::{host}"), 64)];
+        let own = own.map(|(ip, prefix)| (ip.parse().expect("an address"), prefix));
+        cable::settle("eth0", &own).expect("an adapter");
     });
 }
 
@@ -162,8 +158,27 @@ fn ports_of(switch: &Elsewhere, count: usize) -> Vec<usize> {
     switch.run(move || (0..count).map(number).collect())
 }
 
-/// Opens a socket that hears every frame of every adapter of the namespace.
-fn listen() -> OwnedFd {
+/// Whether a frame speaks for an address: from it, or telling neighbours of it.
+#[must_use]
+pub fn speaks_for(frame: &[u8], ip: IpAddr) -> bool {
+    let is_at = |at: usize| match ip {
+        IpAddr::V4(ip) => frame.get(at..at + 4) == Some(&ip.octets()[..]),
+        IpAddr::V6(ip) => frame.get(at..at + 16) == Some(&ip.octets()[..]),
+    };
+    // Ethernet, the fixed header of IPv6, ICMPv6 with a neighbour advertisement.
+    let is_advertisement = || frame.get(20) == Some(&58) && frame.get(54) == Some(&136);
+    match (frame.get(12..14), ip) {
+        (Some([0x08, 0x00]), IpAddr::V4(_)) => is_at(26),
+        (Some([0x08, 0x06]), IpAddr::V4(_)) => is_at(28),
+        (Some([0x86, 0xdd]), IpAddr::V6(_)) => is_at(22) || (is_advertisement() && is_at(62)),
+        _ => false,
+    }
+}
+
+/// Opens a socket that hears every frame of every adapter of the namespace; reading it waits for a
+/// moment at most.
+#[must_use]
+pub fn listen() -> OwnedFd {
     let flags = SockFlag::SOCK_CLOEXEC;
     let kind = (AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll);
     let socket = socket(kind.0, kind.1, kind.2, kind.3).expect("a packet socket");

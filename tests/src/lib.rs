@@ -17,14 +17,17 @@
 //! and watches the wire; [`rounds`] does something to one over and over, and audits it.
 //! [`name_server`] runs the name servers that they tell. [`rig`] runs the dongle's real firmware in
 //! QEMU. At a [`bridge`] of the kernel, which learns where machines are, addresses are tried
-//! without daemons.
+//! without daemons, by a process that is a [`holder`] of them or by the test itself. What tests
+//! measure by the way becomes [`figures`].
 
 pub mod bridge;
 pub mod campaign;
 pub mod coverage;
 pub mod explore;
 pub mod fault;
+pub mod figures;
 pub mod fuzz;
+pub mod holder;
 pub mod mutant;
 pub mod name_server;
 pub mod oracle;

@@ -6,13 +6,14 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a panic is how a test fails")]
 
+mod adapters;
+mod command;
 pub mod routers;
 mod setup;
 mod watchdog;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -218,13 +219,6 @@ impl Trial {
         assert!(output.status.success(), "{words:?} on {name}: {output:?}");
     }
 
-    /// Runs the program with `words`, as an administrator would.
-    #[must_use]
-    pub fn run_program(&self, words: &[&str]) -> Output {
-        let mut command = Command::new(&self.program);
-        command.args(words).stdin(Stdio::null()).output().expect("a command")
-    }
-
     /// Waits until every daemon hears every other, and every group is held by one of them.
     pub fn await_ready(&self) {
         for name in &self.setup.nodes {
@@ -245,6 +239,12 @@ impl Trial {
         self.await_that(&format!("{name} holds group {group}"), |trial| {
             trial.holder(group).as_deref() == Some(name)
         });
+    }
+
+    /// Returns how many groups there are.
+    #[must_use]
+    pub const fn groups(&self) -> usize {
+        self.setup.groups.len()
     }
 
     /// Waits until nobody answers for the first group.

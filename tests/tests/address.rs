@@ -3,20 +3,22 @@
 #![expect(clippy::print_stdout, reason = "a holder tells the test what it does")]
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
-use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use lifesign::address::error::Error;
 use lifesign::address::event::AddressEvent;
 use lifesign::address::lease::{Enforcer, EnforcerChoice};
-use lifesign::address::netlink::{Installed, Netlink};
-use lifesign::address::{Addresses, ServiceAddress};
+use lifesign::address::netlink::Netlink;
+use lifesign::address::{Addresses, Seats, ServiceAddress};
 use lifesign::clock;
 use lifesign::namespace::elsewhere::Elsewhere;
 use lifesign::namespace::{self, MAIN, Users, cable};
+use lifesign_core::network::Origin;
 use lifesign_core::time::{Duration, Instant};
+use lifesign_tests::holder::Holder;
+use nix::sys::signal::Signal;
 
 #[test]
 fn an_acquired_group_answers_until_it_is_released() {
@@ -81,10 +83,7 @@ fn nothing_leaves_after_the_deadline_either() {
             let now = clock::now();
             let deadline = now + Duration::from_millis(50);
             addresses.renew(0, deadline, now).unwrap();
-            let end = deadline + Duration::from_micros(enforcer.overshoot_us());
-            while !clock::now().has_reached(end) {
-                thread::sleep(std::time::Duration::from_millis(1));
-            }
+            sleep_until_silent(deadline, enforcer);
             send(b"closed");
             acquire(&mut addresses, 600_000);
             send(b"again");
@@ -99,23 +98,38 @@ fn an_adapter_in_the_same_subnet_falls_silent_too() {
     let Some(_) = enter("an_adapter_in_the_same_subnet_falls_silent_too") else { return };
     for enforcer in enforcers() {
         let world = World::build();
-        cable::lay("a1", "b1").unwrap();
-        cable::give("b1", &world.client).unwrap();
-        world.client.run(|| settle("b1", 4));
-        settle("a1", 3);
+        world.lay_second();
         let mut addresses = open(enforcer);
         let deadline = clock::now() + LEASE;
         addresses.acquire(0, deadline, clock::now()).unwrap();
-        let answered =
-            std::iter::from_fn(|| Some(world.probe_over("b1"))).take(10).flatten().next();
-        assert!(answered.is_some(), "{enforcer}: it answers while the lease is open");
-        let end = deadline + Duration::from_micros(enforcer.overshoot_us());
-        while !clock::now().has_reached(end) {
-            thread::sleep(std::time::Duration::from_millis(1));
-        }
+        world.expect_answers_over("b1", enforcer);
+        sleep_until_silent(deadline, enforcer);
         for _ in 0..3 {
             assert_eq!(world.probe_over("b1"), None, "{enforcer}: it answers over a1");
         }
+        addresses.close().unwrap();
+        cable::remove("a1").unwrap();
+    }
+}
+
+#[test]
+fn a_group_answers_by_the_adapter_where_it_sits_and_by_none_after_its_deadline() {
+    let name = "a_group_answers_by_the_adapter_where_it_sits_and_by_none_after_its_deadline";
+    let Some(_) = enter(name) else { return };
+    for enforcer in enforcers() {
+        let world = World::build();
+        world.lay_second();
+        let mut addresses = open_on_both(enforcer);
+        for (place, (here, there)) in [("b0", "b1"), ("b1", "b0")].into_iter().enumerate() {
+            addresses.seat(0, Origin::Home, place).unwrap();
+            acquire(&mut addresses, 600_000);
+            world.expect_answers_over(here, enforcer);
+            assert_eq!(world.probe_over(there), None, "{enforcer}: it answers over {there} too");
+        }
+        let now = clock::now();
+        addresses.renew(0, now + LEASE, now).unwrap();
+        sleep_until_silent(now + LEASE, enforcer);
+        assert_eq!(["b0", "b1"].map(|it| world.probe_over(it)), [None; 2], "{enforcer}");
         addresses.close().unwrap();
         cable::remove("a1").unwrap();
     }
@@ -132,8 +146,7 @@ fn a_holder_that_is_killed_is_silent_in_time() {
         let world = World::build();
         let mut holder = Holder::start(name, enforcer);
         let deadline = holder.read_until(20);
-        holder.child.kill().unwrap();
-        holder.child.wait().unwrap();
+        holder.kill();
         // What it had printed is an upper bound of what it had asked the kernel for.
         let deadline = holder.read_rest().unwrap_or(deadline);
         world.expect_silence_from(deadline, enforcer);
@@ -158,11 +171,11 @@ fn a_holder_that_is_stopped_is_silent_in_time_and_stays_so_when_it_goes_on() {
         let world = World::build();
         let mut holder = Holder::start(name, enforcer);
         let deadline = holder.read_until(20);
-        holder.signal("STOP");
+        holder.signal(Signal::SIGSTOP);
         // It may have gone on until the signal reached it, by one lease at most.
         let deadline = deadline.max(clock::now()) + LEASE;
         world.expect_silence_from(deadline, enforcer);
-        holder.signal("CONT");
+        holder.signal(Signal::SIGCONT);
         // It was stopped before it asked for more, or between choosing a deadline and asking.
         let words = holder.last_words();
         let [ran_out, too_short] =
@@ -355,6 +368,14 @@ fn open(enforcer: Enforcer) -> Addresses {
     addresses
 }
 
+/// Opens the group on a network with both adapters.
+fn open_on_both(enforcer: Enforcer) -> Addresses {
+    let services = services().into_iter().map(|ip| (ip, Origin::Home)).collect();
+    let adapters = ["a0", "a1"].map(str::to_owned).to_vec();
+    let seats = Seats { adapters, services, ask: Vec::new() };
+    Addresses::open_on(&[group()], &[seats], None, EnforcerChoice::Only(enforcer)).unwrap()
+}
+
 fn acquire(addresses: &mut Addresses, milliseconds: u64) -> lifesign::address::Taken {
     let now = clock::now();
     addresses.acquire(0, now + Duration::from_millis(milliseconds), now).unwrap()
@@ -403,59 +424,6 @@ fn hold(enforcer: &str) {
     println!("refused: {}", outcome.unwrap_err());
 }
 
-/// A process that holds the group.
-struct Holder {
-    child: Child,
-    words: std::io::Lines<BufReader<std::process::ChildStdout>>,
-}
-
-impl Holder {
-    fn start(test: &str, enforcer: Enforcer) -> Self {
-        let mut command = namespace::player(test, &enforcer.to_string()).unwrap();
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let words = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, words }
-    }
-
-    /// Reads so many deadlines and returns the last.
-    fn read_until(&mut self, count: usize) -> Instant {
-        let deadlines =
-            self.words.by_ref().map_while(Result::ok).filter_map(|line| deadline(&line));
-        deadlines.take(count).last().unwrap()
-    }
-
-    /// Reads what is left and returns the last deadline in it.
-    fn read_rest(&mut self) -> Option<Instant> {
-        self.words.by_ref().map_while(Result::ok).filter_map(|line| deadline(&line)).last()
-    }
-
-    /// Returns why it gave up.
-    fn last_words(&mut self) -> String {
-        let mut lines = self.words.by_ref().map_while(Result::ok);
-        let words = lines.find(|line| line.contains("refused: ")).unwrap();
-        words[words.find("refused").unwrap()..].to_owned()
-    }
-
-    fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
-        let status = Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap();
-        assert!(status.success());
-    }
-}
-
-impl Drop for Holder {
-    /// Ends the process also where the test failed while it was stopped.
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn deadline(line: &str) -> Option<Instant> {
-    let (_, number) = line.split_once("deadline ")?;
-    number.parse().ok().map(Instant::from_micros)
-}
-
 /// This namespace with adapter `a0`, and a client's with `b0`.
 struct World {
     client: Elsewhere,
@@ -474,6 +442,20 @@ impl World {
             while !world.ask(own) {}
         }
         world
+    }
+
+    /// Lays a second cable from this namespace, `a1`, to the client's `b1`, in the same subnet.
+    fn lay_second(&self) {
+        cable::lay("a1", "b1").unwrap();
+        cable::give("b1", &self.client).unwrap();
+        self.client.run(|| settle("b1", 4));
+        settle("a1", 3);
+    }
+
+    /// Demands that somebody answers over one of the client's adapters while the lease is open.
+    fn expect_answers_over(&self, adapter: &'static str, enforcer: Enforcer) {
+        let answered = (0..10).any(|_| self.probe_over(adapter).is_some());
+        assert!(answered, "{enforcer}: nobody answers over {adapter}");
     }
 
     /// Asks and returns whether there was an answer within a moment.
@@ -541,15 +523,18 @@ impl Drop for World {
     }
 }
 
+/// Waits until a deadline is over, and what the kernel may take besides.
+fn sleep_until_silent(deadline: Instant, enforcer: Enforcer) {
+    let end = deadline + Duration::from_micros(enforcer.overshoot_us());
+    while !clock::now().has_reached(end) {
+        thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
 /// Gives the machine its own addresses and raises its adapter.
 fn settle(adapter: &str, host: u8) {
-    let mut netlink = Netlink::open().unwrap();
-    let index = cable::index_of(&mut netlink, adapter).unwrap();
-    cable::switch(adapter, true).unwrap();
     let own = [([10, 77, 0, host].into(), 24), (format!("fd00:77::{host}").parse().unwrap(), 64)];
-    for (ip, prefix) in own {
-        netlink.add_address(Installed { index, ip, prefix }, true, None).unwrap();
-    }
+    cable::settle(adapter, &own).unwrap();
 }
 
 /// Connects and returns whether anyone answered as `ip`, with a refusal too.

@@ -1,7 +1,8 @@
 //! Real daemons with a service and a standby adapter on one network: adapters, ports and peers that
 //! fail, and what that moves.
 
-use std::process::Command;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use lifesign_tests::trial::{self, Setup, Trial};
 
@@ -22,7 +23,7 @@ fn begun(test: &str, setup: Setup, body: impl FnOnce(&mut Trial)) {
         trial.await_holder("alpha");
         trial.await_ready();
         for name in ["alpha", "beta"] {
-            trial.await_that("all is well", |trial| verdicts(trial, name) == ["well", "well"]);
+            trial.await_that("all is well", |trial| trial.verdicts(name) == ["well", "well"]);
         }
         body(trial);
     });
@@ -32,31 +33,32 @@ fn pair() -> Setup {
     Setup::pair().with_standby("ether", "")
 }
 
-/// Returns what a server says of its adapters.
-fn verdicts(trial: &Trial, name: &str) -> Vec<String> {
-    let status = trial.status(name);
-    let adapters = status["networks"][0]["adapters"].as_array().cloned().unwrap_or_default();
-    adapters.iter().map(|it| it["verdict"].as_str().unwrap_or_default().to_owned()).collect()
-}
-
-/// Returns which adapter of a server has the service addresses while they are held.
+/// Returns which adapter of a server has the first service address while it is held.
 fn serving(trial: &Trial, name: &str) -> Option<usize> {
     let status = trial.status(name);
-    status["networks"][0]["adapters"].as_array()?.iter().position(|it| it["serves"] == true)
+    let adapters = status["networks"][0]["adapters"].as_array()?;
+    adapters.iter().position(|it| it["serves"].to_string().contains("10.77.0.100"))
 }
 
 /// Waits until a server answers by one of its adapters, and by no other port of the switch.
 fn await_answers(trial: &Trial, name: &str, adapter: usize) {
+    await_answers_for(trial, 0, name, adapter);
+}
+
+/// Waits until a server answers for the group with this index by one of its adapters alone.
+fn await_answers_for(trial: &Trial, group: usize, name: &str, adapter: usize) {
     let port = trial.lab().port(name, adapter);
-    trial.await_that(&format!("{name} answers by adapter {adapter}"), |trial| {
-        trial.lab().switch().record(0).at_port.holders(trial.lab().now_us()) == [port]
+    trial.await_that(&format!("{name} answers for {group} by adapter {adapter}"), |trial| {
+        trial.lab().switch().record(group).at_port.holders(trial.lab().now_us()) == [port]
     });
 }
 
-/// Demands that the address was never answered for at two ports at once.
+/// Demands that no address was ever answered for at two ports at once.
 fn expect_one_port(trial: &Trial) {
-    let record = trial.lab().switch().record(0).at_port;
-    assert_eq!(record.two_holders_us(0, u64::MAX), 0, "two ports answered: {record:?}");
+    for group in 0..trial.groups() {
+        let record = trial.lab().switch().record(group).at_port;
+        assert_eq!(record.two_holders_us(0, u64::MAX), 0, "two ports answered: {record:?}");
+    }
 }
 
 fn token(trial: &Trial) -> u64 {
@@ -71,7 +73,7 @@ fn an_address_leaves_an_adapter_without_carrier_for_the_other_and_returns() {
         await_answers(trial, "alpha", SERVICE);
         trial.lab().set_carrier("alpha", SERVICE, false).expect("no carrier");
         await_answers(trial, "alpha", STANDBY);
-        assert_eq!(verdicts(trial, "alpha"), ["no-carrier", "well"]);
+        assert_eq!(trial.verdicts("alpha"), ["no-carrier", "well"]);
         trial.expect_to_stay("alpha", 1_000);
         trial.lab().set_carrier("alpha", SERVICE, true).expect("a carrier");
         await_answers(trial, "alpha", SERVICE);
@@ -137,7 +139,7 @@ fn every_order(trial: &Trial, kind: fn(&'static str, usize) -> Fault) {
             second.set(trial, false);
             for name in ["alpha", "beta"] {
                 trial.await_that(&format!("{first:?} and {second:?} are repaired"), |trial| {
-                    verdicts(trial, name) == ["well", "well"]
+                    trial.verdicts(name) == ["well", "well"]
                 });
             }
             expect_one_port(trial);
@@ -167,13 +169,13 @@ fn a_port_that_falls_silent_moves_the_address_and_nothing_else() {
         await_answers(trial, "alpha", STANDBY);
         // The quorum server is heard by beta alone, on this link.
         trial.await_that("it is told whose side it is", |trial| {
-            verdicts(trial, "alpha") == ["port", "well"]
-                && verdicts(trial, "beta") == ["peer", "well"]
+            trial.verdicts("alpha") == ["port", "well"]
+                && trial.verdicts("beta") == ["peer", "well"]
         });
         let said = "network front: eth0 hears nobody, while others are there";
         trial.await_that("there is an alert", |trial| trial.has_alert("alpha", said));
         trial.expect_to_stay("alpha", 1_000);
-        assert_eq!(serving(trial, "beta"), Some(SERVICE), "nothing moves at the peer");
+        assert_eq!(serving(trial, "beta"), Some(STANDBY), "nothing moves at the peer");
         port.set(trial, false);
         await_answers(trial, "alpha", SERVICE);
         trial.await_that("it is over", |trial| !trial.has_alert("alpha", said));
@@ -181,12 +183,11 @@ fn a_port_that_falls_silent_moves_the_address_and_nothing_else() {
     });
 }
 
-#[test]
-fn two_servers_alone_ask_a_third_station_whose_adapter_it_is() {
-    let test = "two_servers_alone_ask_a_third_station_whose_adapter_it_is";
-    // The client is no member, and answers like a router would.
-    let setup = Setup::pair().with_standby("udp", "ask = [\"10.77.0.50\"]\n");
+/// Asks the client, which is no member, and answers like a router would.
+fn ask_a_third_station(test: &str, station: &str) {
+    let setup = Setup::pair().with_standby("udp", &format!("ask = [\"{station}\"]\n"));
     twofold(test, setup, |trial| {
+        trial.add_ipv6(&["client"]);
         trial.stop(trial::WITNESS);
         trial.await_that("the quorum server is gone", |trial| {
             trial.peer("alpha", trial::WITNESS)["state"] != "alive"
@@ -194,12 +195,65 @@ fn two_servers_alone_ask_a_third_station_whose_adapter_it_is() {
         let port = Fault::Port("alpha", STANDBY);
         port.set(trial, true);
         trial.await_that("each knows whose it is", |trial| {
-            verdicts(trial, "alpha") == ["well", "port"]
-                && verdicts(trial, "beta") == ["well", "peer"]
+            trial.verdicts("alpha") == ["well", "port"]
+                && trial.verdicts("beta") == ["well", "peer"]
         });
         port.set(trial, false);
-        trial.await_that("it is well", |trial| verdicts(trial, "alpha") == ["well", "well"]);
+        trial.await_that("it is well", |trial| trial.verdicts("alpha") == ["well", "well"]);
         assert_eq!(serving(trial, "alpha"), Some(SERVICE));
+    });
+}
+
+#[test]
+fn two_servers_alone_ask_a_third_station_whose_adapter_it_is() {
+    let test = "two_servers_alone_ask_a_third_station_whose_adapter_it_is";
+    ask_a_third_station(test, "10.77.0.50");
+}
+
+#[test]
+fn two_servers_alone_ask_a_third_station_by_neighbour_discovery() {
+    let test = "two_servers_alone_ask_a_third_station_by_neighbour_discovery";
+    ask_a_third_station(test, "fd00:77::50");
+}
+
+/// Waits until the client is connected with the group's service by IPv6 on `alpha`, and knows it at
+/// one of its adapters.
+fn await_six(trial: &mut Trial, adapter: usize) {
+    let service: SocketAddr = "[fd00:77::100]:7000".parse().expect("an address");
+    let machine = trial.cluster_mut().lab_mut().machine("alpha");
+    let _listener = machine.within(|| TcpListener::bind(("::", 7000))).expect("a listener");
+    let patience = Duration::from_millis(500);
+    for _ in 0..40 {
+        let machine = trial.cluster_mut().lab_mut().machine("client");
+        if machine.within(|| TcpStream::connect_timeout(&service, patience)).is_ok() {
+            let mac = trial.mac_of("alpha", &format!("eth{adapter}"));
+            let known = trial.run_on("client", "ip neighbour show to fd00:77::100");
+            assert!(known.contains(&mac), "alpha has {mac} there, and the client knows {known}");
+            return;
+        }
+    }
+    panic!("the client is not served by adapter {adapter}");
+}
+
+#[test]
+fn addresses_of_both_families_move_and_answers_follow() {
+    let test = "addresses_of_both_families_move_and_answers_follow";
+    let six = "\n[[group]]\nname = \"six\"\nnetwork = \"front\"\n\
+               addresses = [\"fd00:77::100/64\"]\nprefer = [\"alpha\", \"beta\"]\n";
+    twofold(test, pair().with_services(six), |trial| {
+        trial.add_ipv6(&["client"]);
+        trial.await_that("the other group is held", |trial| {
+            trial.status("alpha")["groups"][1]["role"] == "holding"
+        });
+        await_six(trial, SERVICE);
+        for fault in [Fault::Carrier("alpha", SERVICE), Fault::Port("alpha", SERVICE)] {
+            fault.set(trial, true);
+            await_answers(trial, "alpha", STANDBY);
+            await_six(trial, STANDBY);
+            fault.set(trial, false);
+            await_answers(trial, "alpha", SERVICE);
+            await_six(trial, SERVICE);
+        }
     });
 }
 
@@ -240,6 +294,40 @@ fn a_network_without_a_word_is_down_and_moves_nothing() {
 }
 
 #[test]
+fn two_servers_that_take_each_other_over_keep_what_is_their_own_apart() {
+    let test = "two_servers_that_take_each_other_over_keep_what_is_their_own_apart";
+    let ask = "ask = [\"10.77.0.50\"]\n";
+    let setup = Setup::pair().with_standby("ether", ask).with_group("db", &["beta", "alpha"]);
+    begun(test, setup, |trial| {
+        let own = [(0, "alpha", "beta"), (1, "beta", "alpha")];
+        for (group, home, _) in own {
+            trial.order(home, &["takeover", ["www", "db"][group]]);
+            await_answers_for(trial, group, home, SERVICE);
+        }
+        for (taken, home, survivor) in own {
+            let kept = 1 - taken;
+            trial.crash(home);
+            await_answers_for(trial, taken, survivor, STANDBY);
+            await_answers_for(trial, kept, survivor, SERVICE);
+            for failed in [STANDBY, SERVICE] {
+                trial.lab().set_carrier(survivor, failed, false).expect("no carrier");
+                [taken, kept]
+                    .into_iter()
+                    .for_each(|group| await_answers_for(trial, group, survivor, 1 - failed));
+                trial.lab().set_carrier(survivor, failed, true).expect("a carrier");
+            }
+            await_answers_for(trial, taken, survivor, STANDBY);
+            await_answers_for(trial, kept, survivor, SERVICE);
+            trial.repair(home);
+            trial.await_ready();
+            trial.order(home, &["takeover", ["www", "db"][taken]]);
+            await_answers_for(trial, taken, home, SERVICE);
+        }
+        expect_one_port(trial);
+    });
+}
+
+#[test]
 fn a_flapping_adapter_is_left_alone() {
     let test = "a_flapping_adapter_is_left_alone";
     twofold(test, pair(), |trial| {
@@ -272,7 +360,7 @@ fn an_adapter_that_is_renamed_pulled_out_and_put_back_is_used_again() {
         let token_before = token(trial);
         trial.cluster_mut().lab_mut().take_adapter("alpha", SERVICE).expect("an adapter");
         await_answers(trial, "alpha", STANDBY);
-        assert_eq!(verdicts(trial, "alpha"), ["no-carrier", "well"]);
+        assert_eq!(trial.verdicts("alpha"), ["no-carrier", "well"]);
         let said = "network front: eth0 is gone";
         trial.await_that("it is told", |trial| trial.has_alert("alpha", said));
         let returned =
@@ -290,53 +378,75 @@ fn an_adapter_that_is_renamed_pulled_out_and_put_back_is_used_again() {
     });
 }
 
+#[test]
+fn adapters_that_come_and_go_during_a_takeover_keep_it_from_nothing() {
+    let test = "adapters_that_come_and_go_during_a_takeover_keep_it_from_nothing";
+    begun(test, pair(), |trial| {
+        // Before beta has noticed, while it waits for promises to end, and while it takes over.
+        for (adapter, pause_ms) in [(STANDBY, 0), (SERVICE, 550), (STANDBY, 650)] {
+            trial.crash("alpha");
+            trial::pause(pause_ms);
+            trial.cluster_mut().lab_mut().take_adapter("beta", adapter).expect("an adapter");
+            trial::pause(200);
+            let address = ["10.77.0.2/24", "10.77.0.12/24"][adapter];
+            let returned = trial.cluster_mut().lab_mut().return_adapter("beta", adapter, address);
+            returned.expect("an adapter");
+            rename(trial, "beta", &format!("eth{adapter}"), "card");
+            rename(trial, "beta", "card", &format!("eth{adapter}"));
+            trial.await_holder("beta");
+            trial.repair("alpha");
+            trial.await_ready();
+            for name in ["alpha", "beta"] {
+                trial.await_that("all is well", |trial| trial.verdicts(name) == ["well", "well"]);
+            }
+            trial.order("alpha", &["takeover", "www"]);
+            trial.await_holder("alpha");
+            await_answers(trial, "alpha", SERVICE);
+        }
+        let now_us = trial.lab().now_us();
+        assert_eq!(trial.lab().two_holders_us(0, 0, now_us), 0, "two servers answered");
+    });
+}
+
 /// Gives an adapter of a server another name, which the kernel of late allows while it is up.
 fn rename(trial: &mut Trial, name: &str, from: &str, to: &str) {
-    run_on(trial, name, &format!("ip link set {from} down"));
-    run_on(trial, name, &format!("ip link set {from} name {to}"));
-    run_on(trial, name, &format!("ip link set {to} up"));
-}
-
-/// Runs a command on a server.
-fn run_on(trial: &mut Trial, name: &str, words: &str) {
-    let mut parts = words.split(' ');
-    let program = parts.next().unwrap_or_default();
-    let machine = trial.cluster_mut().lab_mut().machine(name);
-    let status = machine.within(|| Command::new(program).args(parts).status());
-    assert!(status.is_ok_and(|status| status.success()), "{words}");
-}
-
-/// Returns what a command on a server says.
-fn said_on(trial: &mut Trial, name: &str, words: &str) -> String {
-    let mut parts = words.split(' ');
-    let program = parts.next().unwrap_or_default();
-    let machine = trial.cluster_mut().lab_mut().machine(name);
-    let output = machine.within(|| Command::new(program).args(parts).output());
-    String::from_utf8_lossy(&output.expect("a command").stdout).into_owned()
+    trial.run_on(name, &format!("ip link set {from} down"));
+    trial.run_on(name, &format!("ip link set {from} name {to}"));
+    trial.run_on(name, &format!("ip link set {to} up"));
 }
 
 #[test]
 fn rules_and_routes_are_undone_on_release_and_after_a_crash() {
     let test = "rules_and_routes_are_undone_on_release_and_after_a_crash";
     twofold(test, pair(), |trial| {
-        run_on(trial, "alpha", "ip route add default via 10.77.0.50");
-        let rules = |trial: &mut Trial| said_on(trial, "alpha", "ip rule list");
-        let routes = |trial: &mut Trial| said_on(trial, "alpha", "ip route list table 7600");
+        trial.run_on("alpha", "ip route add default via 10.77.0.50");
+        let rules = |trial: &mut Trial| trial.said_on("alpha", "ip rule list");
+        let text = rules(trial);
+        let led = text.split_once("from 10.77.0.100 lookup ").map(|(_, table)| table);
+        let table = led.and_then(|table| table.split_whitespace().next()).unwrap_or_default();
+        assert!(!table.is_empty(), "{text}");
+        let list = format!("ip route list table {table}");
+        let routes = |trial: &mut Trial| trial.said_on("alpha", &list);
         let ignoring = |trial: &mut Trial| {
-            said_on(trial, "alpha", "cat /proc/sys/net/ipv4/conf/eth1/arp_ignore")
+            trial.said_on("alpha", "cat /proc/sys/net/ipv4/conf/eth1/arp_ignore")
         };
-        assert!(rules(trial).contains("from 10.77.0.100 lookup 7600"), "{}", rules(trial));
         assert!(routes(trial).contains("10.77.0.0/24 dev eth0"), "{}", routes(trial));
+        // It has come while the address was held.
+        let is_there = |text: String| text.contains("default via 10.77.0.50 dev eth0");
+        assert!((0..500).any(|_| is_there(routes(trial)) || {
+            trial::pause(10);
+            false
+        }));
         assert_eq!(ignoring(trial).trim(), "1");
         trial.order("alpha", &["standby", "www"]);
         trial.await_holder("beta");
-        assert!(!rules(trial).contains("7600") && routes(trial).is_empty(), "released");
+        assert!(!rules(trial).contains(table) && routes(trial).is_empty(), "released");
         trial.order("alpha", &["takeover", "www"]);
         trial.await_holder("alpha");
-        assert!(rules(trial).contains("7600"));
+        assert!(rules(trial).contains(table));
         trial.kill("alpha");
         trial.await_holder("beta");
-        assert!(!rules(trial).contains("7600") && routes(trial).is_empty(), "after a crash");
+        assert!(!rules(trial).contains(table) && routes(trial).is_empty(), "after a crash");
         assert_eq!(ignoring(trial).trim(), "0");
         trial.start_again("alpha");
         trial.await_ready();

@@ -2,7 +2,6 @@
 
 use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
@@ -21,22 +20,6 @@ const SIX_GROUP: &str = "\n[[group]]\nname = \"six\"\naddresses = [\"fd00:77::10
 
 fn tried(test: &str, setup: Setup, body: impl FnOnce(&mut Trial)) {
     trial::run(test, env!("CARGO_BIN_EXE_subject"), setup, body);
-}
-
-/// Runs a command on a machine.
-fn run_on(trial: &mut Trial, name: &str, words: &str) {
-    let mut parts = words.split(' ');
-    let program = parts.next().unwrap_or_default();
-    let machine = trial.cluster_mut().lab_mut().machine(name);
-    let status = machine.within(|| Command::new(program).args(parts).status());
-    assert!(status.is_ok_and(|status| status.success()), "{words}");
-}
-
-/// Gives each machine an address of IPv6.
-fn number(trial: &mut Trial) {
-    for (name, host) in [("alpha", 1), ("beta", 2), ("client", 0x50)] {
-        run_on(trial, name, &format!("ip address add fd00:77::{host:x}/64 dev eth0 nodad"));
-    }
 }
 
 /// A client that waits for an answer that never comes.
@@ -94,7 +77,7 @@ fn await_reset(trial: &Trial, client: &Waiting) -> u64 {
 fn a_client_that_waits_learns_at_once_that_its_server_is_another() {
     let test = "a_client_that_waits_learns_at_once_that_its_server_is_another";
     tried(test, Setup::pair().with_services(SIX_GROUP), |trial| {
-        number(trial);
+        trial.add_ipv6(&["alpha", "beta", "client"]);
         trial.begin();
         trial.await_that("the other group is held", |trial| {
             trial.status("alpha")["groups"][1]["role"] == "holding"
@@ -150,14 +133,11 @@ fn clients_are_told_from_the_hardware_address_of_the_group() {
             &format!("{from} {mac} counter"),
             &format!("{from} != {mac} counter"),
         ] {
-            run_on(trial, "client", words);
+            trial.run_on("client", words);
         }
         trial.crash("alpha");
         await_reset(trial, &client);
-        let machine = trial.cluster_mut().lab_mut().machine("client");
-        let listed = machine
-            .within(|| Command::new("nft").args(["list", "table", "netdev", "seen"]).output());
-        let text = String::from_utf8_lossy(&listed.expect("a list").stdout).into_owned();
+        let text = trial.run_on("client", "nft list table netdev seen");
         let counts: Vec<&str> = text.lines().filter(|line| line.contains("counter")).collect();
         let [ours, others] = counts[..] else { panic!("{text}") };
         assert!(!ours.contains("packets 0 "), "the segment and the reset: {text}");
@@ -209,8 +189,8 @@ fn the_router_and_hosts_that_are_named_are_asked_though_nobody_has_heard_of_them
     let setup = Setup::pair().with_table("www", "address", refresh);
     tried(test, setup, |trial| {
         trial.begin();
-        run_on(trial, "beta", "ip route add default via 10.77.0.50 dev eth0");
-        run_on(trial, "beta", "ip neighbour flush dev eth0");
+        trial.run_on("beta", "ip route add default via 10.77.0.50 dev eth0");
+        trial.run_on("beta", "ip neighbour flush dev eth0");
         trial.order("beta", &["takeover", "www"]);
         trial.await_holder("beta");
         // The client is the router; the other host is not there. The servers know one another.
@@ -228,9 +208,7 @@ fn the_router_and_hosts_that_are_named_are_asked_though_nobody_has_heard_of_them
                 answered >= 1 && asked == answered + 1
             })
         });
-        let machine = trial.cluster_mut().lab_mut().machine("client");
-        let shown = machine.within(|| Command::new("ip").args(["neighbour", "show"]).output());
-        let shown = String::from_utf8_lossy(&shown.expect("a list").stdout).into_owned();
+        let shown = trial.run_on("client", "ip neighbour show");
         assert!(shown.contains("10.77.0.100 dev eth0 lladdr"), "{shown}");
     });
 }

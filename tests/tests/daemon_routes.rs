@@ -1,105 +1,121 @@
-//! Real daemons behind a router, which learns of their routes from BIRD, by BGP or OSPF.
+//! Real daemons behind a router, which learns of their routes from BIRD, by BGP or OSPF, for both
+//! families of addresses.
 
 #![expect(clippy::unwrap_used, reason = "what fails here is a test's failure")]
 
-use std::fs::File;
-use std::io::Write;
-use std::process::Command;
-
 use lifesign::demo::client::Client;
-use lifesign_tests::trial::routers::{self, Protocol, ROUTED};
+use lifesign_tests::figures;
+use lifesign_tests::trial::routers::{self, Protocol, ROUTED, ROUTED_V6};
 use lifesign_tests::trial::{self, Setup, Trial, WITNESS};
+use nix::sys::signal::Signal;
 
 const SERVICES: &str = "[[group.service]]\nname = \"web\"\n\
     start = [\"/bin/sh\", \"-c\", \"ROUTES >>DIRECTORY/$LIFESIGN_NODE.start\"]\n\
     stop = [\"/bin/sh\", \"-c\", \"ROUTES >>DIRECTORY/$LIFESIGN_NODE.stop\"]\n\
     [[group.service]]\nname = \"route\"\nagent = \"lifesign:route\"\n\
-    monitor_interval = \"1h\"\nparameters = { prefix = \"192.0.2.77/32\" }\n";
+    monitor_interval = \"1h\"\nparameters = { prefix = \"192.0.2.77/32\" }\n\
+    [[group.service]]\nname = \"route6\"\nagent = \"lifesign:route\"\n\
+    monitor_interval = \"1h\"\nparameters = { prefix = \"2001:db8::77/128\" }\n";
 
 /// What says whether there is a route of ours.
-const ROUTES: &str = "ip route show proto 76; echo looked";
+const ROUTES: &str = "(ip -4 route show proto 76; ip -6 route show proto 76; echo looked)";
 
-/// Runs `body` with a client that is served by alpha through the router.
-fn served(test: &str, protocol: Protocol, body: impl FnOnce(&mut Trial, &mut Client)) {
+/// Runs `body` with clients of both families that are served by alpha through the router.
+fn served(test: &str, protocol: Protocol, body: impl FnOnce(&mut Trial, &[Client; 2])) {
     let services = SERVICES.replace("ROUTES", ROUTES);
     let setup = Setup::pair().with_router().with_services(&services);
     trial::run(test, env!("CARGO_BIN_EXE_subject"), setup, |trial| {
-        routers::start_router(trial, protocol);
-        for name in ["alpha", "beta"] {
-            routers::start_daemon(trial, name, protocol);
-        }
+        routers::start_routing(trial, protocol);
         trial.begin();
-        await_way(trial, "10.91.0.1");
-        let mut client = trial.client();
-        body(trial, &mut client);
+        await_ways(trial, Some("alpha"));
+        let clients = [ROUTED, ROUTED_V6].map(|ip| {
+            let machine = trial.cluster_mut().lab_mut().machine("client");
+            Client::start(machine, ip.parse().unwrap()).unwrap()
+        });
+        body(trial, &clients);
     });
 }
 
-/// Waits until the router leads to the service address over `expected`, or nowhere if that is
-/// empty.
-fn await_way(trial: &mut Trial, expected: &str) {
-    let mut seen = String::new();
+/// Waits until the router leads to the service addresses over `server` alone, or nowhere.
+fn await_ways(trial: &mut Trial, server: Option<&str>) {
+    let mut seen = <[String; 2]>::default();
     for _ in 0..600 {
-        seen = routers::way(trial);
-        if (expected.is_empty() && seen.is_empty())
-            || (!expected.is_empty() && seen.contains(expected))
-        {
+        seen = routers::ways(trial);
+        let leads = |way: &String| match server {
+            None => way.is_empty(),
+            // A way may lead over both.
+            Some("alpha") => way.contains("eth1") && !way.contains("eth2"),
+            Some(_) => way.contains("eth2") && !way.contains("eth1"),
+        };
+        if seen.iter().all(leads) {
             return;
         }
         trial::pause(50);
     }
-    panic!("the router leads to {ROUTED} over {seen:?}, not over {expected}");
+    panic!("the router leads over {seen:?}, not over {server:?}");
 }
 
-/// Does `deed`, after which alpha does not serve any more and beta does. For how long the client
-/// had no answer is written into the file that `LIFESIGN_FIGURES` names.
-fn measure(trial: &mut Trial, client: &Client, what: &str, deed: impl FnOnce(&mut Trial)) {
-    // Servers learn the way back to the client a little later than the router learns theirs.
+/// Waits until both clients have had an answer from here on.
+fn await_answers(trial: &Trial, clients: &[Client; 2]) {
     let start = trial.lab().now_us();
-    trial.await_that("the client is served", |_| {
-        client.last_arrival_us().is_some_and(|at| at > start)
+    trial.await_that("the clients are served", |_| {
+        clients.iter().all(|client| client.last_arrival_us().is_some_and(|at| at > start))
     });
+}
+
+/// Does `deed`, after which alpha does not serve any more and beta does. For how long the clients
+/// had no answer is a figure.
+fn measure(trial: &mut Trial, clients: &[Client; 2], what: &str, deed: impl FnOnce(&mut Trial)) {
+    // Servers learn the way back to the clients a little later than the router learns theirs.
+    await_answers(trial, clients);
     trial::pause(300);
     let begun = trial.lab().now_us();
     deed(trial);
     trial.await_holder("beta");
-    await_way(trial, "10.92.0.1");
-    let there = trial.lab().now_us();
-    trial.await_that("the client is served elsewhere", |_| {
-        client.last_arrival_us().is_some_and(|at| at > there)
-    });
+    await_ways(trial, Some("beta"));
+    await_answers(trial, clients);
     let now = trial.lab().now_us();
-    let outage = client.log().longest_outage_us(begun, now);
-    let Some(path) = std::env::var_os("LIFESIGN_FIGURES") else { return };
-    let mut file = File::options().append(true).create(true).open(path).unwrap();
-    writeln!(file, "{what}: {} ms without an answer at the client", outage / 1000).unwrap();
+    let outages = clients.each_ref().map(|client| client.log().longest_outage_us(begun, now));
+    for (family, outage) in ["IPv4", "IPv6"].iter().zip(outages) {
+        let millis = outage / 1000;
+        figures::note(&format!(
+            "route, {what}, {family}: {millis} ms without an answer at the client"
+        ));
+    }
 }
 
 fn moves(test: &str, protocol: Protocol) {
-    served(test, protocol, |trial, client| {
-        measure(trial, client, &format!("{protocol:?}, switchover"), |trial| {
+    served(test, protocol, |trial, clients| {
+        let takes_back = |trial: &mut Trial| {
+            trial.order("alpha", &["takeover", "www"]);
+            trial.await_holder("alpha");
+            await_ways(trial, Some("alpha"));
+        };
+        measure(trial, clients, &format!("{protocol:?}, switchover"), |trial| {
             trial.order("beta", &["takeover", "www"]);
         });
         // The route comes when the service runs, and goes before the service stops.
         for file in ["alpha.start", "alpha.stop", "beta.start"] {
             assert_eq!(seen_by_service(trial, file), "looked\n", "{file}");
         }
-        trial.order("alpha", &["takeover", "www"]);
-        trial.await_holder("alpha");
-        await_way(trial, "10.91.0.1");
-        measure(trial, client, &format!("{protocol:?}, crash"), |trial| trial.crash("alpha"));
+        takes_back(trial);
+        // A frozen daemon withdraws nothing, its supervisor does.
+        measure(trial, clients, &format!("{protocol:?}, daemon frozen"), |trial| {
+            trial.signal("alpha", Signal::SIGSTOP);
+        });
+        assert_eq!(routers::routes_of(trial, "alpha"), "");
+        trial.signal("alpha", Signal::SIGCONT);
+        trial.await_that("alpha knows who serves", |trial| {
+            trial.status("alpha")["groups"][0]["role"] == "idle"
+        });
+        assert_eq!(routers::routes_of(trial, "alpha"), "");
+        takes_back(trial);
+        measure(trial, clients, &format!("{protocol:?}, crash"), |trial| trial.crash("alpha"));
     });
 }
 
 fn seen_by_service(trial: &Trial, file: &str) -> String {
     std::fs::read_to_string(trial.cluster().directory().join(file)).unwrap_or_default()
-}
-
-/// Returns the routes of ours on `name`.
-fn routes_of(trial: &mut Trial, name: &str) -> String {
-    let machine = trial.cluster_mut().lab_mut().machine(name);
-    let ask = || Command::new("/bin/ip").args(["route", "show", "proto", "76"]).output();
-    String::from_utf8_lossy(&machine.within(ask).unwrap().stdout).into_owned()
 }
 
 #[test]
@@ -118,20 +134,20 @@ fn no_route_outlives_its_daemon() {
     served(test, Protocol::Ospf, |trial, _| {
         // The supervisor withdraws it behind a daemon that is killed.
         trial.stop("beta");
-        assert_ne!(routes_of(trial, "alpha"), "");
+        assert_ne!(routers::routes_of(trial, "alpha"), "");
         trial.kill("alpha");
-        await_way(trial, "");
-        assert_eq!(routes_of(trial, "alpha"), "");
+        await_ways(trial, None);
+        assert_eq!(routers::routes_of(trial, "alpha"), "");
         // What is left all the same is gone when a daemon starts, also one that may claim nothing.
         trial.stop(WITNESS);
-        let add = "ip addr add 192.0.2.77/32 dev lo; ip route add 192.0.2.77 dev lo proto 76";
-        let machine = trial.cluster_mut().lab_mut().machine("beta");
-        let left = machine.within(|| Command::new("/bin/sh").args(["-c", add]).status());
-        assert!(left.unwrap().success());
-        await_way(trial, "10.92.0.1");
+        for ip in [ROUTED, ROUTED_V6] {
+            trial.run_on("beta", &format!("ip addr add {ip} dev lo"));
+            trial.run_on("beta", &format!("ip route add {ip} dev lo proto 76"));
+        }
+        await_ways(trial, Some("beta"));
         trial.start("beta");
         trial.await_that("beta runs", |trial| trial.cluster().status("beta").is_some());
-        assert_eq!(routes_of(trial, "beta"), "");
-        await_way(trial, "");
+        assert_eq!(routers::routes_of(trial, "beta"), "");
+        await_ways(trial, None);
     });
 }

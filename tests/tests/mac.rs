@@ -15,7 +15,7 @@ use lifesign::clock;
 use lifesign::namespace::{self, Users, cable};
 use lifesign_core::node::ClusterId;
 use lifesign_core::time::{Duration, Instant};
-use lifesign_tests::bridge::{Bridge, Passed};
+use lifesign_tests::bridge::{Bridge, Passed, speaks_for};
 
 const MAC: [u8; 6] = [2, 0, 0x5e, 0x10, 0, 1];
 const SERVICES: [&str; 2] = ["10.77.0.100", "fd00:77::100"];
@@ -416,19 +416,9 @@ impl World {
     }
 }
 
-/// Whether a frame speaks for the group: from one of its addresses, or telling of it.
+/// Whether a frame speaks for the group.
 fn speaks(frame: &Passed) -> bool {
-    let bytes = &frame.bytes;
-    let is = |at: usize, ip: &str| match ip.parse().unwrap() {
-        IpAddr::V4(ip) => bytes.get(at..at + 4) == Some(&ip.octets()[..]),
-        IpAddr::V6(ip) => bytes.get(at..at + 16) == Some(&ip.octets()[..]),
-    };
-    match kind_of(frame) {
-        0x0800 => is(26, SERVICES[0]),
-        0x0806 => is(28, SERVICES[0]),
-        0x86dd => is(22, SERVICES[1]),
-        _ => false,
-    }
+    SERVICES.iter().any(|ip| speaks_for(&frame.bytes, ip.parse().unwrap()))
 }
 
 /// Whether a frame comes from no address at all: reports of multicast listeners.

@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use lifesign_core::time::Duration;
 
 use super::error::Error;
-use super::front::{self, Fronts};
+use super::front;
 use super::lease::{Enforcer, EnforcerChoice, Refusal};
 use super::netlink::Netlink;
+use super::source;
+use super::take_down::delete_all;
 use super::{Addresses, MacPlan, ServiceAddress, TakeDown};
 
 /// How long each step of taking a group's addresses took.
@@ -54,6 +56,19 @@ impl Addresses {
         Self::open_on(groups, &[], macs, choice)
     }
 
+    /// Deletes service addresses that an earlier life left on any adapter, and returns them.
+    ///
+    /// Their lease is closed already. To be called before the first frame to a peer.
+    ///
+    /// # Errors
+    /// [`Error::Call`]
+    pub fn remove_leftovers(&mut self) -> Result<Vec<IpAddr>, Error> {
+        let services = self.services();
+        let deleted = delete_all(&mut self.netlink, &services)?;
+        source::clear(&mut self.netlink, self.sources.mark())?;
+        Ok(deleted)
+    }
+
     /// Takes the lease's rules out of the kernel, for a daemon that leaves in good order.
     ///
     /// Without this they stay, closed, so that nobody else can answer for the addresses here.
@@ -67,9 +82,8 @@ impl Addresses {
         for (index, before) in self.ignoring() {
             self.netlink.set_arp_ignore(index, before)?;
         }
-        if let Some(fronts) = &self.fronts {
-            front::clear(&mut self.netlink, fronts.mark())?;
-        }
+        front::clear(&mut self.netlink, self.sources.mark())?;
+        source::clear(&mut self.netlink, self.sources.mark())?;
         self.lease.remove(&self.guarded)
     }
 
@@ -78,9 +92,8 @@ impl Addresses {
     /// # Errors
     /// [`Error::Call`] where no further sockets can be opened.
     pub fn take_down(&self) -> Result<TakeDown, Error> {
-        let mark = self.fronts.as_ref().map(Fronts::mark);
-        let plain = TakeDown::new(Netlink::open()?, self.lease.closer()?, self.services(), mark);
-        Ok(if self.has_benches() { plain.with_seats(self.ignoring()) } else { plain })
+        let (netlink, closer, mark) = (Netlink::open()?, self.lease.closer()?, self.sources.mark());
+        Ok(TakeDown::new(netlink, closer, self.services(), mark, self.ignoring()))
     }
 
     /// Returns what enforces the lease.

@@ -60,6 +60,13 @@ pub enum Error {
         /// The adapter.
         adapter: String,
     },
+    /// An adapter's driver does not take another hardware address while it is in use.
+    FixedMac {
+        /// The adapter.
+        adapter: String,
+        /// The kernel's reason.
+        errno: Errno,
+    },
     /// No enforcer works here: the reason of each.
     NoEnforcer {
         /// The enforcers that were tried, each with its reason.
@@ -115,6 +122,12 @@ impl fmt::Display for Error {
                 f,
                 "{adapter}: two groups would put their MAC addresses on it; leave out \
                  mac_on = \"adapter\", or use another adapter"
+            ),
+            Self::FixedMac { adapter, errno } => write!(
+                f,
+                "{adapter}: its driver changes no MAC address while it is switched on ({}); use \
+                 mac_on = \"macvlan\", or another adapter",
+                errno.desc()
             ),
             Self::NoEnforcer { refusals } => write!(f, "no enforcer works here: {refusals}"),
             Self::NoGroup { group } => write!(f, "group {group} has no addresses"),

@@ -211,8 +211,7 @@ impl Addresses {
                 self.wires.connect(place.index, services, &asked, &macs)
             })
             .and_then(|()| self.prepare_fronts_on(place.index));
-        let groups = self.groups_on(place.index);
-        let adapter = place.name.clone();
+        let (groups, adapter) = (self.groups_on(place.index), place.name.clone());
         match outcome {
             Ok(()) => self.tell(AddressEvent::AdapterBack { adapter, groups }),
             Err(reason) => {
@@ -250,7 +249,8 @@ impl Addresses {
         let (slots, benches) = (&mut self.slots, &mut self.benches);
         self.wires.hear(|index, frame| {
             benches.iter_mut().for_each(|bench| bench.hear(index, frame, now));
-            sources.extend(moving.iter().filter(|mac| frame.get(6..12) == Some(&mac[..])));
+            let is_source = |mac: &&[u8; 6]| frame.get(6..12) == Some(&mac[..]);
+            sources.extend(moving.iter().find(is_source).map(|mac| (index, *mac)));
             for (at, slot) in slots.iter_mut().enumerate() {
                 if slot.hears(index) {
                     let is_held = slot.is_installed;
@@ -263,7 +263,7 @@ impl Addresses {
         for (at, outcome) in outcomes {
             self.handle_outcome(at, Some(outcome));
         }
-        sources.into_iter().for_each(|mac| self.handle_source(mac, now));
+        sources.into_iter().for_each(|(index, mac)| self.handle_source(index, mac, now));
     }
 
     /// Makes an event of what came of frames or time.

@@ -2,7 +2,7 @@
 //!
 //! | | macvlan | adapter |
 //! |-|---------|---------|
-//! | prepared | an adapter upon that of the addresses, switched off | nothing |
+//! | prepared | an adapter upon each that the addresses may be on, switched off | nothing |
 //! | raised | it is switched on | the original is noted, then replaced |
 //! | lowered | it is switched off, before anything else | the original is put back |
 //! | what a killed life left | the adapter is deleted | the original is put back |
@@ -17,6 +17,7 @@ use lifesign_core::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::arp::Mac;
+use super::bench::Bench;
 use super::error::Error;
 use super::event::AddressEvent;
 use super::mac::{GroupMac, MacOn, Mark};
@@ -32,8 +33,8 @@ use self::leftover::{restore, substitute};
 pub(super) struct Fronts {
     mark: Mark,
     fronts: Vec<Front>,
-    /// When the routes of the groups are to follow those of their adapters.
-    routes_due: Option<Instant>,
+    /// Whether what an earlier life left is gone, so that adapters may be made.
+    is_cleared: bool,
 }
 
 /// The hardware address of a group.
@@ -43,8 +44,8 @@ struct Front {
     mac: GroupMac,
     /// Its place among what the lease is about.
     subject: usize,
-    /// The adapter of its own, and the one below it.
-    made: Option<(u32, u32)>,
+    /// The adapters of its own, each with the one below it; one of them at most is switched on.
+    made: Vec<(u32, u32)>,
     /// Whether its own adapter is switched on, or the adapter has it.
     is_raised: bool,
     /// From when on it is told that another machine sends from there.
@@ -58,10 +59,11 @@ impl Fronts {
         let macs = plan.groups.iter().enumerate().filter_map(|(group, mac)| Some((group, (*mac)?)));
         let front = |(at, (group, mac))| {
             let subject = subject + at;
-            Front { group, mac, subject, made: None, is_raised: false, tell_from: Instant::ZERO }
+            let (made, tell_from) = (Vec::new(), Instant::ZERO);
+            Front { group, mac, subject, made, is_raised: false, tell_from }
         };
         let fronts = macs.enumerate().map(front).collect();
-        Self { mark: Mark::new(plan.cluster), fronts, routes_due: None }
+        Self { mark: Mark::new(plan.cluster), fronts, is_cleared: false }
     }
 
     /// Returns the hardware addresses, in the order of the lease.
@@ -69,9 +71,9 @@ impl Fronts {
         self.fronts.iter().map(|front| front.mac.address)
     }
 
-    /// Returns by what its adapters and tables are known.
-    pub(super) const fn mark(&self) -> Mark {
-        self.mark
+    /// Whether one of them is to be on an adapter of its own.
+    pub(super) fn has_macvlan(&self) -> bool {
+        self.fronts.iter().any(|front| front.mac.on == MacOn::Macvlan)
     }
 
     /// Returns where the lease has the hardware address of a group, if it has one.
@@ -100,11 +102,9 @@ impl Addresses {
     pub fn prepare_macs(&mut self) -> Result<Vec<String>, Error> {
         let Some(fronts) = &self.fronts else { return Ok(Vec::new()) };
         let mark = fronts.mark;
-        if fronts.fronts.iter().any(|front| front.mac.on == MacOn::Macvlan) {
-            self.wires.hear_routes()?;
-        }
         let groups: Vec<usize> = fronts.fronts.iter().map(|front| front.group).collect();
         let removed = clear(&mut self.netlink, mark)?;
+        self.fronts.iter_mut().for_each(|fronts| fronts.is_cleared = true);
         if !removed.is_empty() {
             self.look_for_adapters();
         }
@@ -134,38 +134,80 @@ impl Addresses {
                 false => Ok(()),
             };
         }
-        if fronts.of(group).and_then(|front| front.made).is_some_and(|(_, on)| on == base.index) {
+        let bases = self.bases_of(group, base.index);
+        let Some(front) = self.fronts.as_mut().and_then(|fronts| fronts.of_mut(group)) else {
             return Ok(());
-        }
-        if let Some((index, _)) = fronts.of_mut(group).and_then(|front| front.made.take()) {
+        };
+        let stale = |(_, on): &mut (u32, u32)| !bases.iter().any(|(_, index)| index == on);
+        for (index, _) in front.made.extract_if(.., stale) {
             self.wires.disconnect(index);
             // Where its adapter went, it went too.
             let _ = self.netlink.delete_adapter(index);
         }
-        let alias = format!("lifesign: MAC address of group {group}");
-        let name = mark.adapter(group);
-        let index = self.netlink.add_macvlan(&name, base.index, mac.address, &alias)?;
-        let services: Vec<_> = self
-            .slots
-            .iter()
-            .filter(|slot| slot.group == group)
-            .map(|slot| slot.service.ip)
-            .collect();
-        self.wires.connect(index, &services, &[], &[])?;
-        for ip in services {
-            self.netlink.add_rule(ip, mark.table(group))?;
-        }
-        if let Some(front) = self.fronts.as_mut().and_then(|fronts| fronts.of_mut(group)) {
-            front.made = Some((index, base.index));
+        let made: Vec<u32> = front.made.iter().map(|(_, on)| *on).collect();
+        for (place, on) in bases.into_iter().filter(|(_, on)| !made.contains(on)) {
+            let name = mark.adapter(group, place);
+            match self.make_front(group, &name, on, mac) {
+                Err(error) if on == base.index => return Err(error),
+                // It is tried again when the addresses are to be there.
+                outcome => self.counters.failures += u64::from(outcome.is_err()),
+            }
         }
         Ok(())
     }
 
-    /// Prepares the hardware addresses of the groups with an address on adapter `index`.
+    /// Makes the adapter of a group's hardware address upon adapter `on`.
+    fn make_front(
+        &mut self,
+        group: usize,
+        name: &str,
+        on: u32,
+        mac: GroupMac,
+    ) -> Result<(), Error> {
+        let alias = format!("lifesign: MAC address of group {group}");
+        let index = self.netlink.add_macvlan(name, on, mac.address, &alias)?;
+        // First, so that it is known whatever comes of the rest.
+        if let Some(front) = self.fronts.as_mut().and_then(|fronts| fronts.of_mut(group)) {
+            front.made.push((index, on));
+        }
+        let own = self.slots.iter().filter(|slot| slot.group == group);
+        let services: Vec<_> = own.map(|slot| slot.service.ip).collect();
+        self.wires.connect(index, &services, &[], &[])
+    }
+
+    /// Returns the adapters that the addresses of `group`, now on adapter `base`, may be on, each
+    /// with its place among them.
+    fn bases_of(&self, group: usize, base: u32) -> Vec<(usize, u32)> {
+        let mut services = self.slots.iter().filter(|it| it.group == group).map(|it| it.service.ip);
+        let bench = services.find_map(|ip| Bench::of(&self.benches, ip));
+        let shared = bench.filter(|bench| bench.is_shared());
+        shared.map_or_else(
+            || vec![(0, base)],
+            |bench| {
+                let places = bench.indices.iter().enumerate();
+                places.filter_map(|(place, index)| Some((place, (*index)?))).collect()
+            },
+        )
+    }
+
+    /// Prepares the hardware addresses of the groups whose addresses may be on adapter `index`,
+    /// once what an earlier life left is gone.
     pub(super) fn prepare_fronts_on(&mut self, index: u32) -> Result<(), Error> {
-        let groups = self.groups_on(index);
-        let placed = groups.into_iter().filter(|group| self.is_placed(*group));
-        placed.collect::<Vec<_>>().into_iter().try_for_each(|group| self.prepare_front(group))
+        if self.fronts.as_ref().is_none_or(|fronts| !fronts.is_cleared) {
+            return Ok(());
+        }
+        for group in 0..self.groups.len() {
+            let may_be = |slot: &Slot| {
+                let bench = Bench::of(&self.benches, slot.service.ip);
+                slot.index() == Some(index)
+                    || bench.is_some_and(|bench| bench.indices.contains(&Some(index)))
+            };
+            let mut own = self.slots.iter().filter(|slot| slot.group == group);
+            if own.any(may_be) && self.is_placed(group) {
+                self.prepare_front(group)?;
+            }
+        }
+        Ok(())
     }
 
     /// Raises the hardware address of `group`, if it has one.
@@ -178,19 +220,21 @@ impl Addresses {
         let mark = fronts.mark;
         let Some(front) = fronts.of_mut(group) else { return Ok(()) };
         let mac = front.mac;
-        if !front.is_raised {
+        let made = front.made.iter().find(|(_, on)| *on == base.index).map(|(index, _)| *index);
+        let is_there = self.slots.iter().any(|it| it.group == group && it.front.is_some());
+        if !front.is_raised || !is_there {
             front.tell_from = clock::now() + SETTLE;
         }
-        let index = match (mac.on, front.made) {
-            (MacOn::Macvlan, Some((index, _))) => {
+        let index = match (mac.on, made) {
+            (MacOn::Macvlan, Some(index)) => {
                 front.is_raised = true;
+                self.switch_off_but(group, Some(index))?;
                 let outcome = self.netlink.switch(index, true);
                 if outcome.as_ref().is_err_and(|error| error.is(Errno::ENODEV)) {
                     // Somebody deleted it; the next attempt makes another one.
-                    front.made = None;
+                    self.forget_front(index);
                 }
                 outcome?;
-                self.netlink.copy_routes(base.index, index, mark.table(group))?;
                 index
             }
             (MacOn::Macvlan, None) => return Err(Error::NoGroup { group }),
@@ -206,22 +250,25 @@ impl Addresses {
         Ok(())
     }
 
-    /// Switches off the adapter of `group`'s hardware address, if it has one: nothing is said from
+    /// Switches off the adapters of `group`'s hardware address, if it has any: nothing is said from
     /// there any more, whatever comes next.
     pub(super) fn switch_off(&mut self, group: usize) -> Result<(), Error> {
-        let Some(front) = self.fronts.as_mut().and_then(|fronts| fronts.of_mut(group)) else {
-            return Ok(());
-        };
-        let Some((index, _)) = front.made.filter(|_| front.mac.on == MacOn::Macvlan) else {
-            return Ok(());
-        };
-        match self.netlink.switch(index, false) {
-            Err(error) if error.is(Errno::ENODEV) => {
-                front.made = None;
-                Ok(())
+        self.switch_off_but(group, None)
+    }
+
+    /// Switches off those other than `kept`.
+    fn switch_off_but(&mut self, group: usize, kept: Option<u32>) -> Result<(), Error> {
+        let front = self.fronts.as_ref().and_then(|fronts| fronts.of(group));
+        let made: Vec<u32> =
+            front.iter().flat_map(|it| &it.made).map(|(index, _)| *index).collect();
+        let mut first = Ok(());
+        for index in made.into_iter().filter(|index| Some(*index) != kept) {
+            match self.netlink.switch(index, false) {
+                Err(error) if error.is(Errno::ENODEV) => self.forget_front(index),
+                outcome => first = first.and(outcome),
             }
-            outcome => outcome,
         }
+        first
     }
 
     /// Puts back the hardware address of the adapter that has that of `group`, if one has.
@@ -232,22 +279,23 @@ impl Addresses {
         if !std::mem::take(&mut front.is_raised) || front.mac.on == MacOn::Macvlan {
             return Ok(());
         }
-        let mark = self.fronts.as_ref().map(Fronts::mark);
-        mark.map_or(Ok(()), |mark| restore(&mut self.netlink, mark).map(drop))
+        restore(&mut self.netlink, self.sources.mark()).map(drop)
     }
 
-    /// Takes in that a frame came here whose source is a group's hardware address: from another
-    /// machine, as what this one sends does not come back.
-    pub(super) fn handle_source(&mut self, mac: Mac, now: Instant) {
+    /// Takes in that a frame came in on adapter `index` whose source is a group's hardware address:
+    /// from another machine, as what this one sends does not come back where it was sent.
+    pub(super) fn handle_source(&mut self, index: u32, mac: Mac, now: Instant) {
         let mut fronts = self.fronts.iter_mut().flat_map(|fronts| &mut fronts.fronts);
         let Some(front) = fronts.find(|front| front.mac.address == mac) else { return };
         let group = front.group;
-        let mut members = self.slots.iter_mut().filter(|slot| slot.group == group);
+        let is_sent_here =
+            || self.slots.iter().any(|slot| slot.group == group && slot.index() == Some(index));
+        let mut members = self.slots.iter().filter(|slot| slot.group == group);
         if members.any(|slot| slot.presence.is_probing()) {
             for slot in self.slots.iter_mut().filter(|slot| slot.group == group) {
                 slot.presence.stop_probing();
             }
-        } else if front.is_raised && now.has_reached(front.tell_from) {
+        } else if front.is_raised && is_sent_here() && now.has_reached(front.tell_from) {
             front.tell_from = now + TELL_AGAIN;
         } else {
             return;
@@ -255,43 +303,16 @@ impl Addresses {
         self.tell(AddressEvent::MacConflict { group, mac });
     }
 
-    /// Takes in that routes have changed: there may be a million of them, and each is told.
-    pub(super) fn note_routes(&mut self, now: Instant) {
-        if let Some(fronts) = &mut self.fronts {
-            fronts.routes_due.get_or_insert(now + ROUTES_LATER);
-        }
-    }
-
-    /// Returns when the routes of groups are to follow.
-    pub(super) fn routes_due(&self) -> Option<Instant> {
-        self.fronts.as_ref()?.routes_due
-    }
-
-    /// Lets the routes of groups follow those of their adapters, where that is due.
-    pub(super) fn follow_routes(&mut self, now: Instant) {
-        let Some(fronts) = &mut self.fronts else { return };
-        if fronts.routes_due.is_none_or(|due| !now.has_reached(due)) {
-            return;
-        }
-        fronts.routes_due = None;
-        let mark = fronts.mark;
-        for front in fronts.fronts.iter().filter(|front| front.is_raised) {
-            let Some((index, base)) = front.made else { continue };
-            let copied = self.netlink.copy_routes(base, index, mark.table(front.group));
-            self.counters.failures += u64::from(copied.is_err());
-        }
-    }
-
     /// Whether an adapter is one that was made for a group.
     pub(super) fn is_front(&self, index: u32) -> bool {
         let mut fronts = self.fronts.iter().flat_map(|fronts| &fronts.fronts);
-        fronts.any(|front| front.made.is_some_and(|(own, _)| own == index))
+        fronts.any(|front| front.made.iter().any(|(own, _)| *own == index))
     }
 
     /// Forgets an adapter that went, and those upon it.
     pub(super) fn forget_front(&mut self, index: u32) {
         for front in self.fronts.iter_mut().flat_map(|fronts| &mut fronts.fronts) {
-            front.made = front.made.filter(|(own, base)| *own != index && *base != index);
+            front.made.retain(|(own, base)| *own != index && *base != index);
         }
     }
 
@@ -350,8 +371,6 @@ impl Slot {
 
 /// How long frames of the holder before may still be on their way.
 const SETTLE: Duration = Duration::from_millis(1000);
-/// How long routes that change are collected.
-const ROUTES_LATER: Duration = Duration::from_millis(200);
 /// How often it is told that another machine sends from the hardware address of a group.
 const TELL_AGAIN: Duration = Duration::from_millis(10_000);
 

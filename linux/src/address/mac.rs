@@ -117,15 +117,18 @@ impl Mark {
         Self(cluster.0)
     }
 
-    /// Returns the name of the adapter of a group: at most 15 bytes.
-    pub(crate) fn adapter(self, group: usize) -> String {
-        format!("ls-{:08x}-{group:02}", self.0)
+    /// Returns the name of the adapter of a group, upon the adapter with this place among those
+    /// that its addresses may be on, of which there are at most ten: at most 15 bytes.
+    pub(crate) fn adapter(self, group: usize, place: usize) -> String {
+        let place = if place == 0 { String::new() } else { place.to_string() };
+        format!("ls-{:08x}-{group:02}{place}", self.0)
     }
 
     /// Whether an adapter with this name is one of ours.
     pub(crate) fn is_ours(self, name: &str) -> bool {
-        name.strip_prefix(&format!("ls-{:08x}-", self.0))
-            .is_some_and(|group| group.len() == 2 && group.bytes().all(|it| it.is_ascii_digit()))
+        name.strip_prefix(&format!("ls-{:08x}-", self.0)).is_some_and(|at| {
+            (2..=3).contains(&at.len()) && at.bytes().all(|it| it.is_ascii_digit())
+        })
     }
 
     /// Returns the name that an adapter gets besides while a group's address is in place of `mac`.
@@ -202,14 +205,16 @@ mod tests {
     #[test]
     fn what_belongs_to_another_cluster_is_not_ours() {
         let (mark, other) = (Mark::new(ClusterId(0x1a2b_3c4d)), Mark::new(ClusterId(0x1a2b_3d4d)));
-        let name = mark.adapter(31);
-        assert!(name.len() <= 15 && mark.is_ours(&name) && !other.is_ours(&name), "{name}");
+        for name in [mark.adapter(31, 0), mark.adapter(31, 9)] {
+            assert!(name.len() <= 15 && mark.is_ours(&name) && !other.is_ours(&name), "{name}");
+        }
+        let name = mark.adapter(31, 1);
         let was = [0x52, 0x54, 0, 0x0a, 0xff, 1];
         assert_eq!(mark.read_note(&mark.note(was)), Some(was));
         assert_eq!((other.read_note(&mark.note(was)), mark.read_note(&name)), (None, None));
         assert!(mark.is_our_table(mark.table(31)) && !other.is_our_table(mark.table(31)));
         for strange in
-            ["ls-1a2b3c4d-", "ls-1a2b3c4d-1", "ls-1a2b3c4d-xx", "eth0", "ls-1a2b3c4d-100"]
+            ["ls-1a2b3c4d-", "ls-1a2b3c4d-1", "ls-1a2b3c4d-xx", "eth0", "ls-1a2b3c4d-1000"]
         {
             assert!(!mark.is_ours(strange), "{strange}");
         }

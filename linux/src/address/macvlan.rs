@@ -4,8 +4,6 @@
 //! An adapter whose hardware address is changed keeps the original in a name of its own besides:
 //! that stands where the change does and ends when it does, with the adapter or the machine.
 
-use std::net::IpAddr;
-
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 
@@ -67,14 +65,7 @@ impl Netlink {
         let index = if_nametoindex(name).map_err(Error::call(format!("find adapter {name}")))?;
         self.change(index).attribute(libc::IFLA_IFALIAS, alias.as_bytes());
         self.request(|| format!("name adapter {name}"))?;
-        self.change(index).nest(libc::IFLA_AF_SPEC, |families| {
-            families.nest(IPV4, |family| {
-                family.nest(IPV4_SETTINGS, |settings| {
-                    settings.attribute(ARP_IGNORE, &1_u32.to_ne_bytes());
-                });
-            });
-        });
-        self.request(|| format!("settle ARP on adapter {name}"))?;
+        self.set_arp_ignore(index, 1)?;
         self.change(index).nest(libc::IFLA_AF_SPEC, |families| {
             families.nest(IPV6, |family| family.attribute(GENERATION, &[GENERATION_NONE]));
         });
@@ -134,6 +125,19 @@ impl Netlink {
         self.request(|| format!("note {name} on adapter {index}"))
     }
 
+    /// Sets which questions an adapter leaves unanswered: `arp_ignore` of the kernel.
+    ///
+    /// # Errors
+    /// [`Error::Call`] or [`Error::NoAnswer`].
+    pub fn set_arp_ignore(&mut self, index: u32, value: u32) -> Result<(), Error> {
+        self.change(index).nest(libc::IFLA_AF_SPEC, |inside| {
+            inside.nest(u16::try_from(libc::AF_INET).unwrap_or(0), |inside| {
+                inside.nest(INET_CONF, |inside| inside.attribute(ARP_IGNORE, &value.to_ne_bytes()));
+            });
+        });
+        self.request(|| format!("set arp_ignore of adapter {index}"))
+    }
+
     /// Begins a change of an adapter's attributes.
     fn change(&mut self, index: u32) -> &mut Writer {
         let writer = self.begin(libc::RTM_SETLINK, 0);
@@ -184,23 +188,18 @@ fn text(value: &[u8]) -> String {
     String::from_utf8_lossy(value.strip_suffix(&[0]).unwrap_or(value)).into_owned()
 }
 
-/// Returns the family of an address, as headers of netlink have it.
-pub(super) fn family(ip: IpAddr) -> u8 {
-    u8::try_from(if ip.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }).unwrap_or(0)
-}
-
 /// Family, kind, adapter, flags, mask of changes.
 const HEADER_LEN: usize = 16;
 const MACVLAN: &str = "macvlan";
 /// The attribute with how adapters upon one adapter reach each other, and that they do so at once.
 const MODE: u16 = 1;
 const MODE_BRIDGE: u32 = 4;
-/// Families as attributes.
-const IPV4: u16 = 2;
-const IPV6: u16 = 10;
-/// The attribute with what can be set of IPv4 on an adapter, and the number of `arp_ignore` in it.
-const IPV4_SETTINGS: u16 = 1;
+/// The settings of IPv4 on an adapter.
+const INET_CONF: u16 = 1;
+/// Which of them says what questions of ARP are left unanswered.
 const ARP_IGNORE: u16 = 19;
+/// A family as an attribute.
+const IPV6: u16 = 10;
 /// The attribute with how an adapter gives itself addresses of IPv6: not at all.
 const GENERATION: u16 = 8;
 const GENERATION_NONE: u8 = 1;

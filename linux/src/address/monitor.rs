@@ -10,7 +10,7 @@ use super::message::Messages;
 use super::netlink::{
     Adapter, BUFFER_LEN, Installed, connect, read_adapter, read_address, receive,
 };
-use super::source::MAIN_TABLE;
+use super::routing::MAIN_TABLE;
 use crate::sys;
 
 /// A subscription to what happens to adapters and addresses.

@@ -5,7 +5,7 @@
 //! a socket of their own, see [`Monitor`](super::monitor::Monitor).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -14,6 +14,7 @@ use nix::sys::socket::{
 
 use super::error::Error;
 use super::message::{DONE, Message, Messages, Writer};
+use crate::sys;
 
 /// A connection to the kernel's routing tables.
 #[derive(Debug)]
@@ -36,6 +37,10 @@ impl Netlink {
     /// Connects to the part of the kernel that `protocol` names.
     pub(crate) fn open_protocol(protocol: SockProtocol) -> Result<Self, Error> {
         let socket = connect(protocol, 0)?;
+        if protocol == SockProtocol::NetlinkRoute {
+            // Lists of one table are that; kernels before 4.20 list all, and readers choose.
+            let _ = sys::set_option(socket.as_fd(), libc::SOL_NETLINK, STRICT, 1);
+        }
         Ok(Self { socket, sequence: 0, writer: Writer::default(), buffer: vec![0; BUFFER_LEN] })
     }
 
@@ -104,23 +109,6 @@ impl Netlink {
         self.writer.put(&[0; NEIGHBOUR_HEADER_LEN]);
         let all = self.dump("list neighbours", libc::RTM_NEWNEIGH, read_neighbour)?;
         Ok(all.into_iter().filter(|neighbour| neighbour.index == index).collect())
-    }
-
-    /// Sets which questions an adapter leaves unanswered: `arp_ignore` of the kernel.
-    ///
-    /// # Errors
-    /// [`Error::Call`] or [`Error::NoAnswer`].
-    pub fn set_arp_ignore(&mut self, index: u32, value: u32) -> Result<(), Error> {
-        let writer = self.begin(libc::RTM_SETLINK, 0);
-        writer.put(&[0; 4]);
-        writer.put(&index.to_ne_bytes());
-        writer.put(&[0; 8]);
-        writer.nest(libc::IFLA_AF_SPEC, |inside| {
-            inside.nest(u16::try_from(libc::AF_INET).unwrap_or(0), |inside| {
-                inside.nest(INET_CONF, |inside| inside.attribute(ARP_IGNORE, &value.to_ne_bytes()));
-            });
-        });
-        self.request(|| format!("set arp_ignore of adapter {index}"))
     }
 
     /// Begins a request which is to be acknowledged.
@@ -358,6 +346,8 @@ pub(super) fn connect(protocol: SockProtocol, groups: u32) -> Result<OwnedFd, Er
 
 /// Sends one datagram to the kernel.
 fn send(socket: &OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
+    #[cfg(test)]
+    steps::take();
     socket::send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT).map(|_| ())
 }
 
@@ -386,15 +376,16 @@ fn request_flags(flags: i32) -> u16 {
 
 /// The most that one datagram of a dump holds, as the kernel caps it.
 pub(super) const BUFFER_LEN: usize = 1 << 15;
-/// The settings of IPv4 on an adapter.
-const INET_CONF: u16 = 1;
-/// Which of them says what questions of ARP are left unanswered.
-const ARP_IGNORE: u16 = 19;
+/// The option by which the kernel heeds what a list is asked for.
+const STRICT: libc::c_int = 12;
 /// Family, prefix, flags, scope, adapter.
 const ADDRESS_HEADER_LEN: usize = 8;
 /// Family, kind, adapter, flags, mask of changes.
 const ADAPTER_HEADER_LEN: usize = 16;
 /// Family, adapter, state, flags, kind.
-const NEIGHBOUR_HEADER_LEN: usize = 12;
+pub(super) const NEIGHBOUR_HEADER_LEN: usize = 12;
 /// Reachable, stale, delay, probe or permanent.
 const NEIGHBOUR_KNOWN: u16 = 0x02 | 0x04 | 0x08 | 0x10 | 0x80;
+
+#[cfg(test)]
+pub(super) mod steps;

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use super::error::Error;
 use super::netlink::{Netlink, read_ip};
 use super::presence::Asked;
+use super::routing::{HEADER_LEN, bits, family, octets};
 use super::wire::Wires;
 use super::{Addresses, Counters, Slot};
 use crate::clock;
@@ -69,19 +70,13 @@ impl Netlink {
     /// [`Error::Call`], but not where there is no route.
     pub fn router(&mut self, index: u32, is_ipv4: bool) -> Result<Option<IpAddr>, Error> {
         let far: IpAddr = if is_ipv4 { FAR_IPV4.into() } else { FAR_IPV6.into() };
-        let (family, bits) = if is_ipv4 { (libc::AF_INET, 32) } else { (libc::AF_INET6, 128) };
         let writer = self.begin(libc::RTM_GETROUTE, 0);
-        let mut header = [0; ROUTE_HEADER_LEN];
-        (header[0], header[1]) = (u8::try_from(family).unwrap_or(0), bits);
-        writer.put(&header);
-        match far {
-            IpAddr::V4(ip) => writer.attribute(libc::RTA_DST, &ip.octets()),
-            IpAddr::V6(ip) => writer.attribute(libc::RTA_DST, &ip.octets()),
-        }
+        writer.put(&[family(far), bits(far), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        writer.attribute(libc::RTA_DST, &octets(far));
         writer.attribute(libc::RTA_OIF, &index.to_ne_bytes());
         let mut router = None;
         let outcome = self.dump_while("look for the router", libc::RTM_NEWROUTE, |message| {
-            let mut attributes = message.attributes(ROUTE_HEADER_LEN);
+            let mut attributes = message.attributes(HEADER_LEN);
             router = attributes
                 .find_map(|(kind, value)| (kind == libc::RTA_GATEWAY).then(|| read_ip(value))?);
             false
@@ -94,8 +89,6 @@ impl Netlink {
     }
 }
 
-/// Family, bits of destination and source, service, table, protocol, scope, kind, flags.
-const ROUTE_HEADER_LEN: usize = 12;
 /// Addresses that nobody has.
 const FAR_IPV4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const FAR_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use super::error::Error;
 use super::message::Message;
 use super::netlink::{Netlink, read_ip};
+use super::routing::{HEADER_LEN, bits, family, number, octets};
 
 /// The number by which our routes are known: the protocol in the kernel's table.
 pub const PROTOCOL: u8 = 76;
@@ -58,18 +59,12 @@ impl Netlink {
     }
 
     fn put_host_route(&mut self, route: HostRoute) {
-        let (family, prefix, scope) = match route.ip {
-            IpAddr::V4(_) => (libc::AF_INET, 32, libc::RT_SCOPE_LINK),
-            IpAddr::V6(_) => (libc::AF_INET6, 128, libc::RT_SCOPE_UNIVERSE),
-        };
-        let family = u8::try_from(family).unwrap_or(0);
+        let is_ipv4 = route.ip.is_ipv4();
+        let scope = if is_ipv4 { libc::RT_SCOPE_LINK } else { libc::RT_SCOPE_UNIVERSE };
         let writer = self.writer();
-        writer.put(&[family, prefix, 0, 0, libc::RT_TABLE_MAIN]);
+        writer.put(&[family(route.ip), bits(route.ip), 0, 0, libc::RT_TABLE_MAIN]);
         writer.put(&[PROTOCOL, scope, libc::RTN_UNICAST, 0, 0, 0, 0]);
-        match route.ip {
-            IpAddr::V4(ip) => writer.attribute(libc::RTA_DST, &ip.octets()),
-            IpAddr::V6(ip) => writer.attribute(libc::RTA_DST, &ip.octets()),
-        }
+        writer.attribute(libc::RTA_DST, &octets(route.ip));
         if route.index != 0 {
             writer.attribute(libc::RTA_OIF, &route.index.to_ne_bytes());
         }
@@ -79,14 +74,15 @@ impl Netlink {
     }
 }
 
-/// Deletes our routes to `services`, on any adapter and with any metric.
+/// Deletes our routes to `services`, on any adapter and with any metric, and returns how many there
+/// were.
 ///
 /// They are named to the kernel rather than looked for: its table may be long.
 ///
 /// # Errors
 /// The first failure; everything else has been tried all the same.
-pub(super) fn withdraw(netlink: &mut Netlink, services: &[IpAddr]) -> Result<(), Error> {
-    let mut first = Ok(());
+pub(super) fn withdraw(netlink: &mut Netlink, services: &[IpAddr]) -> Result<usize, Error> {
+    let (mut first, mut count) = (Ok(()), 0);
     for ip in services {
         let any = HostRoute { ip: *ip, index: 0, metric: 0 };
         let mut outcome = Ok(());
@@ -95,13 +91,14 @@ pub(super) fn withdraw(netlink: &mut Netlink, services: &[IpAddr]) -> Result<(),
             if outcome.is_err() {
                 break;
             }
+            count += 1;
         }
         if outcome.as_ref().is_err_and(|error| error.is(Errno::ESRCH)) {
             outcome = Ok(());
         }
         first = first.and(outcome);
     }
-    first
+    first.map(|()| count)
 }
 
 /// How many routes to one address are withdrawn at a time; there is one, unless settings have
@@ -114,7 +111,6 @@ fn read(message: &Message<'_>) -> Option<HostRoute> {
     if protocol != PROTOCOL || table != libc::RT_TABLE_MAIN {
         return None;
     }
-    let number = |value: &[u8]| value.try_into().ok().map(u32::from_ne_bytes);
     let (mut ip, mut index, mut metric) = (None, None, 0);
     for (attribute, value) in message.attributes(HEADER_LEN) {
         match attribute {
@@ -126,6 +122,3 @@ fn read(message: &Message<'_>) -> Option<HostRoute> {
     }
     Some(HostRoute { ip: ip?, index: index?, metric })
 }
-
-/// Family, lengths of both prefixes, service, table, protocol, scope, kind, flags.
-const HEADER_LEN: usize = 12;

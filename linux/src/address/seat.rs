@@ -1,5 +1,6 @@
-//! Where the service addresses of a network may sit: several adapters of this machine, on one of
-//! which they are.
+//! Where the service addresses of a network may sit: several adapters of this machine. Those that
+//! are at home here are together on one of them, and those that are taken over on one, which may
+//! be another.
 //!
 //! The lease is in force on all of these adapters, and each answers for its own addresses alone
 //! (`arp_ignore`), so an address that moves from one to the other is never answered for by both: it
@@ -7,41 +8,16 @@
 
 use std::net::IpAddr;
 
+use lifesign_core::network::Origin;
 use lifesign_core::time::{Duration, Instant};
 
 use super::arp::{self, Mac};
+use super::bench::Bench;
 use super::error::Error;
 use super::event::AddressEvent;
-use super::netlink::{Adapter, Installed, Netlink};
+use super::netlink::{Adapter, Installed};
 use super::place::Place;
-use super::{Addresses, Slot, ndp, steer};
-
-/// The adapters of a network on this machine, and what is there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seats {
-    /// The adapters by their names: the service adapter first, then the standby ones.
-    pub adapters: Vec<String>,
-    /// The service addresses that sit on one of them.
-    pub services: Vec<IpAddr>,
-    /// Third stations that are asked whether they are there.
-    pub ask: Vec<IpAddr>,
-}
-
-/// Adapters of a network, and which of them has the addresses.
-#[derive(Debug)]
-pub(super) struct Bench {
-    pub(super) seats: Seats,
-    /// Each adapter's number, while it is there.
-    pub(super) indices: Vec<Option<u32>>,
-    /// The place of the adapter with the addresses.
-    pub(super) current: usize,
-    /// When a third station last answered on each adapter.
-    answered: Vec<Option<Instant>>,
-    /// When they were first asked of late, and when last.
-    asked: Option<(Instant, Instant)>,
-    /// The adapters that answered for the addresses of others as well, with what they had before.
-    ignoring: Vec<(u32, u32)>,
-}
+use super::{Addresses, Slot, ndp};
 
 /// How an adapter of a network is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,73 +30,17 @@ pub struct Seat {
     pub is_there: bool,
     /// Whether a third station answers on it; `None` where none is asked, or not for long enough.
     pub answered: Option<bool>,
+    /// When one last answered.
+    pub answered_at: Option<Instant>,
 }
 
-impl Bench {
-    pub(super) fn new(seats: Seats) -> Self {
-        let count = seats.adapters.len();
-        let (indices, answered) = (vec![None; count], vec![None; count]);
-        Self { seats, indices, current: 0, answered, asked: None, ignoring: Vec::new() }
-    }
-
-    /// Returns the network of a service address.
-    pub(super) fn of(benches: &[Self], ip: IpAddr) -> Option<&Self> {
-        benches.iter().find(|bench| bench.seats.services.contains(&ip))
-    }
-
-    /// Finds the adapters: by name, or the same one under another name.
-    pub(super) fn find(&mut self, adapters: &[Adapter]) {
-        for (name, index) in self.seats.adapters.iter().zip(&mut self.indices) {
-            let named = adapters.iter().find(|adapter| adapter.name == *name);
-            let known = adapters.iter().find(|adapter| Some(adapter.index) == *index);
-            *index = named.or(known).map(|adapter| adapter.index);
-        }
-    }
-
-    /// Whether the addresses may be on one of several adapters.
-    pub(super) fn is_shared(&self) -> bool {
-        self.seats.adapters.len() > 1
-    }
-
-    /// Has an adapter answer for its own addresses alone, and notes what it did before.
-    fn ignore(&mut self, netlink: &mut Netlink, adapter: &Adapter) -> Result<(), Error> {
-        if !self.is_shared() || self.ignoring.iter().any(|(index, _)| *index == adapter.index) {
-            return Ok(());
-        }
-        let path = format!("/proc/sys/net/ipv4/conf/{}/arp_ignore", adapter.name);
-        let before = std::fs::read_to_string(path).ok();
-        let before = before.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-        // Larger numbers ignore even more.
-        if before == 0 {
-            netlink.set_arp_ignore(adapter.index, OWN_ALONE)?;
-        }
-        self.ignoring.push((adapter.index, before));
-        Ok(())
-    }
-
-    /// Notes an answer of a third station that came in on an adapter.
-    pub(super) fn hear(&mut self, index: u32, frame: &[u8], now: Instant) {
-        let is_asked = |ip: IpAddr| self.seats.ask.contains(&ip);
-        let is_answer = arp::read(frame)
-            .is_some_and(|heard| heard.is_answer && is_asked(heard.sender.into()))
-            || ndp::read(frame)
-                .is_some_and(|heard| heard.is_advertisement && is_asked(heard.target.into()));
-        if !is_answer {
-            return;
-        }
-        for (at, answered) in self.indices.iter().zip(&mut self.answered) {
-            if *at == Some(index) {
-                *answered = Some(now);
-            }
-        }
-    }
-
-    /// Returns whether a third station answers on an adapter.
-    fn is_answered(&self, at: usize, now: Instant) -> Option<bool> {
-        let (first, _) = self.asked?;
-        let is_recent = |answered: &Instant| now.since(*answered) < ASK_PATIENCE;
-        let is_there = self.answered.get(at).copied().flatten().is_some_and(|at| is_recent(&at));
-        (is_there || now.since(first) >= ASK_PATIENCE).then_some(is_there)
+impl Seat {
+    /// Returns whether a third station answers, where nobody has been heard since `heard`: an
+    /// answer from before says nothing of what has happened since.
+    #[must_use]
+    pub fn answered_since(&self, heard: Instant) -> Option<bool> {
+        let is_newer = self.answered_at.is_some_and(|at| heard < at);
+        self.answered.filter(|is_there| is_newer || !is_there)
     }
 }
 
@@ -136,22 +56,24 @@ impl Addresses {
                 carrier: adapter.is_some_and(|adapter| adapter.carrier),
                 is_there: adapter.is_some(),
                 answered: bench.is_answered(at, now),
+                answered_at: bench.answered.get(at).copied().flatten(),
             }
         };
         bench.seats.adapters.iter().zip(&bench.indices).enumerate().map(seat).collect()
     }
 
-    /// Lets the addresses of a network sit on the adapter with this place in its list from here
-    /// on, and returns the groups that have lost one by that: they are to be acquired anew.
+    /// Lets the addresses of one origin on a network sit on the adapter with this place in its list
+    /// from here on, and returns the groups that have lost one by that: they are to be acquired
+    /// anew.
     ///
     /// # Errors
     /// [`Error::Call`] where an address cannot be deleted from the adapter where it is. It stays
     /// there, and so do those after it.
-    pub fn seat(&mut self, network: usize, at: usize) -> Result<Vec<usize>, Error> {
+    pub fn seat(&mut self, network: usize, origin: Origin, at: usize) -> Result<Vec<usize>, Error> {
         let Some(bench) = self.benches.get_mut(network) else { return Ok(Vec::new()) };
         let name = bench.seats.adapters.get(at).cloned().unwrap_or_default();
         let index = bench.indices.get(at).copied().flatten();
-        let services = bench.seats.services.clone();
+        let services: Vec<IpAddr> = bench.services(origin).collect();
         let installed = self.netlink.addresses()?;
         let mut moved = Vec::new();
         for slot in 0..self.slots.len() {
@@ -163,6 +85,8 @@ impl Addresses {
             let (ip, group) = (there.service.ip, there.group);
             if there.is_installed {
                 moved.push(group);
+                // Nothing is said from its hardware address there, whatever comes next.
+                self.switch_off(group)?;
             }
             for address in installed.iter().filter(|address| address.ip == ip) {
                 self.delete_if_there(*address)?;
@@ -175,16 +99,28 @@ impl Addresses {
             }
         }
         if let Some(bench) = self.benches.get_mut(network) {
-            bench.current = at;
+            let own = bench.seats.services.iter().zip(&mut bench.places);
+            own.filter(|((_, other), _)| *other == origin).for_each(|(_, place)| *place = at);
         }
         moved.dedup();
         Ok(moved)
     }
 
-    /// Returns which adapter of a network the addresses sit on, by its place in the list.
+    /// Returns whether the addresses of an origin on a network sit on the adapter with this place
+    /// in its list.
     #[must_use]
-    pub fn seated(&self, network: usize) -> Option<usize> {
-        self.benches.get(network).map(|bench| bench.current)
+    pub fn is_seated(&self, network: usize, origin: Origin, at: usize) -> bool {
+        let Some(bench) = self.benches.get(network) else { return true };
+        bench.services(origin).all(|ip| bench.place(ip) == Some(at))
+    }
+
+    /// Returns the service addresses of an origin on a network, each with its group.
+    #[must_use]
+    pub fn services_on(&self, network: usize, origin: Origin) -> Vec<(usize, IpAddr)> {
+        let bench = self.benches.get(network);
+        let own: Vec<IpAddr> = bench.into_iter().flat_map(|it| it.services(origin)).collect();
+        let slots = self.slots.iter().map(|slot| (slot.group, slot.service.ip));
+        slots.filter(|(_, ip)| own.contains(ip)).collect()
     }
 
     /// Returns the name of an adapter of a network.
@@ -268,16 +204,17 @@ impl Addresses {
                 found.extend(adapter.cloned());
             }
         }
-        if found.iter().any(|adapter| !self.is_seated(adapter.index)) {
-            self.note_gateways();
+        if found.iter().any(|adapter| !self.is_settled(adapter.index)) {
+            self.note_routers();
         }
         for adapter in found {
             let (index, is_ethernet) = (adapter.index, adapter.mac.is_some());
             let is_new = !self.wires.has(index);
             let outcome = match self.guard(index, is_ethernet) {
-                Ok(()) if is_new => {
-                    self.wires.connect(index, &services, &self.asked_on(index), &macs)
-                }
+                Ok(()) if is_new => self
+                    .wires
+                    .connect(index, &services, &self.asked_on(index), &macs)
+                    .and_then(|()| self.prepare_fronts_on(index)),
                 other => other,
             };
             let outcome = outcome.and_then(|()| {
@@ -298,7 +235,7 @@ impl Addresses {
     }
 
     /// Whether an adapter of a network is known to answer for its own addresses alone.
-    fn is_seated(&self, index: u32) -> bool {
+    fn is_settled(&self, index: u32) -> bool {
         let mut benches = self.benches.iter();
         self.wires.has(index) && benches.any(|bench| bench.ignoring.iter().any(|it| it.0 == index))
     }
@@ -320,54 +257,9 @@ impl Addresses {
         own.flat_map(|bench| bench.seats.ask.iter().copied()).collect()
     }
 
-    /// Whether there are networks.
-    pub(super) const fn has_benches(&self) -> bool {
-        !self.benches.is_empty()
-    }
-
     /// Returns the adapters that are to answer again as they did before.
     pub(super) fn ignoring(&self) -> Vec<(u32, u32)> {
         self.benches.iter().flat_map(|bench| bench.ignoring.iter().copied()).collect()
-    }
-
-    /// Notes the routers that the machine uses. With an adapter go the routes by it, so what is not
-    /// there now is remembered: it is to be had by another adapter.
-    fn note_gateways(&mut self) {
-        if !self.benches.iter().any(Bench::is_shared) {
-            return;
-        }
-        match steer::gateways() {
-            Ok(found) => {
-                self.gateways.retain(|known| !found.contains(known));
-                self.gateways.extend(found);
-            }
-            Err(_) => self.counters.failures += 1,
-        }
-    }
-
-    /// Leads the answers of an address out by its adapter, where there are several.
-    pub(super) fn steer(&mut self, slot: usize, address: Installed) -> Result<(), Error> {
-        if !Bench::of(&self.benches, address.ip).is_some_and(Bench::is_shared) {
-            return Ok(());
-        }
-        steer::steer(&mut self.netlink, slot, address, &self.gateways)?;
-        // What waits for a neighbour elsewhere would come out there when the neighbour answers.
-        let own = Bench::of(&self.benches, address.ip).map(|bench| bench.indices.clone());
-        for index in own.into_iter().flatten().flatten().filter(|index| *index != address.index) {
-            steer::forget_unanswered(&mut self.netlink, index)?;
-        }
-        Ok(())
-    }
-
-    /// Ends that for the addresses in `slots`.
-    pub(super) fn unsteer(&mut self, slots: &[usize]) -> Result<(), Error> {
-        for slot in slots {
-            let address = self.installed_of(*slot, 0);
-            if Bench::of(&self.benches, address.ip).is_some_and(Bench::is_shared) {
-                steer::release(&mut self.netlink, *slot, address, &self.gateways)?;
-            }
-        }
-        Ok(())
     }
 
     fn adapter(&self, index: u32) -> Option<&Adapter> {
@@ -376,7 +268,7 @@ impl Addresses {
 }
 
 impl Slot {
-    /// Finds its adapter: the first one of its network, if it is on one.
+    /// Finds its adapter: that of its network for it, if it is on one.
     pub(super) fn find(
         &mut self,
         benches: &[Bench],
@@ -385,7 +277,8 @@ impl Slot {
         installed: &[Installed],
     ) {
         if let Some(bench) = Bench::of(benches, self.service.ip) {
-            self.service.adapter = bench.seats.adapters.first().cloned().unwrap_or_default();
+            let place = bench.place(self.service.ip).unwrap_or_default();
+            self.service.adapter = bench.seats.adapters.get(place).cloned().unwrap_or_default();
         }
         let is_service = |ip| services.contains(&ip);
         self.place = Place::find(&self.service, adapters, installed, is_service);
@@ -394,7 +287,29 @@ impl Slot {
 
 /// How often third stations are asked while something is to be told.
 const ASK_EVERY: Duration = Duration::from_millis(250);
-/// After how long a station that does not answer is not there.
-const ASK_PATIENCE: Duration = Duration::from_millis(750);
-/// What `arp_ignore` is on an adapter that answers for its own addresses alone.
-const OWN_ALONE: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_from_before_the_silence_says_nothing() {
+        let at = |millis: u64| Instant::from_micros(millis * 1_000);
+        let seat = |answered, answered_at| Seat {
+            name: "eth0".to_owned(),
+            carrier: true,
+            is_there: true,
+            answered,
+            answered_at,
+        };
+        for (answered, answered_at, expected) in [
+            (Some(true), Some(at(99)), None),
+            (Some(true), Some(at(101)), Some(true)),
+            (Some(false), Some(at(99)), Some(false)),
+            (Some(false), None, Some(false)),
+            (None, None, None),
+        ] {
+            assert_eq!(seat(answered, answered_at).answered_since(at(100)), expected);
+        }
+    }
+}

@@ -6,9 +6,10 @@ use super::error::Error;
 use super::front;
 use super::lease::Closer;
 use super::mac::Mark;
+use super::neighbour::forget_unanswered;
 use super::netlink::Netlink;
 use super::route;
-use super::steer;
+use super::source;
 
 /// What a supervisor needs to take the service addresses down after the daemon was killed.
 ///
@@ -20,29 +21,30 @@ pub struct TakeDown {
     netlink: Netlink,
     closer: Closer,
     services: Vec<IpAddr>,
-    /// By what the adapters of hardware addresses are known, if groups may have some.
-    mark: Option<Mark>,
+    /// By what adapters and routing tables are known.
+    mark: Mark,
     /// Adapters that are to answer for the addresses of others again, with what they had before.
     ignoring: Vec<(u32, u32)>,
-    is_steered: bool,
 }
 
 impl TakeDown {
-    /// Returns a way to take `services` down.
+    /// Returns a way to take `services` down, and to set adapters back.
     pub(crate) const fn new(
         netlink: Netlink,
         closer: Closer,
         services: Vec<IpAddr>,
-        mark: Option<Mark>,
+        mark: Mark,
+        ignoring: Vec<(u32, u32)>,
     ) -> Self {
-        Self { netlink, closer, services, mark, ignoring: Vec::new(), is_steered: false }
+        Self { netlink, closer, services, mark, ignoring }
     }
 
-    /// Returns the way with adapters to set back, and rules to take away.
-    pub(crate) fn with_seats(mut self, ignoring: Vec<(u32, u32)>) -> Self {
-        self.ignoring = ignoring;
-        self.is_steered = true;
-        self
+    /// Withdraws the routes to `services`, and nothing else; returns how many there were.
+    ///
+    /// # Errors
+    /// The first failure; everything else has been tried all the same.
+    pub fn withdraw(&mut self, services: &[IpAddr]) -> Result<usize, Error> {
+        route::withdraw(&mut self.netlink, services)
     }
 
     /// Closes every lease, deletes every service address, and puts hardware addresses back, in this
@@ -56,14 +58,11 @@ impl TakeDown {
     pub fn run(&mut self) -> Result<usize, Error> {
         let closed = self.closer.close();
         let deleted = delete_all(&mut self.netlink, &self.services);
-        let cleared = self.mark.map(|mark| front::clear(&mut self.netlink, mark)).transpose();
-        let mut undone = Ok(());
-        if self.is_steered {
-            undone = steer::clear(&mut self.netlink);
-            for (index, before) in &self.ignoring {
-                let outcome = self.netlink.set_arp_ignore(*index, *before);
-                undone = undone.and(outcome);
-            }
+        let cleared = front::clear(&mut self.netlink, self.mark);
+        let mut undone = source::clear(&mut self.netlink, self.mark);
+        for (index, before) in &self.ignoring {
+            let outcome = self.netlink.set_arp_ignore(*index, *before);
+            undone = undone.and(outcome);
         }
         closed
             .and(undone)
@@ -75,7 +74,7 @@ impl TakeDown {
 /// returns them.
 pub(crate) fn delete_all(netlink: &mut Netlink, services: &[IpAddr]) -> Result<Vec<IpAddr>, Error> {
     let (mut deleted, mut adapters) = (Vec::new(), Vec::new());
-    let mut first = route::withdraw(netlink, services);
+    let mut first = route::withdraw(netlink, services).map(drop);
     for address in netlink.addresses()? {
         if services.contains(&address.ip) {
             let outcome = netlink.delete_address(address);
@@ -88,7 +87,7 @@ pub(crate) fn delete_all(netlink: &mut Netlink, services: &[IpAddr]) -> Result<V
     }
     adapters.dedup();
     for index in adapters {
-        let outcome = steer::forget_unanswered(netlink, index);
+        let outcome = forget_unanswered(netlink, index);
         first = first.and(outcome);
     }
     first.map(|()| deleted)

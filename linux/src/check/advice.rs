@@ -92,7 +92,8 @@ fn networks(settings: &Settings) -> Vec<String> {
         if settings.nodes.len() == 2 && network.ask.is_empty() && !alone.is_empty() {
             said.push(format!(
                 "network {name}: on {} two nodes alone cannot tell whose adapter has failed, or \
-                 the network: add `ask` with a router",
+                 the network, and one that is left not whether its own works: add `ask` with a \
+                 router",
                 list(&alone)
             ));
         }

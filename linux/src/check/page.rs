@@ -106,11 +106,15 @@ impl GroupCheck {
             .filter(|(_, term)| *term > 0.0)
             .map(|(name, term)| format!("{term:.1} {name}"))
             .collect();
-        for (what, value) in [
-            ("crash of the holder", bounds.crash_ms),
-            ("daemon killed", bounds.daemon_killed_ms),
-            ("orderly switchover", bounds.switchover_ms),
-        ] {
+        let times = [
+            ("crash of the holder", Some(bounds.crash_ms)),
+            ("daemon killed", Some(bounds.daemon_killed_ms)),
+            ("orderly switchover", Some(bounds.switchover_ms)),
+            ("adapter unplugged", bounds.swap.map(|swap| swap.no_carrier_ms)),
+            ("adapter silent", bounds.swap.map(|swap| swap.silent_ms)),
+        ];
+        let times = times.into_iter().filter_map(|(what, value)| Some((what, value?)));
+        for (what, value) in times {
             writeln!(formatter, "    {what:<23} {value:>11.1} ms")?;
         }
         writeln!(formatter, "    a crash is {}", sum.join(" + "))?;

@@ -308,6 +308,24 @@ fn a_watchdog_is_shown_with_what_would_be_without_it() {
 }
 
 #[test]
+fn a_second_adapter_bounds_what_the_failure_of_one_costs() {
+    let settings = |more: &str| {
+        let wire = "[[link]]\nname = \"wire\"\nkind = \"ether\"\nadapter = \"eth1\"\n";
+        let network = format!("{wire}[[network]]\nname = \"front\"\nlinks = [\"lan\"{more}]\n");
+        let text = EXAMPLE.replacen("[[group]]", &format!("{network}[[group]]"), 1);
+        Settings::parse("test.toml", &text).unwrap()
+    };
+    let check = Check::new(&settings(", \"wire\""), Enforcer::Bpf);
+    let swap = check.groups[0].bounds.as_ref().unwrap().swap.unwrap();
+    assert_eq!(swap, Swap { no_carrier_ms: 20.0, silent_ms: 20.0 + 22.0 + 1.0 });
+    let page = check.to_string();
+    assert!(page.contains("adapter unplugged") && page.contains("adapter silent"), "{page}");
+    let check = Check::new(&settings(""), Enforcer::Bpf);
+    assert_eq!(check.groups[0].bounds.as_ref().unwrap().swap, None);
+    assert!(!check.to_string().contains("adapter unplugged"));
+}
+
+#[test]
 fn what_cannot_be_told_apart_on_a_network_is_said() {
     let wire = "[[link]]\nname = \"wire\"\nkind = \"ether\"\nadapter = \"eth1\"\n";
     let network = |links: &str, more: &str| {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::grammar::explain::ExplainCommand;
 use super::{refuse, say, say_json};
 use crate::check::expected;
-use crate::layers::Layers;
+use crate::layers::{Caches, Layers};
 use crate::settings::Settings;
 
 /// Explains what is asked for.
@@ -15,7 +15,12 @@ pub(super) fn main(command: &ExplainCommand) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return refuse(&error),
     };
-    let layers = Layers::new(&settings, expected(settings.enforcer));
+    let usual = Caches::default();
+    let caches = Caches {
+        neighbours: args.neighbours.unwrap_or(usual.neighbours),
+        switches: args.switches.unwrap_or(usual.switches),
+    };
+    let layers = Layers::new(&settings, expected(settings.enforcer), caches);
     if args.json {
         say_json(&layers);
     } else {

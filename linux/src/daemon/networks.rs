@@ -4,11 +4,14 @@
 //! A lost carrier counts at once. That frames have stopped counts when two looks in a row say so,
 //! with all that waited to be read taken in between.
 
-use lifesign_core::network::{self, Choice, Sight, Verdict};
-use lifesign_core::node::{LinkId, NodeId};
+mod verdict;
+
+use lifesign_core::network::{self, Choice, Origin, Sight, Verdict};
+use lifesign_core::node::{LinkId, NodeId, NodeSet};
 use lifesign_core::peer::Session;
 use lifesign_core::time::Instant;
 
+use self::verdict::{said, said_of, word};
 use super::Daemon;
 use crate::address::Seat;
 use crate::page::list;
@@ -90,16 +93,22 @@ impl Daemon {
                 let there: Vec<bool> = seats.iter().map(|seat| seat.is_there).collect();
                 let is_news = before != seen || watched.there != there;
                 watched.there = there;
-                let serving = watched.choice.current();
-                if let Some(to) = watched.choice.look(&seen, now) {
-                    self.swap(at, serving, to, now);
+                let serving = self.serving(at);
+                let Some(watched) = self.networks.get_mut(at) else { continue };
+                let chosen = watched.choice.clone();
+                watched.choice.look(&seen, now);
+                for origin in Origin::ALL {
+                    self.swap(at, origin, chosen.current(origin), now);
                 }
                 if is_news {
-                    self.tell_verdicts(at, &before, &seats);
+                    self.tell_verdicts(at, &before, &serving, &seats);
                 }
             }
-            if self.addresses.seated(at) != self.networks.get(at).map(|it| it.choice.current()) {
-                self.take_seat(at, now);
+            for origin in Origin::ALL {
+                let place = self.networks.get(at).map(|it| it.choice.current(origin));
+                if place.is_some_and(|place| !self.addresses.is_seated(at, origin, place)) {
+                    self.take_seat(at, origin, now);
+                }
             }
             self.look_whether_able(at, now);
         }
@@ -143,6 +152,7 @@ impl Daemon {
         let dead = peers.dead();
         let mut sight =
             Sight { carrier: seat.carrier, answered: seat.answered, ..Sight::default() };
+        let mut last_here = Instant::ZERO;
         // Who has just come has not been heard everywhere yet.
         let is_settled = |session: &Session| now.since(session.since) >= dead.times(2);
         for (node, session) in peers.sessions().filter(|(_, session)| is_settled(session)) {
@@ -155,6 +165,7 @@ impl Daemon {
             let heard = |link| peer.link(link).and_then(|link| link.expectation.heard());
             let newest = LinkId::all().filter_map(heard).max().unwrap_or_default();
             let here = heard(link).unwrap_or_default();
+            last_here = last_here.max(here);
             if now.since(here) < dead {
                 sight.heard.insert(node);
             } else if newest.since(here).times(2) < dead {
@@ -162,17 +173,28 @@ impl Daemon {
                 continue;
             }
             sight.others.insert(node);
-            if session.body.echo_of(self.me).is_some_and(|echo| echo.links.contains(link)) {
+            // A witness numbers its own links; it answers over the one it hears.
+            let is_answered = node.is_witness() && sight.heard.contains(node);
+            let echo = session.body.echo_of(self.me);
+            if echo.is_some_and(|echo| is_answered || echo.links.contains(link)) {
                 sight.hear_me.insert(node);
             }
+        }
+        if sight.heard == NodeSet::EMPTY {
+            sight.answered = seat.answered_since(last_here);
         }
         sight
     }
 
-    /// Moves the addresses of a network from one adapter to another.
-    fn swap(&mut self, at: usize, from: usize, to: usize, now: Instant) {
-        self.take_seat(at, now);
-        let Some(watched) = self.networks.get(at) else { return };
+    /// Moves the addresses of an origin on a network from one adapter to the one that is chosen, if
+    /// that is another.
+    fn swap(&mut self, at: usize, origin: Origin, from: usize, now: Instant) {
+        let chosen = self.networks.get(at).map(|watched| watched.choice.current(origin));
+        let Some(to) = chosen.filter(|to| *to != from) else { return };
+        self.take_seat(at, origin, now);
+        let held = self.held(at, origin);
+        let Some(watched) = self.networks.get(at).filter(|_| !held.is_empty()) else { return };
+        let held: Vec<&str> = held.iter().map(String::as_str).collect();
         let names = [from, to].map(|place| self.seat_name(at, place));
         let why = watched.verdicts.get(from).copied().unwrap_or_default();
         let [from, to] = &names;
@@ -182,25 +204,31 @@ impl Daemon {
             format!("{from} {}", said(why))
         };
         let text = format!(
-            "network {}: the service addresses go from {from} to {to}: {reason}",
-            watched.name
+            "network {}: moves {} from {from} to {to}: {reason}",
+            watched.name,
+            list(&held)
         );
         let network = watched.name.clone();
         self.notify_of_network(network, ("swap_adapter", to), text.clone());
         self.decided(text);
     }
 
-    /// Has the addresses of a network sit where they are to, and takes those that are held there.
-    fn take_seat(&mut self, at: usize, now: Instant) {
-        let Some(place) = self.networks.get(at).map(|watched| watched.choice.current()) else {
+    /// Has the addresses of an origin on a network sit where they are to, and takes those that are
+    /// held there.
+    fn take_seat(&mut self, at: usize, origin: Origin, now: Instant) {
+        let Some(place) = self.networks.get(at).map(|watched| watched.choice.current(origin))
+        else {
             return;
         };
-        if let Err(error) = self.addresses.seat(at, place) {
+        if let Err(error) = self.addresses.seat(at, origin, place) {
             let name = self.network_name(at);
             self.alert(format!("network {name}: {error}; tried again"));
             return;
         }
-        for group in self.groups_of(at) {
+        let mut moved: Vec<usize> =
+            self.addresses.services_on(at, origin).into_iter().map(|(group, _)| group).collect();
+        moved.dedup();
+        for group in moved {
             let Some(holding) = self.groups.get_mut(group) else { continue };
             let addresses = &self.addresses;
             holding.impaired.retain(|adapter| addresses.is_on(group, adapter));
@@ -244,6 +272,21 @@ impl Daemon {
             .collect()
     }
 
+    /// Returns the service addresses of an origin on a network that this node holds.
+    fn held(&self, at: usize, origin: Origin) -> Vec<String> {
+        let is_held =
+            |group: usize| self.groups.get(group).is_some_and(|it| it.conduct.has_addresses());
+        let own = self.addresses.services_on(at, origin).into_iter();
+        own.filter(|(group, _)| is_held(*group)).map(|(_, ip)| ip.to_string()).collect()
+    }
+
+    /// Returns the places of the adapters of a network on which addresses are held.
+    fn serving(&self, at: usize) -> Vec<usize> {
+        let Some(watched) = self.networks.get(at) else { return Vec::new() };
+        let held = Origin::ALL.into_iter().filter(|origin| !self.held(at, *origin).is_empty());
+        held.map(|origin| watched.choice.current(origin)).collect()
+    }
+
     fn network_name(&self, at: usize) -> String {
         self.networks.get(at).map(|watched| watched.name.clone()).unwrap_or_default()
     }
@@ -252,21 +295,22 @@ impl Daemon {
         self.addresses.seat_name(at, place).unwrap_or_default().to_owned()
     }
 
-    /// Tells people and hooks what has changed on a network.
-    fn tell_verdicts(&mut self, at: usize, before: &[Verdict], seats: &[Seat]) {
+    /// Tells people and hooks what has changed on a network, on which addresses were held at the
+    /// places `serving`.
+    fn tell_verdicts(&mut self, at: usize, before: &[Verdict], serving: &[usize], seats: &[Seat]) {
         let Some(watched) = self.networks.get(at) else { return };
-        let (name, serving) = (watched.name.clone(), watched.choice.current());
+        let name = watched.name.clone();
         let verdicts = watched.verdicts.clone();
         let changes = before.iter().zip(&verdicts).zip(seats).enumerate();
         let mut alerts = Vec::new();
         for (place, ((before, after), seat)) in changes {
             let text = format!("network {name}: {} {}", seat.name, said_of(*after, seat));
-            if !matches!(after, Verdict::Well | Verdict::Unknown) {
+            if !matches!(after, Verdict::Well | Verdict::Alone | Verdict::Unknown) {
                 alerts.push(text.clone());
             }
             let hook = match (before.is_mine(), after.is_mine()) {
-                (false, true) if place != serving => "fail_standby",
-                (true, false) if after.is_proven() && place != serving => "join_standby",
+                (false, true) if !serving.contains(&place) => "fail_standby",
+                (true, false) if after.is_proven() && !serving.contains(&place) => "join_standby",
                 _ => continue,
             };
             self.notify_of_network(name.clone(), (hook, &seat.name), text);
@@ -295,11 +339,17 @@ impl Daemon {
             let network: &crate::settings::Network = network;
             let seats = self.addresses.seats(at, now);
             let links = watched.links.iter().zip(&seats).zip(&watched.verdicts).enumerate();
+            let serves = |place: usize| {
+                let own = Origin::ALL.into_iter();
+                let own = own.filter(|origin| watched.choice.current(*origin) == place);
+                let own = own.flat_map(|origin| self.addresses.services_on(at, origin));
+                own.map(|(_, ip)| ip.to_string()).collect()
+            };
             let seat = |(place, ((link, seat), verdict)): (usize, ((&LinkId, &Seat), &Verdict))| {
                 SeatReport {
                     adapter: seat.name.clone(),
                     link: self.settings.links.get(link.index()).map(|link| link.name.clone()),
-                    serves: place == watched.choice.current(),
+                    serves: serves(place),
                     verdict: word(*verdict).to_owned(),
                     why: said_of(*verdict, seat),
                     answered: seat.answered,
@@ -328,38 +378,4 @@ impl Daemon {
         let said: Vec<&str> = said.iter().map(String::as_str).collect();
         Some(format!("no adapter is left on network {}: {}", watched.name, list(&said)))
     }
-}
-
-/// Returns the word for a verdict.
-pub(super) const fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Well => "well",
-        Verdict::NoCarrier => "no-carrier",
-        Verdict::Mute => "mute",
-        Verdict::Port => "port",
-        Verdict::Peer => "peer",
-        Verdict::Network => "network",
-        Verdict::Unknown => "unknown",
-    }
-}
-
-/// Returns what a verdict says of an adapter, as the rest of a sentence.
-const fn said(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Well => "is well",
-        Verdict::NoCarrier => "carries nothing",
-        Verdict::Mute => "hears others, and nobody hears it",
-        Verdict::Port => {
-            "hears nobody, while others are there: its port at the switch, or the path"
-        }
-        Verdict::Peer => "is well; a peer's adapter there is silent",
-        Verdict::Network => "hears nobody, and nobody hears anybody there: the network",
-        Verdict::Unknown => "cannot be judged: nobody else is there to compare with",
-    }
-}
-
-fn said_of(verdict: Verdict, seat: &Seat) -> String {
-    let text =
-        if verdict == Verdict::NoCarrier && !seat.is_there { "is gone" } else { said(verdict) };
-    text.to_owned()
 }

@@ -18,15 +18,10 @@ impl Daemon {
     /// Plays the part that the engine has for this node.
     pub(super) fn play(&mut self, group: GroupId, role: Role, now: Instant) {
         let at = group.index();
+        let is_cold = self.is_cold(group);
         let Some(holding) = self.groups.get_mut(at) else { return };
         let step = match role {
-            Role::Starting(_) => {
-                let is_cold =
-                    self.engine.group(group).is_some_and(|state| state.last_holder().is_none());
-                let has_addresses =
-                    self.settings.groups.get(at).is_some_and(|group| !group.addresses.is_empty());
-                holding.conduct.start(is_cold && has_addresses)
-            }
+            Role::Starting(_) => holding.conduct.start(is_cold),
             Role::Stopping(_) => {
                 self.silence_if_authority_is_lost(group);
                 self.groups.get_mut(at).and_then(|holding| holding.conduct.stop())
@@ -86,6 +81,7 @@ impl Daemon {
         }
         let is_up = self.groups.get(at).is_some_and(|holding| holding.conduct.is_up());
         let token = self.engine.group(group).and_then(|state| state.role().token());
+        self.forget_routes(group, is_up);
         if !self.supervisor.set_up(group, is_up.then(|| token.unwrap_or_default())) {
             self.alert(
                 "the supervisor does not listen: a killed daemon would not be cleaned up".into(),
@@ -126,14 +122,17 @@ impl Daemon {
         }
         let end = self.engine.authority_end(group).filter(|end| now < *end);
         let result = match end {
-            Some(end) => self.addresses.acquire(at, end, now).map(|_| Some(end)),
+            Some(end) => {
+                self.extend_routes(group, end, now);
+                self.addresses.acquire(at, end, now).map(|_| end)
+            }
             // The engine gives the group up at its next look; until then nothing is taken.
             None => return None,
         };
         let is_taken = match result {
             Ok(end) => {
                 let holding = self.groups.get_mut(at)?;
-                holding.lease_end = end.unwrap_or(now);
+                holding.lease_end = end;
                 holding.retry = None;
                 true
             }
@@ -220,6 +219,7 @@ impl Daemon {
             if now.has_reached(end) {
                 continue;
             }
+            self.extend_routes(group, end, now);
             match self.addresses.renew(at, end, now) {
                 Ok(()) => {
                     if let Some(holding) = self.groups.get_mut(at) {
@@ -238,6 +238,7 @@ impl Daemon {
     pub(super) fn restore(&mut self, at: usize, now: Instant) {
         let Some(group) = GroupId::at(at) else { return };
         let Some(end) = self.engine.authority_end(group).filter(|end| now < *end) else { return };
+        self.extend_routes(group, end, now);
         match self.addresses.acquire(at, end, now) {
             Ok(_) => {
                 if let Some(holding) = self.groups.get_mut(at) {
@@ -262,21 +263,12 @@ impl Daemon {
                 self.take_steps(group, step, now);
             }
             AddressEvent::Conflict { group, ip, mac } => {
-                let mac = written(mac);
-                self.alert(format!(
-                    "{}: {ip} is used by another machine, {mac}",
-                    self.group_name(group)
-                ));
-                let step =
-                    self.groups.get_mut(group).and_then(|holding| holding.conduct.probed(false));
-                self.take_steps(group, step, now);
+                let what = format!("{ip} is used by another machine, {}", written(mac));
+                self.handle_stranger(group, &what, now);
             }
             AddressEvent::MacConflict { group, mac } => {
-                let (name, mac) = (self.group_name(group), written(mac));
-                self.alert(format!("{name}: another machine sends from its MAC address {mac}"));
-                let step =
-                    self.groups.get_mut(group).and_then(|holding| holding.conduct.probed(false));
-                self.take_steps(group, step, now);
+                let what = format!("another machine sends from its MAC address {}", written(mac));
+                self.handle_stranger(group, &what, now);
             }
             AddressEvent::AddressRemoved { group, ip } => {
                 self.decided(format!(

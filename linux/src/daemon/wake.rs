@@ -163,6 +163,7 @@ impl Daemon {
             match event {
                 Event::Group { group, role, reason } => {
                     self.keep_what_nobody_takes(group, role, reason, now);
+                    self.note_doubt(group, role, reason);
                     self.play(group, role, now);
                 }
                 Event::Reserve(token) => self.reserve(token),

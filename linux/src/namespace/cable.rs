@@ -1,9 +1,10 @@
 //! Cables between network namespaces: pairs of adapters of which each is the other's far end.
 
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
 use crate::address::error::Error;
-use crate::address::netlink::Netlink;
+use crate::address::netlink::{Installed, Netlink};
 use crate::address::packet::{Operation, PacketSocket};
 
 /// Lays a cable in the caller's network namespace between two new adapters.
@@ -45,6 +46,32 @@ pub fn give(adapter: &str, to: impl AsFd) -> Result<(), Error> {
 pub fn switch(adapter: &str, on: bool) -> Result<(), Error> {
     let up = libc::IFF_UP.unsigned_abs();
     change(adapter, "switch", (if on { up } else { 0 }, up), |_| ())
+}
+
+/// Switches an adapter on, gives it addresses, each with the length of its prefix, and returns its
+/// number.
+///
+/// # Errors
+/// [`Error::Call`] or [`Error::NoAnswer`]
+pub fn settle(adapter: &str, own: &[(IpAddr, u8)]) -> Result<u32, Error> {
+    switch(adapter, true)?;
+    let mut netlink = Netlink::open()?;
+    let index = index_of(&mut netlink, adapter)?;
+    for (ip, prefix) in own {
+        netlink.add_address(Installed { index, ip: *ip, prefix: *prefix }, true, None)?;
+    }
+    Ok(index)
+}
+
+/// Lays a cable with both ends here that never speaks by itself, and settles its near end.
+#[cfg(test)]
+pub(crate) fn lay_silent(near: &str, far: &str, own: &[(IpAddr, u8)]) -> Result<u32, Error> {
+    lay(near, far)?;
+    for name in [near, far] {
+        silence(name)?;
+        switch(name, true)?;
+    }
+    settle(near, own)
 }
 
 /// Gives an adapter another name.

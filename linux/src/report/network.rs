@@ -22,10 +22,10 @@ pub struct SeatReport {
     pub adapter: String,
     /// The link over it.
     pub link: Option<String>,
-    /// Whether the service addresses of the network sit on it while they are held.
-    pub serves: bool,
+    /// The service addresses that sit on it while they are held.
+    pub serves: Vec<String>,
     /// `well`; `no-carrier`, `mute` or `port`, where it has failed on this node's side; `peer`,
-    /// `network` or `unknown`.
+    /// `network`, `alone` or `unknown`.
     pub verdict: String,
     /// The same as the rest of a sentence.
     pub why: String,

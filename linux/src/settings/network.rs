@@ -3,12 +3,14 @@
 use core::fmt::Write;
 use core::net::IpAddr;
 
+use lifesign_core::network::Origin;
 use lifesign_core::node::{LinkId, MAX_LINKS, NodeId};
 use toml::Spanned;
 
+use super::document::unknown_word;
 use super::members::{Members, Names, note_stranger};
 use super::mistake::Mistakes;
-use super::table::{Table, parsed_of};
+use super::table::{Misfit, Table, parsed_of};
 use super::{Link, Settings, value};
 use crate::address::{Seats, ServiceAddress, same_subnet};
 
@@ -23,6 +25,8 @@ pub struct Network {
     pub ask: Vec<IpAddr>,
     /// The service addresses on it.
     pub services: Vec<IpAddr>,
+    /// Whether addresses of groups that are at home on another node sit on a standby adapter.
+    pub parts_taken: bool,
 }
 
 impl Settings {
@@ -38,10 +42,20 @@ impl Settings {
     pub fn seats(&self, node: NodeId) -> Vec<Seats> {
         let seats = |network: &Network| Seats {
             adapters: self.adapters_on(network, node),
-            services: network.services.clone(),
+            services: self.origins(network, node),
             ask: network.ask.clone(),
         };
         self.networks.iter().map(seats).collect()
+    }
+
+    /// Returns the service addresses on `network`, and where each comes from on `node`.
+    fn origins(&self, network: &Network, node: NodeId) -> Vec<(IpAddr, Origin)> {
+        let groups = self.groups.iter().flat_map(|group| {
+            let is_taken = network.parts_taken && group.home.is_some_and(|home| home != node);
+            let origin = if is_taken { Origin::Taken } else { Origin::Home };
+            group.addresses.iter().map(move |address| (address.ip, origin))
+        });
+        groups.filter(|(ip, _)| network.services.contains(ip)).collect()
     }
 
     /// Returns the network of a service address, if it is on one.
@@ -72,9 +86,11 @@ pub(super) fn read(
         let name = names.read(&mut table, mistakes);
         let links = read_links(&mut table, members, &mut taken, mistakes);
         let ask = read_ask(&mut table, members, mistakes);
+        let taken_over = table.parsed("taken_over", mistakes, taken_over_of);
+        let parts_taken = taken_over.is_none_or(Spanned::into_inner);
         check_adapters(&table, members, &links, mistakes);
         table.finish(mistakes);
-        networks.push(Network { name, links, ask, services: Vec::new() });
+        networks.push(Network { name, links, ask, services: Vec::new(), parts_taken });
     }
     networks
 }
@@ -149,6 +165,14 @@ fn read_ask(table: &mut Table<'_>, members: &Members, mistakes: &mut Mistakes) -
     stations
 }
 
+fn taken_over_of(text: &str) -> Result<bool, Misfit> {
+    match text {
+        "standby" => Ok(true),
+        "service" => Ok(false),
+        _ => Err(unknown_word("adapter", text, &["standby", "service"])),
+    }
+}
+
 /// Notes where a node has no adapter on a network, or the same one twice.
 fn check_adapters(table: &Table<'_>, members: &Members, links: &[LinkId], mistakes: &mut Mistakes) {
     for (node, name) in members.node_ids().filter(|_| !links.is_empty()) {
@@ -184,6 +208,7 @@ pub(super) fn seat(
         }
         at
     });
+    let mut seated = Vec::new();
     for address in addresses {
         if let Some(asked) = networks.iter().find(|network| network.ask.contains(&address.ip)) {
             let what = format!("{} is asked on network {:?}", address.ip, asked.name);
@@ -192,12 +217,14 @@ pub(super) fn seat(
         if address.adapter.is_empty() {
             let near = || near(address, members, networks);
             let at = if named.is_some() { at } else { near() };
+            seated.push(at);
             let network = at.and_then(|at| networks.get_mut(at));
-            if table.has("mac") && network.as_ref().is_some_and(|it| it.links.len() > 1) {
+            let stays = table.peek("mac_on") == Some("adapter");
+            if stays && network.as_ref().is_some_and(|it| it.links.len() > 1) {
                 mistakes
                     .add(table.span(), "the MAC address of this group stays on one adapter")
                     .label(format!("{} may sit on one of several", address.ip))
-                    .hint("leave `mac` out, or name an adapter: \"IP/24@eth0\"");
+                    .hint("leave `mac_on` out, or name an adapter: \"IP/24@eth0\"");
             }
             network.into_iter().for_each(|network| network.services.push(address.ip));
         } else if let Some(named) = &named {
@@ -206,6 +233,17 @@ pub(super) fn seat(
                 .label("the network has its own")
                 .hint("take the `@` away from the address, or `network` from the group");
         }
+    }
+    let is_several = |at: &Option<usize>| {
+        let network = at.and_then(|at| networks.get(at));
+        network.is_some_and(|network| network.links.len() > 1)
+    };
+    let is_apart = seated.iter().any(|at| Some(at) != seated.first());
+    if table.has("mac") && is_apart && seated.iter().any(is_several) {
+        mistakes
+            .add(table.span(), "one MAC address, and addresses that are not on one network")
+            .label("some may move to another adapter, and the others stay")
+            .hint("name the network of all of them: network = \"front\"");
     }
     if let Some(named) = named.filter(|_| addresses.is_empty()) {
         mistakes
@@ -255,7 +293,7 @@ mod tests {
         assert_eq!(found.network_of(ip).unwrap().name, "front");
         let [seats] = &found.seats(NodeId::new(1).unwrap())[..] else { panic!() };
         assert_eq!(seats.adapters, ["eth0", "ens1"]);
-        assert_eq!((seats.services.as_slice(), seats.ask.len()), (&[ip][..], 1));
+        assert_eq!((&seats.services[..], seats.ask.len()), (&[(ip, Origin::Taken)][..], 1));
         let elsewhere = |text: &str| text.replace("10.77.0.100/24", "10.9.0.100/24");
         assert_eq!(parse(&elsewhere(&twofold(FRONT))).networks[0].services, [] as [IpAddr; 0]);
         let named = twofold(FRONT).replace("guard = \"a", "network = \"front\"\nguard = \"a");
@@ -266,6 +304,22 @@ mod tests {
         let front = FRONT.replace(", \"wire\"", "");
         let apart = parse(&twofold(&format!("{front}{back}")));
         assert_eq!(apart.networks[0].services, [ip], "a network without IP has no subnet");
+    }
+
+    #[test]
+    fn a_group_is_taken_over_wherever_it_is_not_at_home() {
+        let origins = |text: &str| {
+            let settings = Settings::parse("test.toml", text).unwrap();
+            [0, 1].map(|node| settings.seats(NodeId::new(node).unwrap())[0].services[0].1)
+        };
+        let text = twofold(FRONT);
+        assert_eq!(origins(&text), [Origin::Home, Origin::Taken]);
+        let turned = text.replace("[\"alpha\", \"beta\"]", "[\"beta\", \"alpha\"]");
+        assert_eq!(origins(&turned), [Origin::Taken, Origin::Home]);
+        let nowhere = text.replace("prefer = [\"alpha\", \"beta\"]\n", "");
+        assert_eq!(origins(&nowhere), [Origin::Home, Origin::Home]);
+        let together = format!("{FRONT}taken_over = \"service\"\n");
+        assert_eq!(origins(&twofold(&together)), [Origin::Home, Origin::Home]);
     }
 
     #[test]

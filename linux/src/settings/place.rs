@@ -64,8 +64,10 @@ pub(super) fn resolve(groups: &mut [Group], places: &[Place], mistakes: &mut Mis
     }
     for at in &order {
         if let Some(leader) = groups[*at].with {
-            let (prefer, failback) = (groups[leader.index()].prefer.clone(), Failback::Off);
-            (groups[*at].prefer, groups[*at].failback) = (prefer, failback);
+            let Group { prefer, home, .. } = groups[leader.index()].clone();
+            let followed = (prefer, home, Failback::Off);
+            let own = &mut groups[*at];
+            (own.prefer, own.home, own.failback) = followed;
         }
     }
     All { groups, places }.blame_crowding(&order, mistakes);

@@ -55,11 +55,10 @@ pub(super) fn read(
         macs.push(RawMac::read(&mut table, &addresses, mistakes));
         network::seat(&mut table, &addresses, members, networks, mistakes);
         let place = Place::read(&mut table, mistakes);
-        let (prefer, failback) = read_order(&mut table, &place, members, mistakes);
+        let (prefer, home, failback) = read_order(&mut table, &place, members, mistakes);
         let [promise, probe, failure_window] = ["promise", "conflict_probe", "failure_window"]
             .map(|key| table.parsed(key, mistakes, value::span));
-        let nodes = if place.follows() { 1 } else { prefer.len() };
-        let moves = read_moves(&mut table, nodes, mistakes);
+        let moves = read_moves(&mut table, &place, prefer.len(), mistakes);
         let services = read_services(&mut table, &name, members, &mut instances, mistakes);
         own::check(&services, &addresses, members, &prefer, mistakes);
         check_content(&table, guard, has_address, table.has("service"), mistakes);
@@ -81,6 +80,7 @@ pub(super) fn read(
             addresses,
             mac: None,
             prefer,
+            home,
             failback,
             promise: promise.into_inner(),
             conflict_probe: probe.map_or_else(|| base.conflict_probe(), Spanned::into_inner),
@@ -174,17 +174,20 @@ fn read_addresses(
     addresses
 }
 
-/// Reads who may hold a group, and whether it returns; its leader decides if it follows one.
+/// Reads who may hold a group, where it is at home, and whether it returns; its leader decides if
+/// it follows one.
 fn read_order(
     table: &mut Table<'_>,
     place: &Place,
     members: &Members,
     mistakes: &mut Mistakes,
-) -> (Vec<NodeId>, Failback) {
+) -> (Vec<NodeId>, Option<NodeId>, Failback) {
     if place.follows() {
-        return (NodeId::all().take(members.nodes.len()).collect(), Failback::Off);
+        return (NodeId::all().take(members.nodes.len()).collect(), None, Failback::Off);
     }
-    (read_prefer(table, members, mistakes), read_failback(table, mistakes))
+    let prefer = read_prefer(table, members, mistakes);
+    let home = prefer.first().filter(|_| table.has("prefer")).copied();
+    (prefer, home, read_failback(table, mistakes))
 }
 
 fn read_prefer(table: &mut Table<'_>, members: &Members, mistakes: &mut Mistakes) -> Vec<NodeId> {
@@ -221,8 +224,9 @@ fn read_failback(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Failback {
 
 const HOLD_OFF: Duration = Duration::from_millis(300_000);
 
-/// Reads how often a group that `nodes` may hold may move because of failures.
-fn read_moves(table: &mut Table<'_>, nodes: usize, mistakes: &mut Mistakes) -> u32 {
+/// Reads how often a group that `nodes` may hold may move because of failures, if it follows none.
+fn read_moves(table: &mut Table<'_>, place: &Place, nodes: usize, mistakes: &mut Mistakes) -> u32 {
+    let nodes = if place.follows() { 1 } else { nodes };
     let least = u32::try_from(nodes).unwrap_or(u32::MAX).max(1);
     let Some(moves) = table.integer("moves", 1..=1000, mistakes) else { return MOVES.max(least) };
     let number = u32::try_from(*moves.get_ref()).unwrap_or(u32::MAX);

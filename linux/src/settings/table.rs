@@ -61,6 +61,11 @@ impl<'t> Table<'t> {
         self.entries.contains_key(key)
     }
 
+    /// Returns the text of `key`, which is read elsewhere as well, if it is there and a text.
+    pub(super) fn peek(&self, key: &str) -> Option<&str> {
+        self.entries.get(key)?.get_ref().as_str()
+    }
+
     /// Notes if `key` is there, because it belongs to another kind of table than `what`; `hint`
     /// says what to do.
     pub(super) fn refuse(

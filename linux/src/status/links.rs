@@ -3,7 +3,7 @@
 use core::fmt::Write;
 
 use super::column;
-use crate::page::{Page, Paint, span, wrap};
+use crate::page::{Page, Paint, list, span, wrap};
 use crate::report::{DongleReport, LinkReport, NetworkReport, PortReport, Report};
 
 /// Writes a row for each link, and what there is to say of it below.
@@ -50,7 +50,9 @@ pub(super) fn write(text: &mut String, report: &Report, page: Page) {
 /// Returns how the adapters of a network are, in one sentence.
 fn seated(network: &NetworkReport) -> String {
     let adapters = network.adapters.iter().map(|seat| {
-        let serves = if seat.serves { " (serves)" } else { "" };
+        let serves: Vec<&str> = seat.serves.iter().map(String::as_str).collect();
+        let serves =
+            if serves.is_empty() { String::new() } else { format!(" ({})", list(&serves)) };
         format!("{}{serves} {}", seat.adapter, seat.why)
     });
     format!("network {}: {}", network.name, adapters.collect::<Vec<_>>().join("; "))

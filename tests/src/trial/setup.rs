@@ -7,7 +7,7 @@ use lifesign::demo::lab::{MachinePlan, Plan, Role};
 use lifesign::demo::dongle::DONGLE;
 
 use super::WITNESS;
-use super::routers::{ROUTED, ROUTER};
+use super::routers::{ROUTED, ROUTED_V6, ROUTER};
 
 /// What a test is tried with.
 #[derive(Clone, Debug)]
@@ -19,6 +19,7 @@ pub struct Setup {
     cables: usize,
     /// The link over a standby adapter on the network of the first cable.
     standby: Option<&'static str>,
+    is_watched_twice: bool,
     timing: String,
     guard: &'static str,
     pub(super) groups: Vec<(&'static str, Vec<&'static str>)>,
@@ -42,6 +43,7 @@ impl Setup {
             has_dongle: false,
             cables: 1,
             standby: None,
+            is_watched_twice: false,
             timing: "heartbeat = \"100ms\"\ndead = \"500ms\"\npromise = \"600ms\"\n\
                      settle = \"1200ms\"\n"
                 .to_owned(),
@@ -84,7 +86,7 @@ impl Setup {
     }
 
     /// Returns the setup with a router between the client and the servers, each in a network of its
-    /// own, and a service address that no network has; see [`routers`](super::routers).
+    /// own, and service addresses that no network has; see [`routers`](super::routers).
     #[must_use]
     pub const fn with_router(mut self) -> Self {
         self.is_routed = true;
@@ -96,10 +98,13 @@ impl Setup {
         if self.is_routed { ROUTED.to_owned() } else { format!("10.77.0.{}", 100 + group) }
     }
 
-    /// Returns the same as it is written in the settings.
-    fn address(&self, group: usize) -> String {
-        let kind = if self.is_routed { "/32@lo" } else { "/24" };
-        self.service(group) + kind
+    /// Returns the addresses of the group with this index as they are written in the settings.
+    fn addresses(&self, group: usize) -> Vec<String> {
+        if self.is_routed {
+            // Some routing daemons want a wider prefix than that of the route.
+            return vec![format!("{ROUTED}/32@lo"), format!("{ROUTED_V6}/127@lo")];
+        }
+        vec![self.service(group) + "/24"]
     }
 
     /// Returns the setup with another guard of all groups.
@@ -153,15 +158,21 @@ impl Setup {
         self
     }
 
+    /// Returns the setup with a standby adapter on each server, at a switch of its own to which the
+    /// quorum server is connected too. Addresses are watched at both switches.
+    #[must_use]
+    pub fn with_second_switch(mut self) -> Self {
+        self.is_watched_twice = true;
+        self.with_second_link().with_services(NETWORK)
+    }
+
     /// Returns the setup with a standby adapter on each server, on the same network, and `text` in
     /// the table of the network. It has an address in the same subnet, and a link of `kind` runs
     /// over it: `ether` or `udp`.
     #[must_use]
     pub fn with_standby(mut self, kind: &'static str, text: &str) -> Self {
         self.standby = Some(kind);
-        self.with_services(&format!(
-            "\n[[network]]\nname = \"front\"\nlinks = [\"lan0\", \"lan1\"]\n{text}"
-        ))
+        self.with_services(&format!("{NETWORK}{text}"))
     }
 
     /// Returns the link over the standby adapters, as the settings have it.
@@ -243,7 +254,10 @@ impl Setup {
         } else {
             plan.with_machine(client)
         };
-        (0..self.groups.len()).fold(plan, |plan, group| plan.with_watched(0, &self.service(group)))
+        let switches = if self.is_watched_twice { 2 } else { 1 };
+        let groups = self.groups.len();
+        (0..switches * groups)
+            .fold(plan, |plan, at| plan.with_watched(at / groups, &self.service(at % groups)))
     }
 
     /// Returns the text of the quorum server's settings, with `directory` for all it has.
@@ -309,9 +323,9 @@ impl Setup {
             let order =
                 if nodes.is_empty() { String::new() } else { format!("prefer = {nodes:?}\n") };
             text += &format!(
-                "\n[[group]]\nname = \"{name}\"\naddresses = [\"{}\"]\n{order}guard = \"{}\"\n\
+                "\n[[group]]\nname = \"{name}\"\naddresses = {:?}\n{order}guard = \"{}\"\n\
                  conflict_probe = \"50ms\"\n{}",
-                self.address(group),
+                self.addresses(group),
                 own.map_or(self.guard, |(_, guard, _)| guard),
                 own.map_or("", |(.., text)| text),
             );
@@ -320,3 +334,6 @@ impl Setup {
         text.replace("DIRECTORY", &directory.display().to_string())
     }
 }
+
+/// A network with the adapters of two links.
+const NETWORK: &str = "\n[[network]]\nname = \"front\"\nlinks = [\"lan0\", \"lan1\"]\n";

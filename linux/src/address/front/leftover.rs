@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use nix::errno::Errno;
+
 use super::super::arp::{self, Mac};
 use super::super::error::Error;
 use super::super::mac::Mark;
@@ -11,6 +13,13 @@ use super::super::packet::{Operation, PacketSocket};
 use super::super::place::Place;
 
 /// Puts `mac` in place of the hardware address of an adapter, which is noted before.
+///
+/// Where its driver does that only while the adapter is switched off, it is left as it is: with
+/// that would go its routes, its addresses of IPv6 and, for seconds, its carrier, which heartbeats
+/// and others on this machine need, and who is killed in between leaves nobody to put them back.
+///
+/// # Errors
+/// [`Error::FixedMac`], [`Error::NotEthernet`], [`Error::Call`].
 pub(super) fn substitute(
     netlink: &mut Netlink,
     mark: Mark,
@@ -28,9 +37,19 @@ pub(super) fn substitute(
     if !layer.names.iter().any(|name| mark.read_note(name).is_some()) {
         netlink.set_name(base.index, &mark.note(original), true)?;
     }
-    netlink.set_mac(base.index, mac)?;
+    netlink.set_mac(base.index, mac).map_err(|error| refused(error, &base.name))?;
     announce(netlink, base.index, mac);
     Ok(())
+}
+
+/// Tells of a driver that refuses a change what it means.
+fn refused(error: Error, adapter: &str) -> Error {
+    match error {
+        Error::Call { errno: errno @ (Errno::EBUSY | Errno::EOPNOTSUPP), .. } => {
+            Error::FixedMac { adapter: adapter.to_owned(), errno }
+        }
+        other => other,
+    }
 }
 
 /// Announces once that the addresses of an adapter are at `mac`: neighbours have them elsewhere,
@@ -86,6 +105,20 @@ pub(in crate::address) fn clear(netlink: &mut Netlink, mark: Mark) -> Result<Vec
         }
     }
     let restored = restore(netlink, mark).map(|restored| removed.extend(restored));
-    let rules = netlink.delete_rules(|table| mark.is_our_table(table));
-    outcome.and(restored).and(rules).map(|()| removed)
+    outcome.and(restored).map(|()| removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_refuses_while_the_adapter_is_on_is_named_with_what_to_do() {
+        let what = "give adapter 2 the MAC address 02:00:5e:10:00:01";
+        let said = |errno| refused(Error::call(what)(errno), "eth0").to_string();
+        // Drivers of Ethernet that want it switched off, as the kernel says for them.
+        let busy = said(Errno::EBUSY);
+        assert!(busy.starts_with("eth0: ") && busy.contains("mac_on = \"macvlan\""), "{busy}");
+        assert!(said(Errno::ENODEV).starts_with(what));
+    }
 }

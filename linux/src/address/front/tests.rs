@@ -1,7 +1,11 @@
 //! Hardware addresses on adapters of the kernel, in the order in which things happen to them.
 
+mod killed;
+
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
+use lifesign_core::network::Origin;
 use lifesign_core::node::ClusterId;
 use lifesign_core::time::Duration;
 use nix::sys::socket::SockProtocol;
@@ -11,7 +15,7 @@ use super::super::macvlan::{self, Layer};
 use super::super::message::{Message, Messages};
 use super::super::netlink::{BUFFER_LEN, Netlink, connect, receive};
 use super::super::packet::{Operation, PacketSocket};
-use super::super::{ServiceAddress, netlink};
+use super::super::{Seats, ServiceAddress, netlink};
 use super::*;
 use crate::clock;
 use crate::namespace::{Users, cable, enter};
@@ -22,15 +26,7 @@ const FRONT: &str = "ls-00000007-00";
 /// Lays a cable whose near end is in a service's subnet, and opens the addresses on it.
 fn open(on: MacOn) -> Addresses {
     if Netlink::open().unwrap().layers().unwrap().iter().all(|it| it.name != "near") {
-        cable::lay("near", "far").unwrap();
-        let mut netlink = Netlink::open().unwrap();
-        for name in ["near", "far"] {
-            cable::silence(name).unwrap();
-            cable::switch(name, true).unwrap();
-        }
-        let index = cable::index_of(&mut netlink, "near").unwrap();
-        let own = netlink::Installed { index, ip: [10, 77, 0, 1].into(), prefix: 24 };
-        netlink.add_address(own, true, None).unwrap();
+        cable::lay_silent("near", "far", &[([10, 77, 0, 1].into(), 24)]).unwrap();
     }
     let ip = [10, 77, 0, 100].into();
     let group = vec![ServiceAddress { ip, prefix: 24, adapter: String::new() }];
@@ -183,4 +179,93 @@ fn nothing_leaves_from_there_once_the_lease_is_over() {
     assert_eq!(is_open(), [true; 2], "again");
     addresses.lease.revoke(&addresses.leased(0).unwrap()).unwrap();
     assert_eq!(is_closed(), [true; 2], "closed at once");
+}
+
+#[test]
+fn what_is_upon_one_adapter_is_off_before_what_is_upon_the_other_is_on() {
+    let name = "address::front::tests::\
+                what_is_upon_one_adapter_is_off_before_what_is_upon_the_other_is_on";
+    let Some(_) = enter(name, Users::New).unwrap() else { return };
+    for (near, far) in [("near", "far"), ("next", "last")] {
+        cable::lay_silent(near, far, &[]).unwrap();
+    }
+    let ip: IpAddr = [10, 77, 0, 100].into();
+    let group = vec![ServiceAddress { ip, prefix: 24, adapter: String::new() }];
+    let groups = vec![Some(GroupMac { address: MAC, on: MacOn::Macvlan })];
+    let plan = MacPlan { cluster: ClusterId(7), groups };
+    let adapters = ["near", "next"].map(str::to_owned).to_vec();
+    let seats = Seats { adapters, services: vec![(ip, Origin::Home)], ask: Vec::new() };
+    let choice = EnforcerChoice::Only(Enforcer::Nftables);
+    let mut addresses = Addresses::open_on(&[group], &[seats], Some(&plan), choice).unwrap();
+    addresses.prepare_macs().unwrap();
+    let other = format!("{FRONT}1");
+    assert!(layer(FRONT).is_some() && layer(&other).is_some(), "prepared upon both");
+    acquire(&mut addresses, 60_000);
+    for (at, from, to) in [(1, FRONT, other.as_str()), (0, other.as_str(), FRONT)] {
+        let events = listen();
+        assert_eq!(addresses.seat(0, Origin::Home, at).unwrap(), [0]);
+        acquire(&mut addresses, 60_000);
+        let order = told(&events, |message| {
+            let is_link = message.kind == libc::RTM_NEWLINK;
+            let adapter = netlink::read_adapter(message).filter(|_| is_link)?;
+            match (adapter.name, adapter.up) {
+                (name, false) if name == from => Some("off"),
+                (name, true) if name == to => Some("on"),
+                _ => None,
+            }
+        });
+        let first = |what| order.iter().position(|it| *it == what);
+        assert!(first("off").is_some() && first("off") < first("on"), "{order:?}");
+    }
+    addresses.close().unwrap();
+    assert_eq!((layer(FRONT), layer(&other)), (None, None));
+}
+
+/// An adapter of the kind ifb, which never takes another one, stands for drivers that want it
+/// switched off, of which a kernel without their hardware may have none.
+#[test]
+fn an_adapter_that_keeps_its_mac_is_left_as_it_is() {
+    let name = "address::front::tests::an_adapter_that_keeps_its_mac_is_left_as_it_is";
+    let Some(_) = enter(name, Users::New).unwrap() else { return };
+    let words = ["link", "add", "near", "type", "ifb"];
+    assert!(std::process::Command::new("ip").args(words).status().unwrap().success());
+    cable::switch("near", true).unwrap();
+    let mut netlink = Netlink::open().unwrap();
+    let index = cable::index_of(&mut netlink, "near").unwrap();
+    let own = netlink::Installed { index, ip: [10, 77, 0, 1].into(), prefix: 24 };
+    netlink.add_address(own, true, None).unwrap();
+    let before = layer("near");
+    let mut addresses = open(MacOn::Adapter);
+    addresses.prepare_macs().unwrap();
+    let now = clock::now();
+    let refused = addresses.acquire(0, now + Duration::from_millis(60_000), now);
+    assert!(matches!(&refused, Err(Error::FixedMac { adapter, .. }) if adapter == "near"));
+    assert_eq!(layer("near"), before);
+    let installed = netlink.addresses().unwrap();
+    assert!(installed.iter().all(|it| it.index != index || *it == own || it.ip.is_ipv6()));
+    addresses.close().unwrap();
+}
+
+#[test]
+fn a_stranger_that_sends_from_the_mac_keeps_it_from_being_taken() {
+    let name =
+        "address::front::tests::a_stranger_that_sends_from_the_mac_keeps_it_from_being_taken";
+    let Some(_) = enter(name, Users::New).unwrap() else { return };
+    let mut addresses = open(MacOn::Macvlan);
+    addresses.prepare_macs().unwrap();
+    addresses.probe(0, Duration::from_millis(5000), clock::now()).unwrap();
+    // It speaks of no address of the group.
+    cable::send("far", &super::super::arp::probe(MAC, [10, 77, 0, 77].into())).unwrap();
+    let event = loop {
+        addresses.handle_readable(clock::now());
+        addresses.handle_timeout(clock::now());
+        if let Some(event) = addresses.poll_event() {
+            break event;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    };
+    assert_eq!(event, AddressEvent::MacConflict { group: 0, mac: MAC });
+    // Nobody is called free after that.
+    addresses.handle_timeout(clock::now() + Duration::from_millis(10_000));
+    assert_eq!(addresses.poll_event(), None);
 }

@@ -1,17 +1,19 @@
 //! A host route to a service address, which the routing daemon of this machine passes on.
 //!
 //! It is added when all services before it have started, and deleted before any of them stops. The
-//! address itself belongs to the group, under the kernel lease: what silences it deletes the route
-//! as well, at the end of authority, behind a killed daemon, and before the next start.
+//! address itself belongs to the group, under the kernel lease: what takes it away deletes the
+//! route as well, at the end of authority, behind a killed daemon, and before the next start.
+//! Behind a daemon that is frozen its supervisor deletes the route, and the address falls silent.
 
 use std::net::IpAddr;
 
 use lifesign_core::time::Duration;
 
-use super::{Fault, Parameter};
+use super::{Fault, Own, Parameter};
 use crate::address::netlink::Netlink;
 use crate::address::route::HostRoute;
-use crate::settings::value;
+use crate::agent::Kind;
+use crate::settings::{Service, value};
 
 /// What the settings say of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +61,14 @@ impl RoutePlan {
         Ok(Self { ip, adapter, metric, hold })
     }
 
+    /// Returns what the settings say of the route that `service` is, if it is one.
+    #[must_use]
+    pub fn of(service: &Service) -> Option<Self> {
+        let agent = service.agent.as_ref()?;
+        let is_route = matches!(agent.kind, Kind::Lifesign(Own::Route));
+        is_route.then(|| Self::read(&agent.parameters).ok())?
+    }
+
     /// Adds the route, if the address is on this machine.
     ///
     /// # Errors
@@ -82,7 +92,8 @@ impl RoutePlan {
         let mut netlink = open()?;
         for route in netlink.routes().map_err(said)? {
             if route.ip == self.ip {
-                netlink.delete_route(route).map_err(said)?;
+                // The supervisor may be quicker; what matters is what is left.
+                let _gone = netlink.delete_route(route);
             }
         }
         let left = netlink.routes().map_err(said)?;

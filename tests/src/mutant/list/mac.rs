@@ -36,10 +36,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[Change {
             file: "linux/src/address/front/leftover.rs",
             find: "        netlink.set_name(base.index, &mark.note(original), true)?;\n    }\n    \
-                   netlink.set_mac(base.index, mac)?;",
+                   netlink.set_mac(base.index, mac).map_err(",
             replace: "        netlink.set_mac(base.index, mac)?;\n        \
                       netlink.set_name(base.index, &mark.note(original), true)?;\n    }\n    \
-                      netlink.set_mac(base.index, mac)?;",
+                      netlink.set_mac(base.index, mac).map_err(",
         }],
     ),
     caught(
@@ -74,6 +74,32 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 find: "        let put_back = self.put_back(group);\n",
                 replace: "        let put_back = self.put_back(group);\n        \
                           let switched = self.switch_off(group);\n",
+            },
+        ],
+    ),
+    caught(
+        "mac-of-a-stranger-taken",
+        "Where somebody else sends from the group's hardware address, it is not taken at the first \
+         start.",
+        &[Change {
+            file: "linux/src/address/front.rs",
+            find: "if members.any(|slot| slot.presence.is_probing()) {",
+            replace: "if members.any(|slot| slot.presence.is_probing() && slot.is_installed) {",
+        }],
+    ),
+    caught(
+        "mac-at-two-adapters",
+        "A group's hardware address is off on one adapter of a network before it is on on another.",
+        &[
+            Change {
+                file: "linux/src/address/seat.rs",
+                find: "                self.switch_off(group)?;\n",
+                replace: "",
+            },
+            Change {
+                file: "linux/src/address/front.rs",
+                find: "                self.switch_off_but(group, Some(index))?;\n",
+                replace: "",
             },
         ],
     ),

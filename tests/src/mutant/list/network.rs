@@ -57,7 +57,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "The death of a peer is no failure of an adapter.",
         &[Change {
             file: NETWORK,
-            find: "verdict.is_mine() || (verdict.rank() < best && best == PROVEN)",
+            find: "verdict.is_mine() || is_doubted",
             replace: "!verdict.is_proven()",
         }],
     ),
@@ -66,8 +66,36 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "An address leaves an adapter only for a better one.",
         &[Change {
             file: NETWORK,
-            find: "let next = if current < best && best >= DOUBTFUL {",
-            replace: "let next = if current <= best && current < PROVEN {",
+            find: "let next = if rank(current) < best && best >= DOUBTFUL {",
+            replace: "let next = if rank(current) <= best && rank(current) < PROVEN {",
+        }],
+    ),
+    caught(
+        "silence-of-the-dead-is-a-flap",
+        "An adapter on which nobody else is alive has not failed.",
+        &[Change { file: NETWORK, find: " && *verdict != Verdict::Alone;", replace: ";" }],
+    ),
+    caught(
+        "taken-over-beside-ones-own",
+        "What is taken over sits on the standby adapter first.",
+        &[Change { file: NETWORK, find: ".skip(self as usize)", replace: "" }],
+    ),
+    caught(
+        "taken-over-moves-ones-own",
+        "Where an address that is taken over goes moves none of this node's own.",
+        &[Change {
+            file: NETWORK,
+            find: "Origin::ALL.map(|origin| self.next(origin, best, now));",
+            replace: "Origin::ALL.map(|_| self.next(Origin::Taken, best, now));",
+        }],
+    ),
+    caught(
+        "returns-to-any-adapter",
+        "An address returns only to an adapter that comes before its own.",
+        &[Change {
+            file: NETWORK,
+            find: "order.take_while(|at| *at != current).find(is_stable)",
+            replace: "order.filter(|at| *at < current).find(is_stable)",
         }],
     ),
 ];

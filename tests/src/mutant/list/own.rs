@@ -54,8 +54,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "What takes an address down withdraws its route: a release, a supervisor, the next start.",
         &[Change {
             file: "linux/src/address/take_down.rs",
-            find: "let mut first = route::withdraw(netlink, services);",
-            replace: "let mut first = route::withdraw(netlink, &[]);",
+            find: "let mut first = route::withdraw(netlink, services).map(drop);",
+            replace: "let mut first = route::withdraw(netlink, &[]).map(drop);",
+        }],
+    )
+    .quick(),
+    caught(
+        "route-of-the-frozen",
+        "A route whose time is over goes also while the daemon does not get on.",
+        &[Change {
+            file: "linux/src/supervisor/overdue.rs",
+            find: "let said = match self.take_down.withdraw(routes) {",
+            replace: "let said = match self.take_down.withdraw(&[]) {",
         }],
     )
     .quick(),
