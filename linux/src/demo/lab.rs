@@ -150,6 +150,11 @@ impl Lab {
         }
     }
 
+    /// Plugs the cable with the index `cable` of `name` in, or pulls it; the carrier stays.
+    pub fn set_cable(&self, name: &str, cable: usize, plugged: bool) {
+        self.switch.set_down(self.port(name, cable), !plugged);
+    }
+
     /// Cuts every way between two machines, in both directions.
     pub fn cut(&self, one: &str, other: &str) {
         self.set_loss(one, other, super::fabric::ALL_PPM);
@@ -199,13 +204,14 @@ impl Lab {
         ends[0].iter().all(|from| ends[1].iter().all(|to| cut(from, to) && cut(to, from)))
     }
 
-    /// Returns whether every cable of `name` is pulled.
+    /// Returns of each cable of `name` whether it is pulled.
     ///
     /// # Panics
     /// If no machine of the plan has the name.
     #[must_use]
-    pub fn is_unplugged(&self, name: &str) -> bool {
-        self.places[self.index_of(name)].ports.iter().all(|&port| self.switch.is_down(port))
+    pub fn unplugged(&self, name: &str) -> Vec<bool> {
+        let ports = self.places[self.index_of(name)].ports.iter();
+        ports.map(|&port| self.switch.is_down(port)).collect()
     }
 
     /// Returns whether the machine `name` is on.

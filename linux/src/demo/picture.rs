@@ -33,8 +33,8 @@ pub struct MachineView {
     pub name: String,
     /// How its daemon is.
     pub health: Health,
-    /// Whether its cable is pulled.
-    pub unplugged: bool,
+    /// Of each of its cables to the switch, whether it is pulled.
+    pub cables: Vec<bool>,
     /// The service addresses for which it is seen to answer.
     pub held: String,
 }
@@ -165,10 +165,10 @@ pub fn draw(view: &View) -> Picture {
     let seconds = format!("{}.{} s", view.elapsed_ds / 10, view.elapsed_ds % 10);
     picture.put(0, 2, &view.scene, Look::Plain);
     picture.put(0, WIDTH - seconds.chars().count() - 2, &seconds, Look::Faint);
-    for (server, column) in view.servers.iter().zip([LEFT, RIGHT]) {
-        draw_server(&mut picture, server, column);
-    }
     draw_trunk(&mut picture, view.cut);
+    for (server, (column, next)) in view.servers.iter().zip([(LEFT, 4), (RIGHT, -4)]) {
+        draw_server(&mut picture, server, (column, next));
+    }
     match view.lines {
         None => draw_witness(&mut picture, &view.arbiter),
         Some(lines) => draw_dongle(&mut picture, &view.arbiter, lines),
@@ -198,7 +198,7 @@ fn draw_trunk(picture: &mut Picture, is_cut: bool) {
 fn draw_witness(picture: &mut Picture, witness: &MachineView) {
     let column = LOWER_LEFT + BOX_WIDTH / 2;
     picture.put(TRUNK, column, "┬", Look::Plain);
-    draw_cable(picture, TRUNK + 1, column, witness.unplugged);
+    draw_cable(picture, TRUNK + 1, column, witness.cables.contains(&true));
     let lines = [
         (witness.name.as_str(), Look::Plain),
         ("witness", Look::Faint),
@@ -224,14 +224,22 @@ fn draw_dongle(picture: &mut Picture, dongle: &MachineView, resets: [bool; 2]) {
     }
 }
 
-fn draw_server(picture: &mut Picture, server: &MachineView, column: usize) {
+/// Draws a server in its `column`, and each cable after the first `next` columns further.
+fn draw_server(picture: &mut Picture, server: &MachineView, (column, next): (usize, isize)) {
     let lines = [
         (server.name.as_str(), Look::Plain),
         (server.health.word(), look_of(server.health)),
         (server.held.as_str(), Look::Good),
     ];
     picture.put_box(UPPER, column, lines);
-    draw_cable(picture, UPPER + 5, column + BOX_WIDTH / 2, server.unplugged);
+    let mut at = column + BOX_WIDTH / 2;
+    for (number, unplugged) in server.cables.iter().enumerate() {
+        if number > 0 {
+            picture.put(TRUNK, at, "┴", Look::Plain);
+        }
+        draw_cable(picture, UPPER + 5, at, *unplugged);
+        at = at.saturating_add_signed(next);
+    }
 }
 
 fn draw_cable(picture: &mut Picture, row: usize, column: usize, unplugged: bool) {
@@ -290,7 +298,11 @@ mod tests {
     use super::*;
 
     fn view() -> View {
-        let machine = |name: &str| MachineView { name: name.to_owned(), ..MachineView::default() };
+        let machine = |name: &str| MachineView {
+            name: name.to_owned(),
+            cables: vec![false],
+            ..MachineView::default()
+        };
         View {
             servers: [
                 MachineView { held: "10.77.0.100".to_owned(), ..machine("alpha") },
@@ -358,10 +370,26 @@ mod tests {
     }
 
     #[test]
+    fn a_standby_adapter_has_a_cable_of_its_own() {
+        let mut view = view();
+        view.servers[0].cables = vec![true, false];
+        view.servers[1].cables = vec![false, false];
+        let text = draw(&view).plain();
+        let rows: Vec<&str> = text.lines().skip(UPPER + 5).take(2).collect();
+        assert_eq!(
+            rows,
+            [
+                "               ╳   │                                       │   │",
+                "               └───┴───────┬─────── switch ────────┬───────┴───┘",
+            ]
+        );
+    }
+
+    #[test]
     fn what_is_wrong_is_seen() {
         let mut view = view();
         view.servers[0].health = Health::Off;
-        view.servers[0].unplugged = true;
+        view.servers[0].cables = vec![true];
         view.arbiter.health = Health::Dead;
         view.cut = true;
         view.answered = false;

@@ -49,6 +49,10 @@ pub enum Scene {
     UdpService,
     /// As `ServerCrashed`, while a client waits on a TCP connection.
     TcpService,
+    /// The adapter by which the holder serves loses its carrier.
+    AdapterUnplugged,
+    /// Nothing passes the adapter by which the holder serves, and its carrier stays.
+    AdapterSilent,
     /// Everything on the holder of what needs fencing is stopped by SIGSTOP.
     MachineFrozen,
 }
@@ -66,6 +70,8 @@ impl Scene {
                 Self::ServerCrashed,
                 Self::UdpService,
                 Self::TcpService,
+                Self::AdapterUnplugged,
+                Self::AdapterSilent,
                 Self::LinkCut,
                 Self::LinkHealed,
                 Self::WitnessStopped,
@@ -100,6 +106,8 @@ impl Scene {
             Self::LinesHealed => "lines-healed",
             Self::UdpService => "udp-service",
             Self::TcpService => "tcp-service",
+            Self::AdapterUnplugged => "adapter-unplugged",
+            Self::AdapterSilent => "adapter-silent",
             Self::MachineFrozen => "machine-frozen",
         }
     }
@@ -130,6 +138,8 @@ impl Scene {
             Self::LinesHealed => "the serial lines are back".to_owned(),
             Self::UdpService => format!("{holder} crashes while a client asks by UDP"),
             Self::TcpService => format!("{holder} crashes while a client waits on TCP"),
+            Self::AdapterUnplugged => format!("the adapter by which {holder} serves is unplugged"),
+            Self::AdapterSilent => format!("nothing passes the adapter by which {holder} serves"),
             Self::MachineFrozen => format!("everything on {holder} is frozen"),
         }
     }
@@ -142,6 +152,8 @@ impl Scene {
             Self::DaemonKilled => bounds.daemon_killed_ms,
             Self::DaemonFrozen | Self::ServerCrashed | Self::UdpService => bounds.crash_ms,
             Self::TcpService => bounds.crash_ms + TOLD_MS,
+            Self::AdapterUnplugged => bounds.no_carrier_ms,
+            Self::AdapterSilent => bounds.silent_ms,
             Self::MachineFrozen => bounds.crash_ms + FENCING_MS,
             Self::LinkCut
             | Self::LinkHealed
@@ -232,13 +244,9 @@ impl Scene {
                     stage.pause(OBSERVED_MS);
                 }
             }
-            Self::LinkCut => {
+            Self::LinkCut | Self::NetworksCut => {
                 stage.cluster().lab().cut(SERVERS[0], SERVERS[1]);
-                stage.pause(OBSERVED_MS);
-            }
-            Self::NetworksCut => {
-                stage.cluster().lab().cut(SERVERS[0], SERVERS[1]);
-                stage.pause(CUT_MS);
+                stage.pause(if self == Self::LinkCut { OBSERVED_MS } else { CUT_MS });
             }
             Self::LinkHealed | Self::NetworksHealed => stage.cluster().lab().heal(),
             Self::WitnessStopped => {
@@ -253,6 +261,11 @@ impl Scene {
             Self::LinesHealed => stage.dongle().into_iter().for_each(Dongle::heal_lines),
             Self::MachineFrozen => {
                 stage.cluster_mut().lab_mut().machine(holder).freeze()?;
+                stage.pause(OBSERVED_MS);
+            }
+            Self::AdapterUnplugged | Self::AdapterSilent => {
+                let adapter = stage.adapter(holder).unwrap_or_default();
+                self.set_adapter(stage, (holder, adapter), false)?;
                 stage.pause(OBSERVED_MS);
             }
         }
@@ -270,6 +283,11 @@ impl Scene {
                     stage.start_node(holder)?;
                 }
             }
+            Self::AdapterUnplugged | Self::AdapterSilent => {
+                let pulled = stage.pulled_adapter(holder).unwrap_or_default();
+                self.set_adapter(stage, (holder, pulled), true)?;
+                return Ok(stage.await_adapter(holder, pulled));
+            }
             Self::Switchover
             | Self::DaemonFrozen
             | Self::LinkHealed
@@ -282,6 +300,22 @@ impl Scene {
             }
         }
         Ok(true)
+    }
+
+    /// Takes the cable out of an adapter of a server, or puts it back; `AdapterSilent` leaves the
+    /// carrier there.
+    fn set_adapter(
+        self,
+        stage: &Stage,
+        (name, adapter): (&str, usize),
+        works: bool,
+    ) -> io::Result<()> {
+        let lab = stage.cluster().lab();
+        lab.set_cable(name, adapter, works);
+        if self == Self::AdapterUnplugged {
+            lab.set_carrier(name, adapter, works).map_err(io::Error::other)?;
+        }
+        Ok(())
     }
 }
 

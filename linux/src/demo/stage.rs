@@ -5,6 +5,7 @@ mod arbiter;
 mod error;
 mod example;
 mod power;
+mod seen;
 mod sight;
 
 use std::io;
@@ -256,36 +257,17 @@ impl Stage {
         })
     }
 
-    /// Returns for how long two servers answered for one address between two times.
-    #[must_use]
-    pub fn two_holders_us(&self, from_us: u64, to_us: u64) -> u64 {
-        let of_group = |group| self.cluster.lab().two_holders_us(group, from_us, to_us);
-        (0..self.clients.len()).map(of_group).max().unwrap_or(0)
-    }
-
-    /// Returns the server that alone is seen to answer for the address of a group.
-    #[must_use]
-    pub fn holder(&self, group: usize) -> Option<&'static str> {
-        let holders = self.cluster.lab().holders(group);
-        let [holder] = holders[..] else {
-            return None;
-        };
-        SERVERS.into_iter().find(|name| *name == holder)
+    /// Waits until a server answers by the adapter with the index `cable` and by no other, for at
+    /// most [`PATIENCE_US`].
+    pub fn await_adapter(&mut self, name: &str, cable: usize) -> bool {
+        let end_us = self.now_us() + PATIENCE_US;
+        self.await_until(end_us, |stage| stage.adapter(name) == Some(cable))
     }
 
     /// Returns how many groups there are.
     #[must_use]
     pub const fn groups(&self) -> usize {
         self.clients.len()
-    }
-
-    /// Returns when `name` was first seen to begin to answer for a group since `from_us`.
-    #[must_use]
-    pub fn first_seen_us(&self, group: usize, name: &str, from_us: u64) -> Option<u64> {
-        let server = self.cluster.lab().index_of(name);
-        let record = self.cluster.lab().switch().record(group);
-        let own = record.all.spans().iter().filter(|span| span.server == server);
-        own.map(|span| span.first_us).filter(|first_us| *first_us >= from_us).min()
     }
 
     /// Returns the dongle, if there is one.

@@ -94,7 +94,7 @@ struct Shared {
     asking: bool,
     records: Vec<Record>,
     counters: Counters,
-    /// Hardware addresses, and from which servers frames came that have one as their source.
+    /// Hardware addresses, and at which ports frames came in that have one as their source.
     sources: Vec<(EthernetAddress, Observer)>,
 }
 
@@ -183,12 +183,12 @@ impl Switch {
         self.lock().records[watched].clone()
     }
 
-    /// Notes from here on from which servers frames come whose source is `mac`.
+    /// Notes from here on at which ports frames come in whose source is `mac`.
     pub fn watch_source(&self, mac: EthernetAddress) {
         self.lock().sources.push((mac, Observer::new()));
     }
 
-    /// Returns what was seen of the source `mac`, also from servers whose cable is pulled.
+    /// Returns at which ports the source `mac` was seen, also where the cable is pulled.
     #[must_use]
     pub fn source(&self, mac: EthernetAddress) -> Observer {
         let shared = self.lock();

@@ -29,6 +29,9 @@ impl Observation {
             Scene::MachineFrozen => Self::of_reset(stage, holder, begun_us),
             Scene::UdpService => Self::of_datagrams(stage, begun_us),
             Scene::TcpService => Self::of_call(stage, holder, begun_us),
+            Scene::AdapterUnplugged | Scene::AdapterSilent => {
+                Self::of_swap(stage, holder, begun_us)
+            }
             _ => Self { told: Vec::new(), is_expected: true, outage_us: None },
         }
     }
@@ -49,13 +52,30 @@ impl Observation {
         let heard = heard(&status, other);
         let has_moved =
             (0..stage.groups()).any(|group| stage.first_seen_us(group, other, begun_us).is_some());
-        let moved = if has_moved { format!("{other} answered") } else { "nothing moved".into() };
         let links = if heard.is_empty() { "nothing".into() } else { heard.join(" and ") };
-        let mut told = vec![moved, format!("{holder} hears {other} on {links} alone")];
+        let mut told =
+            vec![moved(other, has_moved), format!("{holder} hears {other} on {links} alone")];
         let alerts = status["alerts"].as_array().into_iter().flatten();
         let texts = alerts.filter_map(|alert| alert["text"].as_str());
         told.extend(texts.filter(|text| text.contains("redundancy")).map(str::to_owned));
         Self { told, is_expected: !has_moved && heard == left, outage_us: None }
+    }
+
+    /// The holder answers by another of its adapters, and the other server did not.
+    fn of_swap(stage: &Stage, holder: &str, begun_us: u64) -> Self {
+        let other = Stage::other(holder);
+        let has_moved = stage.first_seen_us(0, other, begun_us).is_some();
+        let pulled = stage.pulled_adapter(holder);
+        let swapped_us = pulled.and_then(|it| stage.first_elsewhere_us(holder, it, begun_us));
+        let swapped = swapped_us.map_or_else(
+            || format!("{holder} did not answer by its other adapter"),
+            |at_us| {
+                let after = milliseconds(at_us.saturating_sub(begun_us));
+                format!("{holder} answered by its other adapter after {after:.1} ms")
+            },
+        );
+        let is_expected = swapped_us.is_some() && !has_moved;
+        Self { told: vec![swapped, moved(other, has_moved)], is_expected, outage_us: None }
     }
 
     /// No more requests were lost than were sent during the outage.
@@ -118,6 +138,11 @@ impl Observation {
         let spared = others.map(|name| stage.pulses_since(name, begun_us)).all(|it| it.is_empty());
         Self { told, is_expected: is_first && spared, outage_us: None }
     }
+}
+
+/// Says whether the other server answered.
+fn moved(other: &str, has_moved: bool) -> String {
+    if has_moved { format!("{other} answered") } else { format!("{other} did not answer") }
 }
 
 /// By whose votes a server holds a group.

@@ -11,6 +11,10 @@ pub struct Bounds {
     pub daemon_killed_ms: f64,
     /// After the holder or all its links fail, or its daemon freezes.
     pub crash_ms: f64,
+    /// After the holder's service adapter lost its carrier, if there is another.
+    pub no_carrier_ms: f64,
+    /// After nothing passes that adapter any more, though it has a carrier.
+    pub silent_ms: f64,
     /// After what does not touch the holder: what the laboratory itself may hold frames up.
     pub unaffected_ms: f64,
 }
@@ -22,10 +26,13 @@ pub(super) fn read_bounds(checked: &Value, unaffected_ms: f64) -> Option<Vec<Bou
     let of_group = |group: &Value| {
         let bounds = group.get("bounds")?;
         let read = |name: &str| bounds.get(name)?.as_f64();
+        let swap = |name: &str| bounds["swap"][name].as_f64().unwrap_or_default() + unaffected_ms;
         Some(Bounds {
             switchover_ms: read("switchover_ms")?,
             daemon_killed_ms: read("daemon_killed_ms")?,
             crash_ms: read("crash_ms")?,
+            no_carrier_ms: swap("no_carrier_ms"),
+            silent_ms: swap("silent_ms"),
             unaffected_ms,
         })
     };
@@ -51,12 +58,15 @@ mod tests {
     #[test]
     fn bounds_are_read_from_each_group() {
         let text = r#"{"groups":[{"name":"www","bounds":
-            {"switchover_ms":2,"daemon_killed_ms":20.5,"crash_ms":60}}]}"#;
+            {"switchover_ms":2,"daemon_killed_ms":20.5,"crash_ms":60,
+             "swap":{"no_carrier_ms":20,"silent_ms":43}}}]}"#;
         let bounds = read_bounds(&serde_json::from_str(text).unwrap(), 5.0);
         let expected = Bounds {
             switchover_ms: 2.0,
             daemon_killed_ms: 20.5,
             crash_ms: 60.0,
+            no_carrier_ms: 25.0,
+            silent_ms: 48.0,
             unaffected_ms: 5.0,
         };
         assert_eq!(bounds, Some(vec![expected]));

@@ -11,7 +11,7 @@ use super::example::{CALM, DONGLE_CALM, DONGLE_SETTINGS, DONGLE_TIMING, SETTINGS
 /// Who decides when the servers do not hear each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Arbiter {
-    /// A quorum server on the servers' network.
+    /// A quorum server on the servers' network, where each of them has a standby adapter.
     #[default]
     QuorumServer,
     /// A dongle with a serial line to each server, and two networks between them.
@@ -79,16 +79,14 @@ impl Arbiter {
 
     pub(super) fn plan(self) -> Plan {
         let mut plan = Plan::new();
-        let networks = match self {
-            Self::QuorumServer => 77..=77,
-            Self::Dongle => 77..=78,
-        };
         for (number, server) in (1..).zip(SERVERS) {
+            let (network, address) = match self {
+                Self::QuorumServer => (0, format!("10.77.0.1{number}/24")),
+                Self::Dongle => (1, format!("10.78.0.{number}/24")),
+            };
             let machine = MachinePlan::new(server, Role::Server);
-            plan =
-                plan.with_machine(networks.clone().zip(0..).fold(machine, |machine, (net, at)| {
-                    machine.with_cable(at, &format!("10.{net}.0.{number}/24"))
-                }));
+            let machine = machine.with_cable(0, &format!("10.77.0.{number}/24"));
+            plan = plan.with_machine(machine.with_cable(network, &address));
         }
         let arbiter = MachinePlan::new(self.name(), Role::Witness);
         let arbiter = match self {

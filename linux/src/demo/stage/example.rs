@@ -43,6 +43,16 @@ multicast = "239.255.76.83"
 port = 6940
 members = { alpha = "10.77.0.1", beta = "10.77.0.2", quorum = "10.77.0.9" }
 
+[[link]]
+name = "spare"
+kind = "ether"
+adapter = "eth1"
+
+[[network]]
+name = "front"
+links = ["lan", "spare"]
+ask = ["10.77.0.50"]
+
 [[group]]
 name = "www"
 guard = "address"

@@ -19,7 +19,7 @@ impl Stage {
             MachineView {
                 name: name.to_owned(),
                 health: self.health(name),
-                unplugged: lab.is_unplugged(name),
+                cables: lab.unplugged(name),
                 held: picture::shortened(&held),
             }
         };

@@ -172,7 +172,7 @@ impl Runner {
         if let Some(source) = frame.get(6..12)
             && let Some((_, seen)) = shared.sources.iter_mut().find(|(mac, _)| mac == source)
         {
-            seen.handle_sighting(machine, arrived_us);
+            seen.handle_sighting(port, arrived_us);
         }
         let wired = !shared.fabric.is_down(port);
         for spoken in question::speaks_for(frame).into_iter().flatten() {
