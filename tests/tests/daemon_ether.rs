@@ -1,7 +1,5 @@
 //! Real daemons with a link of raw Ethernet: what is left when IP is gone altogether.
 
-use std::process::Command;
-
 use lifesign_tests::trial::{self, Setup, Trial};
 
 /// Raw Ethernet on the first network, next to the IP that everybody else uses.
@@ -16,21 +14,12 @@ fn wired(test: &str, setup: Setup, body: impl FnOnce(&mut Trial)) {
     });
 }
 
-/// Runs a command on a server.
-fn run_on(trial: &mut Trial, name: &str, words: &str) {
-    let mut parts = words.split(' ');
-    let program = parts.next().unwrap_or_default();
-    let machine = trial.cluster_mut().lab_mut().machine(name);
-    let status = machine.within(|| Command::new(program).args(parts).status());
-    assert!(status.is_ok_and(|status| status.success()), "{words}");
-}
-
 /// Lets no IP in or out of a server, whatever it is.
 fn shut(trial: &mut Trial, name: &str) {
-    run_on(trial, name, "nft add table inet shut");
+    trial.run_on(name, "nft add table inet shut");
     for hook in ["input", "output"] {
         let chain = format!("{{ type filter hook {hook} priority -500; policy drop; }}");
-        run_on(trial, name, &format!("nft add chain inet shut {hook} {chain}"));
+        trial.run_on(name, &format!("nft add chain inet shut {hook} {chain}"));
     }
 }
 
@@ -63,7 +52,7 @@ fn a_firewall_that_shuts_everything_moves_nothing() {
         assert_eq!(trial.status("alpha")["groups"][0]["role"], "holding");
         assert_eq!(trial.status("beta")["groups"][0]["role"], "idle");
         for name in ["alpha", "beta"] {
-            run_on(trial, name, "nft delete table inet shut");
+            trial.run_on(name, "nft delete table inet shut");
         }
         trial.await_ready();
         trial.await_holder("alpha");
@@ -75,7 +64,7 @@ fn a_firewall_that_shuts_everything_moves_nothing() {
 fn who_has_no_address_left_takes_its_service_address_again_and_serves() {
     let test = "who_has_no_address_left_takes_its_service_address_again_and_serves";
     wired(test, Setup::pair(), |trial| {
-        run_on(trial, "alpha", "ip address flush dev eth0");
+        trial.run_on("alpha", "ip address flush dev eth0");
         let lost = "redundancy is lost: alpha is heard without IP alone (wire)";
         trial.await_that("it is told", |trial| trial.has_alert("beta", lost));
         trial.await_that("the quorum server is lost", |trial| {
@@ -84,7 +73,7 @@ fn who_has_no_address_left_takes_its_service_address_again_and_serves() {
         trial.expect_to_stay("alpha", 2_000);
         assert_eq!(trial.status("alpha")["links"][0]["state"], "down: own address missing");
         assert_eq!(trial.peer("beta", "alpha")["state"], "alive");
-        run_on(trial, "alpha", "ip address add 10.77.0.1/24 dev eth0");
+        trial.run_on("alpha", "ip address add 10.77.0.1/24 dev eth0");
         trial.await_ready();
     });
 }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use lifesign::agent::Parameter;
 use lifesign::agent::own::primary::Primary;
 use lifesign::agent::own::record::{Change, Plan, Zone};
+use lifesign::clock;
 use lifesign::namespace::{self, Users};
+use lifesign_tests::figures;
 use lifesign_tests::name_server::{KEYS, NameServer, Software, dig, port_of};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -40,11 +42,12 @@ fn each(test: &str, body: impl Fn(&Names)) {
             "patience=8s".to_owned(),
             format!("key_file={}", key.display()),
         ];
-        body(&Names { server, told: told.into() });
+        body(&Names { software, server, told: told.into() });
     }
 }
 
 struct Names {
+    software: Software,
     server: NameServer,
     told: Vec<String>,
 }
@@ -261,5 +264,33 @@ fn a_slow_server_is_asked_again_and_does_it_once() {
         }
         assert_eq!(names.act_with("stop", 2, "beta", &server), (true, String::new()));
         expect_seen("", "", "token=2 node=beta stopped");
+    });
+}
+
+#[test]
+fn takeovers_follow_one_another() {
+    each("takeovers_follow_one_another", |names| {
+        // Apart from each other, and one upon the other as in a switchover.
+        for (first, count, pause, how) in
+            [(1, 14, 1500, "alone"), (101, 40, 100, "100 ms after another")]
+        {
+            let (count, pause) = if figures::are_wanted() { (count, pause) } else { (2, 100) };
+            let mut took = Vec::new();
+            for token in first..first + count {
+                let node = if token % 2 == 0 { "beta" } else { "alpha" };
+                thread::sleep(Duration::from_millis(pause));
+                let begun = clock::now();
+                names.expect_good("start", token, node);
+                took.push(clock::now().since(begun).as_micros());
+            }
+            expect_seen("10.0.0.2", "fd00::2", &format!("token={} node=beta", first + count - 1));
+            took.sort_unstable();
+            let (software, median, most) =
+                (names.software, took[took.len() / 2] / 1000, took[took.len() - 1] / 1000);
+            figures::note(&format!(
+                "name, {software:?}, {how}: {median} ms, at most {most} ms, until the server has \
+                 it ({count} takeovers)"
+            ));
+        }
     });
 }
