@@ -69,17 +69,6 @@ fn await_state(trial: &Trial, name: &str, state: &str) {
     trial.await_that(&format!("{name} is {state}"), |trial| client(trial, name)["state"] == state);
 }
 
-/// Returns the process that noted its number on alpha under `name`, as this process sees it.
-fn process(trial: &mut Trial, name: &str) -> Option<i32> {
-    let inner = read(trial, &format!("alpha.{name}"));
-    let ids = trial.cluster_mut().lab_mut().machine("alpha").process_ids().unwrap();
-    ids.into_iter().find(|id| {
-        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-        numbers.and_then(|line| line.split_whitespace().last()) == Some(inner.trim())
-    })
-}
-
 #[test]
 fn clients_start_in_order_and_end_in_reverse_after_the_groups() {
     let test = "clients_start_in_order_and_end_in_reverse_after_the_groups";
@@ -120,7 +109,7 @@ fn whoever_dies_at_once_is_given_up_and_whoever_says_so_is_left_alone() {
         let lines = journal.lines().filter(|line| line.contains("client bad")).count();
         assert!((2..=3).contains(&lines), "said once, and once that it is over: {journal}");
         // A killed one is started again.
-        let id = process(trial, "good.pid").expect("it runs");
+        let id = trial.noted_process("alpha", "alpha.good.pid").expect("it runs");
         kill(Pid::from_raw(id), Signal::SIGKILL).unwrap();
         trial.await_that("it runs again", |trial| count(trial, "alpha.good start") == 2);
         assert!(trial.has_alert("alpha", "client good: ended by signal 9; it is started again"));
@@ -137,9 +126,13 @@ fn floods_and_children_left_behind_are_bounded() {
         trial.await_that("its children are gone", |trial| {
             trial.cluster().directory().join("alpha.mother.child").exists()
         });
-        assert_eq!(process(trial, "mother.child"), None, "the last child ends with its mother");
+        assert_eq!(
+            trial.noted_process("alpha", "alpha.mother.child"),
+            None,
+            "the last child ends with its mother"
+        );
         assert_eq!(client(trial, "flood")["state"], "running");
-        let id = process(trial, "flood.pid").expect("it runs");
+        let id = trial.noted_process("alpha", "alpha.flood.pid").expect("it runs");
         kill(Pid::from_raw(id), Signal::SIGKILL).unwrap();
         trial.await_that("its end is told", |trial| trial.has_alert("alpha", "client flood"));
         let journal = trial.cluster().journal("alpha");
@@ -166,7 +159,8 @@ fn whoever_is_deaf_is_killed_at_its_limit_and_a_killed_daemon_leaves_none_behind
             trial
                 .await_that("none is left", |_| !paths.iter().any(|path| Path::new(path).exists()));
         };
-        let ids = ["deaf.pid", "good.pid"].map(|name| process(trial, name));
+        let ids =
+            ["alpha.deaf.pid", "alpha.good.pid"].map(|name| trial.noted_process("alpha", name));
         trial.kill("alpha");
         gone(trial, ids);
         trial.start_again("alpha");
@@ -174,7 +168,8 @@ fn whoever_is_deaf_is_killed_at_its_limit_and_a_killed_daemon_leaves_none_behind
         trial.await_that("both have started again", |trial| {
             (count(trial, "alpha.deaf start"), count(trial, "alpha.good start")) == (2, 2)
         });
-        let ids = ["deaf.pid", "good.pid"].map(|name| process(trial, name));
+        let ids =
+            ["alpha.deaf.pid", "alpha.good.pid"].map(|name| trial.noted_process("alpha", name));
         trial.stop("alpha");
         gone(trial, ids);
     });

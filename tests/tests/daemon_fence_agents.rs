@@ -206,9 +206,9 @@ fn a_daemon_that_dies_while_it_fences_begins_again() {
         trial.write("fence_one.hangs", "");
         trial.crash("alpha");
         await_calls(trial, 1);
-        let pid = fs::read_to_string(path(trial, "fence_one.pid")).unwrap();
+        let agent = trial.noted_process("beta", "fence_one.pid").expect("it runs");
         trial.kill("beta");
-        let process = Path::new("/proc").join(pid.trim());
+        let process = Path::new("/proc").join(agent.to_string());
         trial.await_that("the agent ends with it", |_| !process.exists());
         assert!(trial.lab().holders(0).is_empty());
         remove(trial, "fence_one.hangs");

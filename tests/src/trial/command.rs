@@ -1,6 +1,7 @@
 //! Commands on the machines of a trial, as an administrator would give them there. Words are parted
 //! by single blanks.
 
+use std::fs;
 use std::process::{Command, Output, Stdio};
 
 use super::Trial;
@@ -31,5 +32,19 @@ impl Trial {
         let program = parts.next().unwrap_or_default();
         let machine = self.cluster_mut().lab_mut().machine(name);
         machine.within(|| Command::new(program).args(parts).output()).expect("a command")
+    }
+
+    /// Returns the process on a machine that noted its number in a file beside the settings, as
+    /// this process sees it; none if it has ended.
+    #[must_use]
+    pub fn noted_process(&mut self, name: &str, file: &str) -> Option<i32> {
+        let inner = fs::read_to_string(self.cluster().directory().join(file)).unwrap_or_default();
+        let ids = self.cluster_mut().lab_mut().machine(name).process_ids().expect("processes");
+        ids.into_iter().find(|id| {
+            // A machine numbers its own.
+            let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+            numbers.and_then(|line| line.split_whitespace().last()) == Some(inner.trim())
+        })
     }
 }
