@@ -1,11 +1,11 @@
-//! Real daemons behind a router, which learns of their routes from BIRD, by BGP or OSPF, for both
-//! families of addresses.
+//! Real daemons behind a router, which learns of their routes from BIRD or FRR, by BGP or OSPF, for
+//! both families of addresses.
 
 #![expect(clippy::unwrap_used, reason = "what fails here is a test's failure")]
 
 use lifesign::demo::client::Client;
 use lifesign_tests::figures;
-use lifesign_tests::trial::routers::{self, Protocol, ROUTED, ROUTED_V6};
+use lifesign_tests::trial::routers::{self, Protocol, ROUTED, ROUTED_V6, Software};
 use lifesign_tests::trial::{self, Setup, Trial, WITNESS};
 use nix::sys::signal::Signal;
 
@@ -21,11 +21,16 @@ const SERVICES: &str = "[[group.service]]\nname = \"web\"\n\
 const ROUTES: &str = "(ip -4 route show proto 76; ip -6 route show proto 76; echo looked)";
 
 /// Runs `body` with clients of both families that are served by alpha through the router.
-fn served(test: &str, protocol: Protocol, body: impl FnOnce(&mut Trial, &[Client; 2])) {
+fn served(
+    test: &str,
+    software: Software,
+    protocol: Protocol,
+    body: impl FnOnce(&mut Trial, &[Client; 2]),
+) {
     let services = SERVICES.replace("ROUTES", ROUTES);
-    let setup = Setup::pair().with_router().with_services(&services);
+    let setup = Setup::pair().with_router(software).with_services(&services);
     trial::run(test, env!("CARGO_BIN_EXE_subject"), setup, |trial| {
-        routers::start_routing(trial, protocol);
+        routers::start_routing(trial, software, protocol);
         trial.begin();
         await_ways(trial, Some("alpha"));
         let clients = [ROUTED, ROUTED_V6].map(|ip| {
@@ -36,7 +41,8 @@ fn served(test: &str, protocol: Protocol, body: impl FnOnce(&mut Trial, &[Client
     });
 }
 
-/// Waits until the router leads to the service addresses over `server` alone, or nowhere.
+/// Waits until the router leads to the service addresses over `server` alone, or nowhere. Where a
+/// busy machine has let go of them meanwhile, `server` is given them again.
 fn await_ways(trial: &mut Trial, server: Option<&str>) {
     let mut seen = <[String; 2]>::default();
     for _ in 0..600 {
@@ -49,6 +55,11 @@ fn await_ways(trial: &mut Trial, server: Option<&str>) {
         };
         if seen.iter().all(leads) {
             return;
+        }
+        if let (Some(server), Some(holder)) = (server, trial.holder(0))
+            && holder != server
+        {
+            trial.order(server, &["takeover", "www"]);
         }
         trial::pause(50);
     }
@@ -84,23 +95,32 @@ fn measure(trial: &mut Trial, clients: &[Client; 2], what: &str, deed: impl FnOn
     }
 }
 
-fn moves(test: &str, protocol: Protocol) {
-    served(test, protocol, |trial, clients| {
+fn moves(test: &str, software: Software, protocol: Protocol) {
+    served(test, software, protocol, |trial, clients| {
         let takes_back = |trial: &mut Trial| {
             trial.order("alpha", &["takeover", "www"]);
             trial.await_holder("alpha");
             await_ways(trial, Some("alpha"));
+            if (software, protocol) == (Software::Bird, Protocol::Ospf) {
+                trial::pause(MIN_LS_INTERVAL_MS);
+            }
         };
-        measure(trial, clients, &format!("{protocol:?}, switchover"), |trial| {
+        let by = format!("{software:?}, {protocol:?}");
+        measure(trial, clients, &format!("{by}, switchover"), |trial| {
             trial.order("beta", &["takeover", "www"]);
         });
         // The route comes when the service runs, and goes before the service stops.
         for file in ["alpha.start", "alpha.stop", "beta.start"] {
-            assert_eq!(seen_by_service(trial, file), "looked\n", "{file}");
+            // On a busy machine beta may have been first.
+            let seen = seen_by_service(trial, file);
+            assert!(
+                !seen.is_empty() && seen.lines().all(|line| line == "looked"),
+                "{file}: {seen}"
+            );
         }
         takes_back(trial);
         // A frozen daemon withdraws nothing, its supervisor does.
-        measure(trial, clients, &format!("{protocol:?}, daemon frozen"), |trial| {
+        measure(trial, clients, &format!("{by}, daemon frozen"), |trial| {
             trial.signal("alpha", Signal::SIGSTOP);
         });
         assert_eq!(routers::routes_of(trial, "alpha"), "");
@@ -110,9 +130,13 @@ fn moves(test: &str, protocol: Protocol) {
         });
         assert_eq!(routers::routes_of(trial, "alpha"), "");
         takes_back(trial);
-        measure(trial, clients, &format!("{protocol:?}, crash"), |trial| trial.crash("alpha"));
+        measure(trial, clients, &format!("{by}, crash"), |trial| trial.crash("alpha"));
     });
 }
+
+/// For so long BIRD does not tell anew of a route that it has told of, or has withdrawn (RFC 2328,
+/// `MinLSInterval`).
+const MIN_LS_INTERVAL_MS: u64 = 5_000;
 
 fn seen_by_service(trial: &Trial, file: &str) -> String {
     std::fs::read_to_string(trial.cluster().directory().join(file)).unwrap_or_default()
@@ -120,18 +144,47 @@ fn seen_by_service(trial: &Trial, file: &str) -> String {
 
 #[test]
 fn clients_behind_a_router_follow_by_bgp() {
-    moves("clients_behind_a_router_follow_by_bgp", Protocol::Bgp);
+    moves("clients_behind_a_router_follow_by_bgp", Software::Bird, Protocol::Bgp);
 }
 
 #[test]
 fn clients_behind_a_router_follow_by_ospf() {
-    moves("clients_behind_a_router_follow_by_ospf", Protocol::Ospf);
+    moves("clients_behind_a_router_follow_by_ospf", Software::Bird, Protocol::Ospf);
+}
+
+#[test]
+fn clients_follow_by_bgp_of_frr() {
+    moves("clients_follow_by_bgp_of_frr", Software::Frr, Protocol::Bgp);
+}
+
+#[test]
+fn clients_follow_by_ospf_of_frr() {
+    moves("clients_follow_by_ospf_of_frr", Software::Frr, Protocol::Ospf);
+}
+
+/// With BFD the router finds a dead server sooner; everything else stays as it is without.
+fn follow_a_crash(test: &str, protocol: Protocol) {
+    served(test, Software::BirdWithBfd, protocol, |trial, clients| {
+        measure(trial, clients, &format!("BirdWithBfd, {protocol:?}, crash"), |trial| {
+            trial.crash("alpha");
+        });
+    });
+}
+
+#[test]
+fn clients_follow_a_crash_by_bgp_and_bfd() {
+    follow_a_crash("clients_follow_a_crash_by_bgp_and_bfd", Protocol::Bgp);
+}
+
+#[test]
+fn clients_follow_a_crash_by_ospf_and_bfd() {
+    follow_a_crash("clients_follow_a_crash_by_ospf_and_bfd", Protocol::Ospf);
 }
 
 #[test]
 fn no_route_outlives_its_daemon() {
     let test = "no_route_outlives_its_daemon";
-    served(test, Protocol::Ospf, |trial, _| {
+    served(test, Software::Bird, Protocol::Ospf, |trial, _| {
         // The supervisor withdraws it behind a daemon that is killed.
         trial.stop("beta");
         assert_ne!(routers::routes_of(trial, "alpha"), "");

@@ -8,7 +8,11 @@
 //! Heartbeats have a network of their own. There the laboratory's switch asks both servers for the
 //! service address of IPv4 again and again, whatever routers believe.
 
+mod bird;
+mod frr;
+
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::Trial;
@@ -29,62 +33,112 @@ pub enum Protocol {
     Ospf,
 }
 
-/// What BIRD tells of the kernel's table: our routes alone, by the number of their protocol.
-const KERNEL: &str = "protocol kernel { learn; FAMILY { import filter \
-    { if krt_source = 76 then accept; reject; }; \
-    export filter { if source = RTS_INHERIT then reject; accept; }; }; }\n";
-
-/// Returns what the daemon of a server with this number is told, or the router's.
-fn bird(name: &str, number: u8, protocol: Protocol) -> String {
-    let families = [("ipv4", "10.", ".0."), ("ipv6", "fd", "::")];
-    let each = families.map(|family| bird_of(family, name == ROUTER, number, protocol));
-    let head = format!("router id 10.{number}.0.1;\nprotocol device {{ scan time 1; }}\n");
-    head + &each.concat()
+/// Which programs are the routing daemons of the servers and the router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Software {
+    /// BIRD 2.
+    Bird,
+    /// BIRD 2, with BFD between neighbours: three packets that fail to come, one each 100 ms.
+    BirdWithBfd,
+    /// FRR: zebra, and one for each protocol.
+    Frr,
 }
 
-/// The same for one family, whose addresses are `begin`, the network, `middle` and a number.
-fn bird_of(
-    (family, begin, middle): (&str, &str, &str),
-    is_router: bool,
-    number: u8,
-    protocol: Protocol,
-) -> String {
-    let mut text = KERNEL.replace("FAMILY", family);
-    let (from, to) = if is_router { (91, 92) } else { (number, number) };
-    match protocol {
-        Protocol::Bgp => {
-            if is_router {
-                text += &format!("protocol direct {{ {family}; interface \"eth0\"; }}\n");
-            }
-            for network in from..=to {
-                let (own, other) = if is_router { (2, 1) } else { (1, 2) };
-                let (as_own, as_other) = if is_router { (90, network) } else { (network, 90) };
-                let (as_own, as_other) = (65_000 + u32::from(as_own), 65_000 + u32::from(as_other));
-                text += &format!(
-                    "protocol bgp {{ local {begin}{network}{middle}{own} as {as_own}; \
-                     neighbor {begin}{network}{middle}{other} as {as_other}; hold time 3; \
-                     keepalive time 1; connect delay time 1; connect retry time 1; \
-                     error wait time 1, 2; \
-                     {family} {{ import all; export all; next hop self; }}; }}\n"
-                );
-            }
-        }
-        Protocol::Ospf => {
-            let version = if family == "ipv4" { "v2" } else { "v3" };
-            let stub = if is_router { "interface \"eth0\" { stub; }; " } else { "" };
-            let adapters = if is_router { "\"eth1\", \"eth2\"" } else { "\"eth1\"" };
-            text += &format!(
-                "protocol ospf {version} {{ {family} {{ import all; \
-                 export where source = RTS_INHERIT; }}; area 0 {{ {stub}\
-                 interface {adapters} {{ type ptp; hello 1; dead 3; }}; }}; }}\n"
-            );
+impl Software {
+    /// Returns the addresses of the group as they are written in the settings.
+    pub(super) fn addresses(self) -> Vec<String> {
+        let [four, six] = match self {
+            Self::Bird | Self::BirdWithBfd => [32, 128],
+            // It takes the address for a route of its own, and prefers it to that of the service.
+            Self::Frr => [31, 127],
+        };
+        vec![format!("{ROUTED}/{four}@lo"), format!("{ROUTED_V6}/{six}@lo")]
+    }
+
+    /// Starts the routing daemon of `station`, which keeps what it needs in `folder`.
+    fn start(self, trial: &mut Trial, station: &Station, folder: &Path, protocol: Protocol) {
+        match self {
+            Self::Bird => bird::start(trial, station, folder, protocol, false),
+            Self::BirdWithBfd => bird::start(trial, station, folder, protocol, true),
+            Self::Frr => frr::start(trial, station, folder, protocol),
         }
     }
-    text
+}
+
+/// Who has a routing daemon.
+#[derive(Clone, Copy, Debug)]
+struct Station {
+    name: &'static str,
+    /// The number of its own system, and of the network of a server.
+    number: u8,
+    /// The networks of its neighbours, each with the adapter there.
+    networks: &'static [(u8, &'static str)],
+}
+
+/// All of them, the router first.
+const STATIONS: [Station; 3] = [
+    Station { name: ROUTER, number: 90, networks: &[(91, "eth1"), (92, "eth2")] },
+    Station { name: "alpha", number: 91, networks: &[(91, "eth1")] },
+    Station { name: "beta", number: 92, networks: &[(92, "eth1")] },
+];
+
+/// The system of the station with this number.
+fn system(number: u8) -> u32 {
+    65_000 + u32::from(number)
+}
+
+/// The versions of IP, and how addresses begin and go on after the number of their network.
+const FAMILIES: [Family; 2] = [
+    Family { version: 4, begin: "10.", middle: ".0.", service: ROUTED },
+    Family { version: 6, begin: "fd", middle: "::", service: ROUTED_V6 },
+];
+
+#[derive(Clone, Copy, Debug)]
+struct Family {
+    version: u8,
+    begin: &'static str,
+    middle: &'static str,
+    service: &'static str,
+}
+
+impl Family {
+    /// Returns an address in a network.
+    fn address(self, network: u8, host: u8) -> String {
+        format!("{}{network}{}{host}", self.begin, self.middle)
+    }
+}
+
+/// What one neighbour is to another in BGP.
+struct Neighbour {
+    own: String,
+    other: String,
+    system: u32,
+}
+
+impl Station {
+    fn is_router(&self) -> bool {
+        self.name == ROUTER
+    }
+
+    /// Returns a number of 32 bits as routers have it, like an address.
+    fn id(&self) -> String {
+        format!("10.{}.0.1", self.number)
+    }
+
+    /// Returns all neighbours, by their addresses.
+    fn neighbours(&self, family: Family) -> impl Iterator<Item = Neighbour> {
+        let (own, other) = if self.is_router() { (2, 1) } else { (1, 2) };
+        let is_router = self.is_router();
+        self.networks.iter().map(move |(network, _)| Neighbour {
+            own: family.address(*network, own),
+            other: family.address(*network, other),
+            system: system(if is_router { *network } else { STATIONS[0].number }),
+        })
+    }
 }
 
 /// Lets the router forward and the client use it, and starts every routing daemon.
-pub fn start_routing(trial: &mut Trial, protocol: Protocol) {
+pub fn start_routing(trial: &mut Trial, software: Software, protocol: Protocol) {
     for (name, words) in [
         (ROUTER, "sysctl -q -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"),
         (ROUTER, "ip addr add fd90::2/64 dev eth0 nodad"),
@@ -98,36 +152,36 @@ pub fn start_routing(trial: &mut Trial, protocol: Protocol) {
     ] {
         trial.run_on(name, words);
     }
-    for name in [ROUTER, "alpha", "beta"] {
-        start_daemon(trial, name, protocol);
+    for station in &STATIONS {
+        let folder = trial.cluster().directory().join(format!("{}.routing", station.name));
+        fs::create_dir_all(&folder).expect("a folder");
+        software.start(trial, station, &folder, protocol);
     }
 }
 
-/// Starts the routing daemon of a server or the router.
-fn start_daemon(trial: &mut Trial, name: &str, protocol: Protocol) {
-    let folder = trial.cluster().directory().join(format!("{name}.routing"));
-    fs::create_dir_all(&folder).expect("a folder");
-    let number = match name {
-        ROUTER => 90,
-        "alpha" => 91,
-        _ => 92,
-    };
-    fs::write(folder.join("bird.conf"), bird(name, number, protocol)).expect("settings");
-    let mut command = Command::new("/usr/sbin/bird");
-    command.arg("-f").arg("-c").arg(folder.join("bird.conf"));
-    command.arg("-s").arg(folder.join("bird.ctl"));
-    let log = File::create(folder.join("log")).expect("a file");
+/// Starts a program of `package` on a station; it writes into a file of its own in `folder`.
+fn start_program(
+    trial: &mut Trial,
+    station: &Station,
+    folder: &Path,
+    mut command: Command,
+    package: &str,
+) {
+    let program = Path::new(command.get_program()).to_owned();
+    let log = folder.join(program.file_name().unwrap_or_default()).with_extension("log");
+    let log = File::create(log).expect("a file");
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file")).stderr(log);
-    let started = trial.cluster_mut().lab_mut().machine(name).start(command);
-    started.unwrap_or_else(|error| panic!("bird on {name}: {error}; install bird2, iproute2"));
+    let started = trial.cluster_mut().lab_mut().machine(station.name).start(command);
+    started.unwrap_or_else(|error| {
+        panic!("{} on {}: {error}; install {package}, iproute2", program.display(), station.name)
+    });
 }
 
 /// Returns the router's ways to the service addresses, in the words of `ip route`; empty if it has
 /// none.
 pub fn ways(trial: &mut Trial) -> [String; 2] {
-    [ROUTED, ROUTED_V6].map(|ip| {
-        let family = if ip.contains(':') { "-6" } else { "-4" };
-        trial.run_on(ROUTER, &format!("ip {family} route show {ip}"))
+    FAMILIES.map(|Family { version, service, .. }| {
+        trial.run_on(ROUTER, &format!("ip -{version} route show {service}"))
     })
 }
 

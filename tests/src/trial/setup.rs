@@ -7,14 +7,15 @@ use lifesign::demo::lab::{MachinePlan, Plan, Role};
 use lifesign::demo::dongle::DONGLE;
 
 use super::WITNESS;
-use super::routers::{ROUTED, ROUTED_V6, ROUTER};
+use super::routers::{ROUTED, ROUTER, Software};
 
 /// What a test is tried with.
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub(super) nodes: Vec<&'static str>,
     has_witness: bool,
-    is_routed: bool,
+    /// What leads clients to the servers, if there is a router between them.
+    routing: Option<Software>,
     has_dongle: bool,
     cables: usize,
     /// The link over a standby adapter on the network of the first cable.
@@ -39,7 +40,7 @@ impl Setup {
         Self {
             nodes: vec!["alpha", "beta"],
             has_witness: true,
-            is_routed: false,
+            routing: None,
             has_dongle: false,
             cables: 1,
             standby: None,
@@ -88,23 +89,22 @@ impl Setup {
     /// Returns the setup with a router between the client and the servers, each in a network of its
     /// own, and service addresses that no network has; see [`routers`](super::routers).
     #[must_use]
-    pub const fn with_router(mut self) -> Self {
-        self.is_routed = true;
+    pub const fn with_router(mut self, software: Software) -> Self {
+        self.routing = Some(software);
         self
     }
 
     /// Returns the service address of the group with this index.
     pub(super) fn service(&self, group: usize) -> String {
-        if self.is_routed { ROUTED.to_owned() } else { format!("10.77.0.{}", 100 + group) }
+        if self.routing.is_some() { ROUTED.to_owned() } else { format!("10.77.0.{}", 100 + group) }
     }
 
     /// Returns the addresses of the group with this index as they are written in the settings.
     fn addresses(&self, group: usize) -> Vec<String> {
-        if self.is_routed {
-            // Some routing daemons want a wider prefix than that of the route.
-            return vec![format!("{ROUTED}/32@lo"), format!("{ROUTED_V6}/127@lo")];
+        match self.routing {
+            Some(software) => software.addresses(),
+            None => vec![self.service(group) + "/24"],
         }
-        vec![self.service(group) + "/24"]
     }
 
     /// Returns the setup with another guard of all groups.
@@ -229,7 +229,7 @@ impl Setup {
             let cabled = (0..self.cables).fold(MachinePlan::new(name, role), |machine, cable| {
                 machine.with_cable(cable, &format!("10.{}.0.{number}/24", 77 + cable))
             });
-            let cabled = if self.is_routed && role == Role::Server {
+            let cabled = if self.routing.is_some() && role == Role::Server {
                 cabled.with_cable(90 + usize::from(number), &format!("10.{}.0.1/24", 90 + number))
             } else {
                 cabled
@@ -245,7 +245,7 @@ impl Setup {
             plan = plan.with_machine(MachinePlan::new(DONGLE, Role::Witness));
         }
         let client = MachinePlan::new("client", Role::Client).with_cable(0, "10.77.0.50/24");
-        plan = if self.is_routed {
+        plan = if self.routing.is_some() {
             let router = (90..=92)
                 .fold(MachinePlan::new(ROUTER, Role::Client), |router, network| {
                     router.with_cable(network, &format!("10.{network}.0.2/24"))
