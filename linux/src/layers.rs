@@ -141,8 +141,13 @@ impl GroupLayers {
                     let Ok(plan) = RoutePlan::read(&agent.parameters) else { continue };
                     let layer = route(&plan);
                     // The router counts from the crash as well, and not from when it was noticed.
-                    let worst = Keeps::always(plan.hold.map(|hold| millis(hold).max(held)));
-                    let worst = Keeps { told_ms: Some(held), ..worst };
+                    let later = plan.hold.map_or(0.0, |hold| (millis(hold) - held).max(0.0));
+                    let untold = layer.keeps.untold_ms.and(plan.convergence).map(millis);
+                    let worst = Keeps {
+                        told_ms: layer.keeps.told_ms,
+                        ..Keeps::always(untold.map(|ms| ms + later))
+                    };
+                    let worst = worst.after(held);
                     let client = Client { place: "behind a router", layer: layer.name, worst };
                     // One for each family of addresses, mostly alike.
                     if !clients.contains(&client) {
@@ -245,18 +250,24 @@ fn switch(caches: Caches) -> Layer {
 }
 
 fn route(plan: &RoutePlan) -> Layer {
-    let dead = match plan.hold {
-        Some(hold) => format!("{hold}, as `hold` says"),
-        None => "a time that is unknown here: say it as `hold`".to_owned(),
+    let said = |span: Option<Duration>, key: &str| match span {
+        Some(span) => format!("{span}, as `{key}` says"),
+        None => format!("a time that is unknown here: say it as `{key}`"),
     };
+    let told_ms = plan.convergence.map(millis);
+    let untold_ms = told_ms.zip(plan.hold).map(|(told, hold)| told + millis(hold));
     Layer {
         name: "route",
         redirects: format!("routers, for {}, to the server that has the route", plan.ip),
-        keeps: Keeps { told_ms: Some(0.0), ..Keeps::always(plan.hold.map(millis)) },
+        keeps: Keeps { told_ms, ..Keeps::always(untold_ms) },
         why: format!(
-            "who lives withdraws it, in milliseconds, behind a frozen daemon its supervisor; a dead \
-             server is followed for {dead}; with the routing daemon and its router that is the \
-             hold time of BGP, the dead interval of OSPF, or the detection time of BFD"
+            "who lives withdraws it, behind a frozen daemon its supervisor, and routers follow \
+             within {}: milliseconds by BGP, and up to a second where BIRD has OSPF, which \
+             computes once in each `tick`; a dead server is followed for {} besides, which is the \
+             hold time of BGP, the dead interval of OSPF, or the detection time of BFD; what \
+             changes again within 5 s waits that long by OSPF (MinLSInterval)",
+            said(plan.convergence, "convergence"),
+            said(plan.hold, "hold"),
         ),
     }
 }
@@ -410,17 +421,34 @@ mod tests {
             let settings = settings.unwrap_or_else(|mistakes| panic!("{mistakes}"));
             Layers::new(&settings, Enforcer::Nftables, Caches::default()).groups[0].clone()
         };
-        for (more, expected) in
-            [("", None), (", hold = \"90s\"", Some(90_000.0)), (", hold = \"10ms\"", Some(0.0))]
-        {
-            let group = routed(more);
+        for (hold, convergence) in [
+            (None, None),
+            (Some(90_000.0), None),
+            (None, Some(1_000.0)),
+            (Some(90_000.0), Some(1_000.0)),
+            (Some(10.0), Some(20.0)),
+        ] {
+            let say = |key: &str, ms: Option<f64>| {
+                ms.map_or_else(String::new, |ms| format!(", {key} = \"{ms}ms\""))
+            };
+            let group = routed(&(say("hold", hold) + &say("convergence", convergence)));
             let held = group.crash_ms + group.start_ms;
             let [client] = group.clients.as_slice() else { panic!("{group}") };
             assert_eq!((client.place, client.layer), ("behind a router", "route"));
-            assert_eq!(client.worst.told_ms, Some(held));
-            assert_eq!(client.worst.untold_ms, expected.map(|hold: f64| hold.max(held)), "{more}");
+            let Keeps { told_ms, missed_ms, untold_ms } = client.worst;
+            assert_eq!(told_ms, convergence.map(|span| span + held));
+            let both = hold.zip(convergence);
+            let expected = both.map(|(hold, span): (f64, f64)| hold.max(held) + span);
+            assert_eq!(untold_ms.is_some(), expected.is_some(), "{group}");
+            let (untold, expected) = (untold_ms.unwrap_or(0.0), expected.unwrap_or(0.0));
+            assert!((untold - expected).abs() < 1e-6, "{untold}, not {expected}: {group}");
+            assert_eq!(missed_ms, untold_ms);
+            let layer = group.layers.iter().find(|layer| layer.name == "route").unwrap();
+            assert_eq!(layer.keeps.told_ms, convergence);
+            assert_eq!(layer.keeps.untold_ms, both.map(|(hold, span)| hold + span));
         }
         assert!(in_a_line(&routed("").to_string()).contains("say it as `hold`"));
+        assert!(in_a_line(&routed("").to_string()).contains("say it as `convergence`"));
     }
 
     #[test]

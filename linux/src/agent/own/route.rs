@@ -27,12 +27,19 @@ pub struct RoutePlan {
     /// For how long routers follow a server that is dead, as the routing daemon is set; it changes
     /// nothing here, and `lifesign explain layers` counts with it.
     pub hold: Option<Duration>,
+    /// How long routers take to follow what they have been told or have found out; likewise.
+    pub convergence: Option<Duration>,
 }
 
 impl RoutePlan {
     /// The names of its parameters, and whether nodes may have different ones.
-    pub const PARAMETERS: &'static [(&'static str, bool)] =
-        &[("prefix", false), ("adapter", false), ("metric", false), ("hold", false)];
+    pub const PARAMETERS: &'static [(&'static str, bool)] = &[
+        ("prefix", false),
+        ("adapter", false),
+        ("metric", false),
+        ("hold", false),
+        ("convergence", false),
+    ];
 
     /// Reads the parameters.
     ///
@@ -56,9 +63,12 @@ impl RoutePlan {
         let metric = text("metric").map_or(Ok(METRIC), str::parse);
         let metric =
             metric.map_err(|_| Fault::of("metric", "this is no whole number", "write \"100\""))?;
-        let hold = text("hold").map(value::span_said).transpose();
-        let hold = hold.map_err(|why| Fault::of("hold", why, "write \"3s\""))?;
-        Ok(Self { ip, adapter, metric, hold })
+        let span = |name| {
+            let span = text(name).map(value::span_said).transpose();
+            span.map_err(|why| Fault::of(name, why, "write \"3s\""))
+        };
+        let (hold, convergence) = (span("hold")?, span("convergence")?);
+        Ok(Self { ip, adapter, metric, hold, convergence })
     }
 
     /// Returns what the settings say of the route that `service` is, if it is one.
@@ -164,7 +174,9 @@ mod tests {
     fn a_route_leads_to_one_address() {
         let read = plan(&[("prefix", "fd00::77/128"), ("adapter", "eth0"), ("metric", "5")]);
         let ip = "fd00::77".parse().unwrap();
-        assert_eq!(read, Ok(RoutePlan { ip, adapter: "eth0".to_owned(), metric: 5, hold: None }));
+        let (adapter, metric) = ("eth0".to_owned(), 5);
+        let plan_read = RoutePlan { ip, adapter, metric, hold: None, convergence: None };
+        assert_eq!(read, Ok(plan_read));
         for (told, expected) in [
             (("prefix", "192.0.2.77"), "prefix: its length is missing; write \"192.0.2.77/32\""),
             (("prefix", "192.0.2/32"), "prefix: this is no address; write \"192.0.2.77/32\""),
