@@ -7,17 +7,23 @@
 //! A set counts a timeout from when the kernel adds the element, in whole ticks. A process that is
 //! stopped between reading the clock and that moment would extend its lease by the pause. So
 //! every change of a lease takes two batches. The first adds an element to the `guard` set that
-//! lives to the end of the running tick. Then the clock is read, and the second batch begins by
-//! deleting that element: where the tick is over, the whole batch fails and is tried anew. Both lie
-//! in one tick then, and as timeouts round down to ticks, the lease ends no later than asked.
+//! lives to the end of the running tick, or some ticks longer. Then the clock is read, and the
+//! second batch begins by deleting that element: where its time is over, the whole batch fails and
+//! is tried anew. The lease is granted for as much less as the guard lives beyond the running tick,
+//! and as timeouts round down to ticks, it ends no more than a tick later than asked.
+//!
+//! A batch that fails waits in the kernel until every processor has let go of the tables, which
+//! takes tens of milliseconds, and seconds where many processes wait for their turn. So guards live
+//! for as long as the lease can spare, and what can be known to fail is not sent.
 //!
 //! A renewal deletes the element and adds it again: where it has timed out, the deletion fails and
 //! with it the batch. So a stale renewal opens nothing; only a grant does.
 //!
 //! What remains: the guard is judged when its batch begins, so a process that loses its processor
-//! inside that one system call, for more than a tick, and is killed before it returns to see so,
-//! leaves a lease longer by the pause (one that returns corrects it). Ticks stand still while
-//! the machine is suspended, and lag where a hypervisor withholds the processor that counts them.
+//! inside that one system call, for longer than the guard lives, and is killed before it returns to
+//! see so, leaves a lease longer by the pause (one that returns corrects it). Ticks stand still
+//! while the machine is suspended, and lag where a hypervisor withholds the processor that counts
+//! them.
 
 mod expression;
 mod rules;
@@ -26,7 +32,7 @@ mod set;
 use nix::errno::Errno;
 use nix::net::if_::if_indextoname;
 use nix::sys::socket::SockProtocol;
-use nix::time::{ClockId, clock_getres};
+use nix::time::{ClockId, clock_getres, clock_gettime};
 
 use self::rules::Batch;
 use self::set::Family;
@@ -205,7 +211,11 @@ impl Nftables {
         let tick_ms = tick_us().div_ceil(1000);
         let mut only_open = only_open;
         for _ in 0..ATTEMPTS {
-            let guard = match self.raise_guard(tick_ms) {
+            let raised_us = micros_of(ClockId::CLOCK_MONOTONIC_COARSE);
+            let into_us = micros_of(ClockId::CLOCK_MONOTONIC).saturating_sub(raised_us);
+            let is_late = into_us * 2 > tick_ms * 1000;
+            let guard_ms = guard_ms(deadline_us.saturating_sub(now_us()), tick_ms, is_late);
+            let guard = match self.raise_guard(guard_ms) {
                 // Someone flushed every table of this machine, and so nothing is closed. Whoever
                 // renews has the authority to hold, so what comes back is opened.
                 Err(error) if error.is(Errno::ENOENT) => {
@@ -217,7 +227,7 @@ impl Nftables {
             };
             let before_us = now_us();
             let remaining_us = deadline_us.saturating_sub(before_us);
-            let timeout_ms = remaining_us / 1000;
+            let timeout_ms = (remaining_us / 1000).saturating_sub(guard_ms - tick_ms);
             if timeout_ms < tick_ms {
                 self.revoke(subjects)?;
                 return Err(Error::TooShort { remaining_us, least_us: tick_ms * 1000 });
@@ -233,8 +243,12 @@ impl Nftables {
                     self.batch.add_element(*family, *subject, timeout_ms);
                 }
             }
+            let begun_us = micros_of(ClockId::CLOCK_MONOTONIC_COARSE);
+            if begun_us.saturating_sub(raised_us) >= guard_ms * 1000 {
+                continue;
+            }
             match self.send("extend the lease") {
-                Ok(()) if now_us().saturating_sub(before_us) <= STALL_US => return Ok(()),
+                Ok(()) if now_us().saturating_sub(before_us) <= guard_ms * 1000 => return Ok(()),
                 // Open, but perhaps for longer than asked: set right by the next attempt, which
                 // replaces what is there.
                 Ok(()) => only_open = false,
@@ -247,11 +261,12 @@ impl Nftables {
         Err(Error::Stalled)
     }
 
-    /// Adds an element that lives to the end of the running tick, and returns its key.
-    fn raise_guard(&mut self, tick_ms: u64) -> Result<u32, Error> {
+    /// Adds an element that lives for so many milliseconds, the running tick counted as a whole
+    /// one, and returns its key.
+    fn raise_guard(&mut self, guard_ms: u64) -> Result<u32, Error> {
         self.guard = self.guard.wrapping_add(1);
         self.batch.begin();
-        self.batch.add_guard(self.guard, tick_ms);
+        self.batch.add_guard(self.guard, guard_ms);
         self.send("raise the lease's guard").map_err(|failure| failure.error)?;
         Ok(self.guard)
     }
@@ -303,17 +318,34 @@ pub(crate) fn tick_us() -> u64 {
         .map_or(10_000, |nanoseconds| nanoseconds.div_ceil(1000))
 }
 
+/// Returns how long the guard of a lease lives, in milliseconds: a sixteenth of what is left of it
+/// and [`MOST_GUARD_MS`] at most, in whole ticks; but one at least, or two where it is late in the
+/// running one and the lease is longer than three.
+fn guard_ms(remaining_us: u64, tick_ms: u64, is_late: bool) -> u64 {
+    let remaining_ms = remaining_us / 1000;
+    let least = if is_late && remaining_ms > 3 * tick_ms { 2 } else { 1 };
+    ((remaining_ms / SHARE).min(MOST_GUARD_MS) / tick_ms).max(least) * tick_ms
+}
+
 /// Returns the time in microseconds.
 fn now_us() -> u64 {
     clock::now().as_micros()
 }
 
+/// Returns what a clock says, in microseconds. The coarse one says when the running tick began.
+fn micros_of(clock: ClockId) -> u64 {
+    let told = clock_gettime(clock).map(core::time::Duration::from);
+    told.ok().and_then(|told| u64::try_from(told.as_micros()).ok()).unwrap_or_default()
+}
+
 /// The name of the tables.
 const NAME: &str = "lifesign";
-/// How often a change is tried: with ticks of a millisecond about one in five meets a tick's end.
+/// How often a change is tried.
 const ATTEMPTS: usize = 8;
-/// How long a change may take, in microseconds, before its effect is taken for uncertain.
-const STALL_US: u64 = 1000;
+/// What part of a lease its guard may live for.
+const SHARE: u64 = 16;
+/// The longest that a guard lives unless a tick is longer, in milliseconds.
+const MOST_GUARD_MS: u64 = 50;
 /// A timeout for elements that are deleted in the batch which adds them.
 const SHORTEST_MS: u64 = 1;
 
@@ -403,6 +435,23 @@ mod tests {
         let outcome = tables.renew(&addresses, now_us());
         assert!(matches!(outcome, Err(Error::TooShort { .. })), "{outcome:?}");
         assert_eq!(tables.renew(&addresses, now_us() + 60_000_000), Err(Error::Expired));
+    }
+
+    #[test]
+    fn a_guard_lives_for_what_the_lease_can_spare() {
+        for (remaining_us, tick_ms, is_late, expected) in [
+            (0, 4, true, 4),
+            (12_999, 4, true, 4),
+            (22_000, 4, false, 4),
+            (22_000, 4, true, 8),
+            (40_000, 1, false, 2),
+            (500_000, 4, true, 28),
+            (60_000_000, 10, false, 50),
+            (60_000_000, 4, false, 48),
+        ] {
+            let found = guard_ms(remaining_us, tick_ms, is_late);
+            assert_eq!(found, expected, "{remaining_us} {tick_ms} {is_late}");
+        }
     }
 
     #[test]
