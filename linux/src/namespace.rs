@@ -50,6 +50,13 @@ pub fn isolate(command: &mut Command, users: Users) {
     sys::start_in_namespaces(command, flags);
 }
 
+/// Makes `command` end by SIGKILL when the thread that starts it has ended, in whatever way.
+///
+/// A program that changes its user, or gets more capabilities than it was started with, lives on.
+pub fn end_with_starter(command: &mut Command) {
+    sys::end_with_starter(command);
+}
+
 /// Raises the loopback adapter of the caller's network namespace, which starts down.
 ///
 /// # Errors

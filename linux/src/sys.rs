@@ -17,6 +17,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{ForkResult, Gid, Pid, Uid, setgid, setgroups, setuid};
 
@@ -42,6 +44,15 @@ pub(crate) fn start_in_namespaces(command: &mut Command, flags: CloneFlags) {
     // takes a lock, and what it reads is owned by it.
     unsafe {
         command.pre_exec(enter);
+    }
+}
+
+/// Makes `command` end by SIGKILL when the thread that starts it has ended.
+pub(crate) fn end_with_starter(command: &mut Command) {
+    let end_with_it = || Ok(prctl::set_pdeathsig(Signal::SIGKILL)?);
+    // SAFETY: between fork and exec the closure makes one system call.
+    unsafe {
+        command.pre_exec(end_with_it);
     }
 }
 

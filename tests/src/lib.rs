@@ -18,11 +18,13 @@
 //! [`name_server`] runs the name servers that they tell. [`rig`] runs the dongle's real firmware in
 //! QEMU. At a [`bridge`] of the kernel, which learns where machines are, addresses are tried
 //! without daemons, by a process that is a [`holder`] of them or by the test itself. What tests
-//! measure by the way becomes [`figures`].
+//! measure by the way becomes [`figures`]. What they write is in a [`scratch`], and nothing is left
+//! of one that is [`doomed`].
 
 pub mod bridge;
 pub mod campaign;
 pub mod coverage;
+pub mod doomed;
 pub mod explore;
 pub mod fault;
 pub mod figures;
@@ -36,6 +38,7 @@ pub mod random;
 pub mod rig;
 pub mod rounds;
 pub mod scene;
+pub mod scratch;
 pub mod seen;
 pub mod shrink;
 pub mod story;

@@ -10,6 +10,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use lifesign::namespace;
+
+use crate::scratch::Scratch;
+
 /// The zone.
 pub const ZONE: &str = "example.org";
 /// The key that may change it, and one that may not.
@@ -84,32 +88,33 @@ impl Software {
     }
 }
 
-/// A name server that runs here, until it is dropped.
+/// A name server that runs here, until it is dropped or the thread ends that has started it.
 #[derive(Debug)]
 pub struct NameServer {
-    folder: PathBuf,
     process: Child,
+    scratch: Scratch,
 }
 
 impl NameServer {
     /// Starts one in the caller's network and waits until it serves.
     #[must_use]
     pub fn start(software: Software, ips: &[IpAddr]) -> Self {
-        let template = std::env::temp_dir().join("lifesign-names-XXXXXX");
-        let folder = nix::unistd::mkdtemp(&template).expect("a directory");
+        let scratch = Scratch::new("names");
+        let folder = scratch.path();
         let journal = fs::File::create(folder.join("log")).expect("a file");
-        let mut command = software.command(&folder, ips);
+        let mut command = software.command(folder, ips);
         command.stdin(Stdio::null()).stdout(journal.try_clone().expect("a file")).stderr(journal);
+        namespace::end_with_starter(&mut command);
         let process = command.spawn();
         let process = process.unwrap_or_else(|error| {
             panic!("{command:?}: {error}; install bind9, bind9-dnsutils and knot")
         });
-        let server = Self { folder, process };
+        let server = Self { process, scratch };
         let is_there = (0..300).any(|_| {
             thread::sleep(Duration::from_millis(50));
             ips.iter().all(|ip| !dig(*ip, ZONE, "SOA").is_empty())
         });
-        let journal = fs::read_to_string(server.folder.join("log")).unwrap_or_default();
+        let journal = fs::read_to_string(server.folder().join("log")).unwrap_or_default();
         assert!(is_there, "{software:?} does not serve:\n{journal}");
         server
     }
@@ -117,13 +122,19 @@ impl NameServer {
     /// Writes a file with the key `name` and `secret`, readable with `mode`, and returns its path.
     #[must_use]
     pub fn write_key(&self, file: &str, name: &str, secret: &str, mode: u32) -> PathBuf {
-        write_key(&self.folder, file, name, secret, mode)
+        write_key(self.folder(), file, name, secret, mode)
     }
 
     /// Returns the name server's folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
-        &self.folder
+        self.scratch.path()
+    }
+
+    /// Returns the number of its process.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.process.id()
     }
 }
 
@@ -141,7 +152,6 @@ impl Drop for NameServer {
     fn drop(&mut self) {
         let _gone = self.process.kill();
         let _reaped = self.process.wait();
-        let _removed = fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -32,6 +32,7 @@ pub use lifesign::link::serial::SPEED;
 
 pub use self::debugger::Debugger;
 pub use self::speaker::{Heard, Speaker};
+use crate::scratch::Scratch;
 
 /// The cluster of the dongle and all speakers.
 pub const CLUSTER: ClusterId = ClusterId(0x7269_6721);
@@ -56,7 +57,7 @@ pub struct Rig {
     wires: Vec<Wire>,
     /// Who is at port 0, 1 and so on: node 0, 1 and so on.
     pub speakers: Vec<Speaker>,
-    directory: PathBuf,
+    scratch: Scratch,
     board: Board,
     // The last to go, and QEMU with it.
     _machine: Machine,
@@ -90,16 +91,16 @@ impl Rig {
     /// [`machine::play_role`]: lifesign::demo::machine::play_role
     #[must_use]
     pub fn build(program: &Path, board: Board, image: &Path, ports: usize) -> Self {
-        let template = std::env::temp_dir().join("lifesign-rig-XXXXXX");
-        let directory = nix::unistd::mkdtemp(&template).expect("a directory");
+        let scratch = Scratch::new("rig");
+        let directory = scratch.path();
         let mut machine = Machine::new(program.into()).expect("a machine");
         machine.boot().expect("a machine that runs");
         let journal = directory.join("journal");
         let written = fs::File::create(&journal).expect("a file");
-        let mut command = emulator::command(board, image, &directory);
+        let mut command = emulator::command(board, image, directory);
         command.stdin(Stdio::null()).stdout(written.try_clone().expect("a file")).stderr(written);
         machine.start(command).expect("QEMU");
-        let emulator = Emulator::attach(&directory, &journal).expect("QEMU");
+        let emulator = Emulator::attach(directory, &journal).expect("QEMU");
         let (mut wires, mut speakers) = (Vec::new(), Vec::new());
         for (port, node) in (0..ports).zip(NodeId::all()) {
             let (ours, theirs) = UnixStream::pair().expect("a socket");
@@ -108,7 +109,7 @@ impl Rig {
             wires.push(Wire::join(near, far, Some(SPEED)).expect("a wire"));
             speakers.push(Speaker::new(node, ours));
         }
-        Self { emulator, wires, speakers, directory, board, _machine: machine }
+        Self { emulator, wires, speakers, board, _machine: machine, scratch }
     }
 
     /// Gives the dongle its settings, with one port and one reset line for each speaker.
@@ -274,7 +275,7 @@ impl Rig {
 
     /// Returns a debugger of the firmware, which stands still from here on.
     pub fn debug(&mut self) -> Debugger {
-        Debugger::attach(self.emulator.monitor(), &self.directory).expect("a debugger")
+        Debugger::attach(self.emulator.monitor(), self.scratch.path()).expect("a debugger")
     }
 
     /// Returns the board.
@@ -288,15 +289,13 @@ impl Drop for Rig {
     #[expect(clippy::print_stderr, reason = "whoever looks for the reason needs the journal")]
     fn drop(&mut self) {
         if thread::panicking() {
-            let said = fs::read_to_string(self.directory.join("journal")).unwrap_or_default();
+            let said = fs::read_to_string(self.scratch.path().join("journal")).unwrap_or_default();
             eprintln!("--- QEMU\n{said}");
             for (port, wire) in self.wires.iter().enumerate() {
                 let both = Side::ALL.map(|side| wire.traffic(side));
                 eprintln!("--- wire {port}: {both:?}");
             }
         }
-        // What is left in the directory for temporary files does no harm.
-        drop(fs::remove_dir_all(&self.directory));
     }
 }
 

@@ -28,6 +28,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 pub use self::setup::Setup;
+use crate::scratch::Scratch;
 
 /// The quorum server.
 pub const WITNESS: &str = "quorum";
@@ -52,6 +53,7 @@ pub struct Trial {
     settings: PathBuf,
     witness_settings: PathBuf,
     watchdogs: Vec<(String, Watchdog)>,
+    _scratch: Scratch,
 }
 
 /// Runs `body` with a cluster of `setup`, whose daemons are not started, in namespaces.
@@ -72,16 +74,16 @@ impl Trial {
     /// Builds a laboratory in the caller's namespaces, with no daemon started; see [`run`].
     #[must_use]
     pub fn build(program: &str, setup: Setup) -> Self {
-        let template = std::env::temp_dir().join("lifesign-trial-XXXXXX");
-        let directory = nix::unistd::mkdtemp(&template).expect("a directory");
+        let scratch = Scratch::new("trial");
+        let directory = scratch.path();
         let lab = Lab::build(Path::new(program), &setup.plan()).expect("a laboratory");
-        let cluster = Cluster::new(lab, program.into(), directory.clone());
+        let cluster = Cluster::new(lab, program.into(), directory.to_owned());
         let write = |name: &str, text: &str| cluster.write(name, text).expect("a file");
         write("key", KEY);
-        let settings = write("lifesign.toml", &setup.text(&directory));
-        let witness_settings = write("witness.toml", &setup.witness_text(&directory));
-        let watchdogs = Vec::new();
-        Self { cluster, program: program.into(), setup, settings, witness_settings, watchdogs }
+        let settings = write("lifesign.toml", &setup.text(directory));
+        let witness_settings = write("witness.toml", &setup.witness_text(directory));
+        let (program, watchdogs) = (program.into(), Vec::new());
+        Self { cluster, program, setup, settings, witness_settings, watchdogs, _scratch: scratch }
     }
 
     /// Starts every daemon and waits until all hear each other and alpha serves every group that it
@@ -389,8 +391,6 @@ impl Drop for Trial {
                 eprintln!("{}", self.status(name));
             }
         }
-        // What is left in the directory for temporary files does no harm.
-        drop(fs::remove_dir_all(self.cluster.directory()));
     }
 }
 

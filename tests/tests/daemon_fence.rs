@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use lifesign::namespace;
 use lifesign_tests::trial::{self, Setup, Trial};
 use nix::sys::signal::Signal;
 
@@ -62,6 +63,7 @@ impl Dongle {
         let mut command = Command::new(env!("CARGO_BIN_EXE_subject"));
         command.args(["dongle", "emulate", "--ports", "3", "--on-reset", &noted, "--dir"]);
         command.arg(directory.join("dongle")).stdin(Stdio::null()).stdout(Stdio::null());
+        namespace::end_with_starter(&mut command);
         Self { process: command.spawn().expect("a dongle"), resets }
     }
 

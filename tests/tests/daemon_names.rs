@@ -5,6 +5,8 @@
 use std::net::IpAddr;
 use std::process::Stdio;
 
+use lifesign::namespace::{self, Users};
+use lifesign_tests::doomed;
 use lifesign_tests::name_server::{KEYS, Software, dig, write_key};
 use lifesign_tests::trial::{self, Setup, Trial, WITNESS};
 
@@ -24,14 +26,19 @@ fn served(test: &str, body: impl FnOnce(&mut Trial)) {
         let folder = trial.cluster().directory().to_owned();
         let (name, secret) = KEYS[0];
         let _key = write_key(&folder, "dns.key", name, secret, 0o600);
-        let ip: IpAddr = SERVER.parse().unwrap();
-        let mut command = Software::Bind.command(&folder.join("bind"), &[ip]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        trial.cluster_mut().lab_mut().machine(WITNESS).start(command).unwrap();
+        let _process = start_bind(trial);
         trial.begin();
         await_name(trial, "10.77.0.1 fd00::1");
         body(trial);
     });
+}
+
+/// Starts a name server beside the quorum server, and returns the number of its process.
+fn start_bind(trial: &mut Trial) -> i32 {
+    let folder = trial.cluster().directory().join("bind");
+    let mut command = Software::Bind.command(&folder, &[SERVER.parse().unwrap()]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    trial.cluster_mut().lab_mut().machine(WITNESS).start(command).unwrap().id()
 }
 
 /// Waits until clients see these addresses.
@@ -74,4 +81,23 @@ fn what_the_supervisor_stops_has_no_name() {
         trial.kill("alpha");
         await_name(trial, " ");
     });
+}
+
+#[test]
+fn nothing_outlives_a_trial() {
+    let test = "nothing_outlives_a_trial";
+    let role = namespace::enter(test, Users::New).unwrap_or_else(|error| panic!("{error}"));
+    let Some(role) = role else { return };
+    if role == namespace::MAIN {
+        return doomed::expect_nothing_left(test, "doomed");
+    }
+    let setup = Setup::pair().with_services(SERVICES);
+    let mut trial = Trial::build(env!("CARGO_BIN_EXE_subject"), setup);
+    trial.start_all();
+    let mut processes = vec![start_bind(&mut trial)];
+    for name in ["alpha", "beta", WITNESS] {
+        let machine = trial.cluster_mut().lab_mut().machine(name);
+        processes.extend(machine.process_ids().unwrap());
+    }
+    doomed::wait(&processes, trial.cluster().directory());
 }

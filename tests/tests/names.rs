@@ -13,8 +13,8 @@ use lifesign::agent::own::primary::Primary;
 use lifesign::agent::own::record::{Change, Plan, Zone};
 use lifesign::clock;
 use lifesign::namespace::{self, Users};
-use lifesign_tests::figures;
 use lifesign_tests::name_server::{KEYS, NameServer, Software, dig, port_of};
+use lifesign_tests::{doomed, figures};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -293,4 +293,21 @@ fn takeovers_follow_one_another() {
             ));
         }
     });
+}
+
+/// A name server is no process of a machine, and ends with the test all the same.
+#[test]
+fn no_name_server_outlives_its_test() {
+    let test = "no_name_server_outlives_its_test";
+    let role = namespace::enter(test, Users::New).unwrap_or_else(|error| panic!("{error}"));
+    let Some(role) = role else { return };
+    if role == namespace::MAIN {
+        for software in Software::ALL {
+            doomed::expect_nothing_left(test, &format!("{software:?}"));
+        }
+        return;
+    }
+    let software = Software::ALL.into_iter().find(|software| format!("{software:?}") == role);
+    let server = NameServer::start(software.unwrap(), &[V4]);
+    doomed::wait(&[server.process().cast_signed()], server.folder());
 }
