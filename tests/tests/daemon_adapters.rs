@@ -335,7 +335,10 @@ fn a_flapping_adapter_is_left_alone() {
         let moves = |trial: &Trial| {
             let port = trial.lab().port("alpha", STANDBY);
             let record = trial.lab().switch().record(0).at_port;
-            record.spans().iter().filter(|span| span.server == port).count()
+            let mut seen: Vec<usize> = record.spans().iter().map(|span| span.server).collect();
+            // A busy machine stutters where it is.
+            seen.dedup();
+            seen.into_iter().filter(|seen| *seen == port).count()
         };
         for millis in [50, 100, 200, 1_500, 1_500, 2_500, 2_500] {
             for up in [false, true] {
