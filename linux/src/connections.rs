@@ -13,9 +13,13 @@
 //! takeover  Known ──► Tickling ──segment──► client ──answer──► kernel ──reset──► client
 //! ```
 //!
+//! Where the address was, [`destroy`] ends the connections, once it is gone from there: nobody else
+//! would until their timeouts.
+//!
 //! All of this is a courtesy: nothing is decided by it, and a note that is lost is made up for by
 //! the next.
 
+pub mod destroy;
 pub mod list;
 pub mod note;
 pub mod tickle;

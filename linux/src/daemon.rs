@@ -181,6 +181,8 @@ enum Errand {
     Notify { target: usize },
     /// List the connections of clients.
     List,
+    /// End the connections of clients with addresses that have gone.
+    Destroy,
     /// Keep a program running beside the daemon.
     Client(usize),
     /// Run a fence agent against this start of a server.

@@ -310,7 +310,9 @@ fn run(executor: &mut Executor, command: Command) -> (Outcome, String) {
 fn reply(executor: &mut Executor) -> (u32, Outcome, String) {
     match next(executor) {
         Reply::Done { id, outcome, output, .. } => (id, outcome, output),
-        other @ (Reply::Persisted { .. } | Reply::Listed { .. }) => panic!("{other:?}"),
+        other @ (Reply::Persisted { .. } | Reply::Listed { .. } | Reply::Destroyed { .. }) => {
+            panic!("{other:?}")
+        }
     }
 }
 

@@ -110,7 +110,9 @@ fn output(executor: &mut Executor) -> String {
                 assert!(outcome.is_success(), "{outcome}");
                 return output;
             }
-            Some(other @ (Reply::Persisted { .. } | Reply::Listed { .. })) => panic!("{other:?}"),
+            Some(
+                other @ (Reply::Persisted { .. } | Reply::Listed { .. } | Reply::Destroyed { .. }),
+            ) => panic!("{other:?}"),
             None => assert!(!executor.is_gone()),
         }
         let mut descriptors = [PollFd::new(executor.as_fd(), PollFlags::POLLIN)];

@@ -20,14 +20,9 @@ use crate::address::netlink::Netlink;
 pub fn connections(services: &[IpAddr]) -> Result<(Vec<Connection>, bool), Error> {
     let mut found = Vec::new();
     let mut netlink = Netlink::open_protocol(SockProtocol::NetlinkSockDiag)?;
-    // A service that listens on IPv6 serves IPv4 as well, by sockets of IPv6.
-    let families = [libc::AF_INET, libc::AF_INET6];
-    for family in families {
-        let writer = netlink.begin(SOCK_DIAG_BY_FAMILY, libc::NLM_F_DUMP);
-        writer.put(&request(family));
-        writer.attribute(REQUEST_FILTER, &filter(services));
-        let is_whole = netlink.dump_while("list connections", SOCK_DIAG_BY_FAMILY, |message| {
-            found.extend(read(message.body));
+    for family in FAMILIES {
+        let is_whole = look(&mut netlink, family, 1 << ESTABLISHED, services, |body| {
+            found.extend(read(body));
             found.len() <= MOST_LISTED
         })?;
         if !is_whole {
@@ -38,13 +33,32 @@ pub fn connections(services: &[IpAddr]) -> Result<(Vec<Connection>, bool), Error
     Ok((found, false))
 }
 
-/// Returns the request for all established TCP connections over a family of addresses.
-fn request(family: i32) -> [u8; REQUEST_LEN] {
+/// Hands over what the kernel says of each TCP socket over `family` that is in one of `states` and
+/// whose own address is one of `services`, until `handle` says no. Returns whether it never did.
+pub(super) fn look(
+    netlink: &mut Netlink,
+    family: i32,
+    states: u32,
+    services: &[IpAddr],
+    mut handle: impl FnMut(&[u8]) -> bool,
+) -> Result<bool, Error> {
+    let writer = netlink.begin(SOCK_DIAG_BY_FAMILY, libc::NLM_F_DUMP);
     let mut request = [0; REQUEST_LEN];
     request[0] = u8::try_from(family).unwrap_or(0);
     request[1] = TCP;
-    request[4..8].copy_from_slice(&(1_u32 << ESTABLISHED).to_ne_bytes());
-    request
+    request[4..8].copy_from_slice(&states.to_ne_bytes());
+    writer.put(&request);
+    writer.attribute(REQUEST_FILTER, &filter(services));
+    netlink.dump_while("list connections", SOCK_DIAG_BY_FAMILY, |message| handle(message.body))
+}
+
+/// Returns what names the socket of which the kernel has said this, and no other.
+pub(super) fn request_for(body: &[u8]) -> Option<[u8; REQUEST_LEN]> {
+    let mut request = [0; REQUEST_LEN];
+    request[0] = *body.first()?;
+    request[1] = TCP;
+    request[8..].copy_from_slice(body.get(SOCKET_AT..SOCKET_AT + REQUEST_LEN - 8)?);
+    Some(request)
 }
 
 /// Returns a program of the kernel's for this purpose: is the own address one of `services`?
@@ -88,7 +102,7 @@ fn condition(ip: IpAddr) -> Vec<u8> {
 }
 
 /// Reads one connection of the list.
-fn read(body: &[u8]) -> Option<Connection> {
+pub(super) fn read(body: &[u8]) -> Option<Connection> {
     let family = i32::from(*body.first()?);
     let port = |at: usize| Some(u16::from_be_bytes(*body.get(at..)?.first_chunk()?));
     let ip = |at: usize| -> Option<IpAddr> {
@@ -104,12 +118,14 @@ fn read(body: &[u8]) -> Option<Connection> {
     })
 }
 
+/// The families of sockets. A service that listens on IPv6 serves IPv4 as well, by sockets of IPv6.
+pub(super) const FAMILIES: [i32; 2] = [libc::AF_INET, libc::AF_INET6];
 /// `SOCK_DIAG_BY_FAMILY` of `linux/sock_diag.h`.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// `INET_DIAG_REQ_BYTECODE` of `linux/inet_diag.h`.
 const REQUEST_FILTER: u16 = 1;
 /// The length of `struct inet_diag_req_v2`: family, protocol, two bytes, states, which socket.
-const REQUEST_LEN: usize = 56;
+pub(super) const REQUEST_LEN: usize = 56;
 /// The protocol's number.
 const TCP: u8 = 6;
 /// The number of the state.
@@ -120,7 +136,8 @@ const JUMP: u8 = 1;
 const SOURCE_IS: u8 = 7;
 /// Code, yes, no.
 const OPERATION_LEN: usize = 4;
-/// Where `struct inet_diag_msg` has the ports and the addresses.
+/// Where `struct inet_diag_msg` has what names the socket, and in it the ports and the addresses.
+const SOCKET_AT: usize = 4;
 const SOURCE_PORT_AT: usize = 4;
 const CLIENT_PORT_AT: usize = 6;
 const SOURCE_AT: usize = 8;

@@ -1,5 +1,5 @@
 //! Clients that are connected with what this node holds or takes over: listed by the executor, told
-//! of in notes, and tickled.
+//! of in notes, and tickled. When an address has gone, the executor ends what is left of them here.
 
 use std::net::IpAddr;
 
@@ -10,6 +10,7 @@ use lifesign_core::time::Instant;
 
 use super::{Daemon, Errand};
 use crate::clock;
+use crate::connections::destroy::Destroyed;
 use crate::connections::note::{self, Heard, NoteError, Origin};
 use crate::connections::tickle::{Tickler, Tickling};
 use crate::connections::{Connection, EVERY, Known, MOST_LISTED, Own};
@@ -42,6 +43,7 @@ pub(super) struct Connected {
     tickler: Tickler,
     tickled: u64,
     unsent: u64,
+    destroyed: u64,
 }
 
 impl Connected {
@@ -62,6 +64,7 @@ impl Connected {
             tickler: Tickler::default(),
             tickled: 0,
             unsent: 0,
+            destroyed: 0,
         }
     }
 
@@ -108,6 +111,7 @@ impl Connected {
             rejected: self.rejected,
             tickled: self.tickled,
             unsent: self.unsent,
+            destroyed: self.destroyed,
         }
     }
 }
@@ -181,14 +185,48 @@ impl Daemon {
         }
     }
 
+    /// Returns the addresses of a group whose clients are looked after.
+    fn addresses_looked_after(&self, at: usize) -> Vec<IpAddr> {
+        let group = self.settings.groups.get(at).filter(|group| group.callers.tickle);
+        let addresses = group.into_iter().flat_map(|group| &group.addresses);
+        addresses.map(|address| address.ip).collect()
+    }
+
+    /// Has the connections ended that clients have with the addresses of a group, which have just
+    /// gone from here.
+    pub(super) fn end_connections(&mut self, at: usize) {
+        let services = self.addresses_looked_after(at);
+        if services.is_empty() {
+            return;
+        }
+        let sent = self.send_errand(Errand::Destroy, |id| Request::Destroy { id, services });
+        if let Err(error) = sent {
+            self.replace_alerts(UNENDED, vec![format!("{UNENDED}{error}")]);
+        }
+    }
+
+    /// Takes in what has been ended.
+    pub(super) fn handle_destroyed(&mut self, result: Result<Destroyed, String>, now: Instant) {
+        let Destroyed { count, connections } = match result {
+            Ok(destroyed) => destroyed,
+            // The same is said once.
+            Err(error) => {
+                return self.replace_alerts(UNENDED, vec![format!("{UNENDED}{error}")]);
+            }
+        };
+        self.replace_alerts(UNENDED, Vec::new());
+        self.connected.destroyed += count;
+        // If the address comes back here, it is this node that tells them.
+        self.connected.known.learn(&connections, now);
+        if count > 0 {
+            self.decided(format!("has ended {count} connections with addresses that have gone"));
+        }
+    }
+
     /// Begins to tell the clients of a group that has just come here.
     pub(super) fn tickle(&mut self, group: GroupId, now: Instant) {
         let at = group.index();
-        let Some(settings) = self.settings.groups.get(at).filter(|group| group.callers.tickle)
-        else {
-            return;
-        };
-        let services: Vec<IpAddr> = settings.addresses.iter().map(|address| address.ip).collect();
+        let services = self.addresses_looked_after(at);
         let clients = self.connected.known.of(&services, now);
         if clients.is_empty() {
             return;
@@ -229,5 +267,7 @@ impl Daemon {
 
 /// How the alert begins that connections cannot be listed.
 const UNLISTED: &str = "some clients would hang after a takeover: ";
+/// How the alert begins that connections cannot be ended.
+const UNENDED: &str = "connections with addresses that have gone wait here for their timeouts: ";
 /// The most notes of one turn.
 const NOTES: usize = 4;

@@ -86,8 +86,10 @@ impl Daemon {
     /// Takes in what the executor answers.
     pub(super) fn handle_errands(&mut self, now: Instant) {
         while let Some(reply) = self.executor.poll_reply() {
-            let (Reply::Done { id, .. } | Reply::Persisted { id, .. } | Reply::Listed { id, .. }) =
-                &reply;
+            let (Reply::Done { id, .. }
+            | Reply::Persisted { id, .. }
+            | Reply::Listed { id, .. }
+            | Reply::Destroyed { id, .. }) = &reply;
             let Some(at) = self.errands.iter().position(|(other, _)| other == id) else { continue };
             let (_, errand) = self.errands.swap_remove(at);
             match (errand, reply) {
@@ -116,6 +118,9 @@ impl Daemon {
                     self.handle_power_on(target, means, &outcome, &output);
                 }
                 (Errand::List, Reply::Listed { list, .. }) => self.handle_listed(list),
+                (Errand::Destroy, Reply::Destroyed { result, .. }) => {
+                    self.handle_destroyed(result, now);
+                }
                 _ => {}
             }
         }

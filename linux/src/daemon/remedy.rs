@@ -48,6 +48,7 @@ impl Daemon {
             | Errand::Notify { .. }
             | Errand::Client(_)
             | Errand::List
+            | Errand::Destroy
             | Errand::Fence { .. }
             | Errand::PowerOn { .. } => false,
         };

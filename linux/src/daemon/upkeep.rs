@@ -155,8 +155,9 @@ impl Daemon {
 
     fn release(&mut self, at: usize) -> Option<Step> {
         let result = self.addresses.release(at);
-        if let Err(error) = &result {
-            self.alert(format!("{}: {error}", self.group_name(at)));
+        match &result {
+            Ok(()) => self.end_connections(at),
+            Err(error) => self.alert(format!("{}: {error}", self.group_name(at))),
         }
         self.groups.get_mut(at)?.conduct.released(result.is_ok())
     }

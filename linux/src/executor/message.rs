@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
 use crate::connections::Connection;
+use crate::connections::destroy::Destroyed;
 
 /// What a client asks of the executor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,14 @@ pub enum Request {
     },
     /// List the TCP connections of addresses of this machine; answered by [`Reply::Listed`].
     List {
+        /// Chosen by the client.
+        id: u32,
+        /// The addresses.
+        services: Vec<IpAddr>,
+    },
+    /// End the TCP connections of addresses that have gone from this machine; answered by
+    /// [`Reply::Destroyed`].
+    Destroy {
         /// Chosen by the client.
         id: u32,
         /// The addresses.
@@ -120,6 +129,13 @@ pub enum Reply {
         /// They, and whether there are more; or what failed.
         list: Result<(Vec<Connection>, bool), String>,
     },
+    /// Connections have been ended.
+    Destroyed {
+        /// The id of the request.
+        id: u32,
+        /// They, or what failed.
+        result: Result<Destroyed, String>,
+    },
 }
 
 impl Reply {
@@ -128,7 +144,7 @@ impl Reply {
     pub fn took(&self) -> Option<Duration> {
         match self {
             Self::Done { took_us, .. } => Some(Duration::from_micros(*took_us)),
-            Self::Persisted { .. } | Self::Listed { .. } => None,
+            Self::Persisted { .. } | Self::Listed { .. } | Self::Destroyed { .. } => None,
         }
     }
 }

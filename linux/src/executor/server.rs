@@ -20,7 +20,7 @@ use super::message::{Command, Outcome, Reply, Request};
 use super::persist::persist;
 use super::running::Running;
 use crate::clock;
-use crate::connections::list;
+use crate::connections::{destroy, list};
 
 /// Serves `clients` until all of them have closed their end, ends what still runs, and returns.
 ///
@@ -162,6 +162,10 @@ impl Server {
             Request::List { id, services } => {
                 let list = list::connections(&services).map_err(|error| error.to_string());
                 self.clients[client].replies.push_back(Reply::Listed { id, list });
+            }
+            Request::Destroy { id, services } => {
+                let result = destroy::destroy(&services).map_err(|error| error.to_string());
+                self.clients[client].replies.push_back(Reply::Destroyed { id, result });
             }
             Request::Cancel { id } => {
                 let mut own = self.commands.iter_mut().filter(|owned| owned.client == client);

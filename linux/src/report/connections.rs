@@ -19,4 +19,7 @@ pub struct ConnectionsReport {
     pub tickled: u64,
     /// Segments that could not be sent.
     pub unsent: u64,
+    /// Connections ended here because their addresses have gone.
+    #[serde(default)]
+    pub destroyed: u64,
 }

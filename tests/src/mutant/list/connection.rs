@@ -14,6 +14,33 @@ pub(super) const MUTANTS: &[Mutant] = &[
     )
     .quick(),
     caught(
+        "connections-end-with-the-address-here",
+        "A connection ends when its address has gone, and not before.",
+        &[Change {
+            file: "linux/src/connections/destroy.rs",
+            find: "!installed.iter().any(|address| address.ip == *ip)",
+            replace: "!installed.iter().any(|address| address.ip == *ip && address.prefix == 77)",
+        }],
+    ),
+    caught(
+        "connections-stay-without-address",
+        "Who waits for answers on an address that has gone is told so.",
+        &[Change {
+            file: "linux/src/connections/destroy.rs",
+            find: "netlink.begin(SOCK_DESTROY, 0)",
+            replace: "netlink.begin(SOCK_DESTROY - 1, 0)",
+        }],
+    ),
+    caught(
+        "connections-of-others-end",
+        "Connections with other addresses live on.",
+        &[Change {
+            file: "linux/src/connections/list.rs",
+            find: "writer.attribute(REQUEST_FILTER, &filter(services));",
+            replace: "let _of_all = (REQUEST_FILTER, filter(services));",
+        }],
+    ),
+    caught(
         "note-counts-again",
         "A note that was kept back does not bring back connections that have ended.",
         &[Change {
