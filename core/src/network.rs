@@ -25,7 +25,8 @@ pub struct Sight {
     pub heard: NodeSet,
     /// Those of them that say that they hear this node on it.
     pub hear_me: NodeSet,
-    /// Whether one of them says that it hears another of them on it.
+    /// Whether a node among them says that it hears another of them on it. A witness numbers its
+    /// own links, so what it hears tells nothing of this one.
     pub others_meet: bool,
     /// Whether a third station answers on it; `None` where none is asked.
     pub answered: Option<bool>,

@@ -6,6 +6,7 @@
 
 mod verdict;
 
+use lifesign_core::frame::Body;
 use lifesign_core::network::{self, Choice, Origin, Sight, Verdict};
 use lifesign_core::node::{LinkId, NodeId, NodeSet};
 use lifesign_core::peer::Session;
@@ -157,10 +158,7 @@ impl Daemon {
         let is_settled = |session: &Session| now.since(session.since) >= dead.times(2);
         for (node, session) in peers.sessions().filter(|(_, session)| is_settled(session)) {
             let is_on = self.settings.links.get(link.index()).is_some_and(|it| it.reaches(node));
-            let meets = |echo: &lifesign_core::frame::Echo| {
-                echo.node != self.me && echo.links.contains(link)
-            };
-            sight.others_meet |= session.body.echoes.iter().any(meets);
+            sight.others_meet |= meets_others(node, &session.body, (self.me, link));
             let Some(peer) = peers.get(node).filter(|_| is_on) else { continue };
             let heard = |link| peer.link(link).and_then(|link| link.expectation.heard());
             let newest = LinkId::all().filter_map(heard).max().unwrap_or_default();
@@ -377,5 +375,43 @@ impl Daemon {
             .collect();
         let said: Vec<&str> = said.iter().map(String::as_str).collect();
         Some(format!("no adapter is left on network {}: {}", watched.name, list(&said)))
+    }
+}
+
+/// Returns whether what `node` says proves that it hears another than `me` on a link.
+///
+/// A witness numbers its own links, so its numbers prove nothing of this node's.
+fn meets_others(node: NodeId, body: &Body, (me, link): (NodeId, LinkId)) -> bool {
+    let mut echoes = body.echoes.iter();
+    !node.is_witness() && echoes.any(|echo| echo.node != me && echo.links.contains(link))
+}
+
+#[cfg(test)]
+mod tests {
+    use lifesign_core::frame::Echo;
+    use lifesign_core::node::{BootId, LinkSet};
+
+    use super::*;
+
+    #[test]
+    fn a_witness_does_not_tell_by_its_own_numbers_who_meets_on_a_link() {
+        let node = |number| NodeId::new(number).unwrap();
+        let (me, peer, witness) = (node(0), node(1), NodeId::witness(0).unwrap());
+        let link = |number| LinkId::new(number).unwrap();
+        let hears = |node, number| {
+            let links = LinkSet::from_bits(1_u8 << number);
+            let echo = Echo { node, boot: BootId::new(1), sequence: 1, links };
+            let mut body = Body::default();
+            body.echoes.push(echo).unwrap();
+            body
+        };
+        for number in [0, 1] {
+            let body = hears(peer, number);
+            assert!(!meets_others(witness, &body, (me, link(0))), "{number}");
+            assert!(!meets_others(witness, &body, (me, link(1))), "{number}");
+            let body = hears(witness, number);
+            assert_eq!(meets_others(peer, &body, (me, link(1))), number == 1);
+            assert!(!meets_others(peer, &hears(me, number), (me, link(number))), "itself");
+        }
     }
 }

@@ -26,6 +26,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         }],
     ),
     caught(
+        "witness-tells-who-meets",
+        "A witness, which numbers its own links, does not tell who meets on one of this node's.",
+        &[Change {
+            file: "linux/src/daemon/networks.rs",
+            find: "!node.is_witness() && echoes.any(",
+            replace: "echoes.any(",
+        }],
+    ),
+    caught(
         "adapter-returned-to-at-once",
         "An address returns only to an adapter that has been well for its hold-off.",
         &[Change {
