@@ -17,7 +17,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
+};
 use nix::sys::time::TimeSpec;
 use nix::sys::timer::TimerSetTimeFlags;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags};
@@ -194,9 +196,11 @@ enum Way {
 }
 
 impl Way {
-    fn is_answer(self, bytes: &[u8]) -> bool {
+    /// Returns whether `bytes` from an address are an answer. On a socket for echoes arrives what
+    /// every other client on the machine is answered, too.
+    fn is_answer(self, from: Option<IpAddr>, bytes: &[u8]) -> bool {
         match self {
-            Self::Echo(address) => is_echo_reply(address, bytes),
+            Self::Echo(address) => from == Some(address) && is_echo_reply(address, bytes),
             Self::Datagram => bytes.len() == 2,
         }
     }
@@ -262,7 +266,7 @@ impl Runner {
             let mut parts = [IoSliceMut::new(&mut bytes)];
             let socket = self.socket.as_raw_fd();
             let flags = MsgFlags::MSG_DONTWAIT;
-            let Ok(message) = recvmsg::<()>(socket, &mut parts, Some(&mut control), flags) else {
+            let Ok(message) = recvmsg(socket, &mut parts, Some(&mut control), flags) else {
                 // Nothing more to read; an error that waits on the socket is taken away by this.
                 return;
             };
@@ -272,8 +276,8 @@ impl Runner {
                     at_us = self.stopwatch.from_wall_clock_us(stamp);
                 }
             }
-            let len = message.bytes;
-            if self.way.is_answer(&bytes[..len]) {
+            let (len, from) = (message.bytes, message.address.and_then(ip_of));
+            if self.way.is_answer(from, &bytes[..len]) {
                 lock(&self.log).handle_arrival(at_us);
             }
         }
@@ -316,16 +320,20 @@ fn echo_request(address: IpAddr, number: u16) -> [u8; 8] {
     request
 }
 
-/// Returns whether `bytes` are an answer to one of our requests, from `address` for IPv4.
+/// Returns the address of a sender.
+fn ip_of(sender: SockaddrStorage) -> Option<IpAddr> {
+    let ipv4 = sender.as_sockaddr_in().map(|sender| sender.ip().into());
+    ipv4.or_else(|| sender.as_sockaddr_in6().map(|sender| sender.ip().into()))
+}
+
+/// Returns whether `bytes` are an answer to one of our requests, in the family of `address`.
 ///
 /// An IPv4 packet comes with its header, an IPv6 packet without.
 fn is_echo_reply(address: IpAddr, bytes: &[u8]) -> bool {
     let (kind, message) = match address {
-        IpAddr::V4(address) => {
-            if bytes.get(12..16) != Some(&address.octets()) {
-                return false;
-            }
-            let header_len = usize::from(bytes[0] & 0x0f) * 4;
+        IpAddr::V4(_) => {
+            let first = bytes.first().copied().unwrap_or_default();
+            let header_len = usize::from(first & 0x0f) * 4;
             (ECHO_REPLY_V4, bytes.get(header_len..).unwrap_or_default())
         }
         IpAddr::V6(_) => (ECHO_REPLY_V6, bytes),
@@ -419,23 +427,26 @@ mod tests {
 
     #[test]
     fn only_answers_to_this_client_count() {
-        let address = "10.77.0.100".parse().unwrap();
-        let packet = |source: [u8; 4], kind, identity: [u8; 2]| {
-            let mut bytes = vec![0; 28];
-            bytes[0] = 0x45;
-            bytes[12..16].copy_from_slice(&source);
-            bytes[20] = kind;
-            bytes[24..26].copy_from_slice(&identity);
-            bytes
-        };
         let own = ECHO_IDENTITY.to_be_bytes();
-        let answer = packet([10, 77, 0, 100], 0, own);
-        assert!(is_echo_reply(address, &answer));
-        assert!(!is_echo_reply(address, &packet([10, 77, 0, 1], 0, own)));
-        assert!(!is_echo_reply(address, &packet([10, 77, 0, 100], 3, own)));
-        assert!(!is_echo_reply(address, &packet([10, 77, 0, 100], 0, [0, 0])));
-        for len in 0..26 {
-            assert!(!is_echo_reply(address, &answer[..len]));
+        let families = [
+            (["10.77.0.100", "10.77.0.101"], ECHO_REPLY_V4, [&[0x45; 1][..], &[0; 19]].concat()),
+            (["fd00:77::100", "fd00:77::101"], ECHO_REPLY_V6, Vec::new()),
+        ];
+        for (addresses, reply, header) in families {
+            let [asked, other] = addresses.map(|address| address.parse::<IpAddr>().unwrap());
+            let packet = |kind, identity: [u8; 2]| {
+                [&header[..], &[kind, 0, 0, 0], &identity, &[0; 2]].concat()
+            };
+            let counts = |from, bytes: &[u8]| Way::Echo(asked).is_answer(from, bytes);
+            let answer = packet(reply, own);
+            assert!(counts(Some(asked), &answer));
+            assert!(!counts(Some(other), &answer), "another client's");
+            assert!(!counts(None, &answer));
+            assert!(!counts(Some(asked), &packet(3, own)));
+            assert!(!counts(Some(asked), &packet(reply, [0, 0])));
+            for len in 0..answer.len() - 2 {
+                assert!(!counts(Some(asked), &answer[..len]));
+            }
         }
     }
 }
