@@ -14,6 +14,7 @@ use lifesign::connections::{MOST_LISTED, destroy, list};
 use lifesign::namespace::{self, Users};
 use lifesign_tests::figures;
 use lifesign_tests::trial::{self, Setup, Trial};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, connect, listen, socket,
 };
@@ -308,6 +309,10 @@ fn ten_thousand_connections_are_listed_and_ended() {
     if entered.is_none() {
         return;
     }
+    // Everybody may raise this limit up to the other one.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    assert!(most > 10_100, "10100 open files are wanted, and `ulimit -Hn` allows {most}");
+    setrlimit(Resource::RLIMIT_NOFILE, 10_100, most).expect("a higher limit");
     let ip = |words: &str| {
         let status = Command::new("ip").args(words.split(' ')).status();
         assert!(status.is_ok_and(|status| status.success()), "ip {words}");
