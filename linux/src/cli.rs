@@ -26,16 +26,16 @@ use clap::{CommandFactory, Parser};
 use lifesign_core::node::NodeId;
 use serde::Serialize;
 
+use self::grammar::demo::DemoArgs;
 use self::grammar::lasting::{GroupArgs, LastingCommand, MaintenanceCommand, PlaceArgs};
 use self::grammar::{
-    CheckArgs, Cli, Command, DemoArgs, KeygenArgs, MoveArgs, ReplayArgs, RunArgs, StatusArgs,
-    WhyArgs,
+    CheckArgs, Cli, Command, KeygenArgs, MoveArgs, ReplayArgs, RunArgs, StatusArgs, WhyArgs,
 };
 use crate::check::witness::WitnessCheck;
 use crate::check::{Check, expected};
 use crate::control::Picture;
 use crate::daemon::{self, StartError};
-use crate::demo::stage::Arbiter;
+use crate::demo::stage::{Arbiter, Family};
 use crate::demo::{self, DemoError};
 use crate::executor::INPUT_LEN_MAX;
 use crate::keygen::{self, Task};
@@ -188,9 +188,10 @@ fn this_node(settings: &Settings, name: Option<&str>) -> Result<Option<NodeId>, 
 }
 
 fn show(args: DemoArgs) -> ExitCode {
-    let DemoArgs { json, scenes, unprivileged, dongle } = args;
+    let DemoArgs { json, scenes, unprivileged, dongle, ipv6 } = args;
     let arbiter = if dongle { Arbiter::Dongle } else { Arbiter::QuorumServer };
-    match demo::run(&demo::Options { json, unprivileged, scenes, arbiter }) {
+    let family = if ipv6 { Family::Ipv6 } else { Family::Ipv4 };
+    match demo::run(&demo::Options { json, unprivileged, scenes, arbiter, family }) {
         Ok(status) => ExitCode::from(status),
         Err(error @ DemoError::NoScene { .. }) => bad(&error.to_string()),
         Err(error) => fail(&error.to_string()),

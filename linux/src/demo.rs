@@ -52,7 +52,7 @@ use nix::unistd::mkdtemp;
 use crate::namespace::{self, Users};
 use scene::{Outcome, Scene};
 use show::Show;
-use stage::{Arbiter, Stage, StageError};
+use stage::{Arbiter, Family, Stage, StageError};
 
 /// What to demonstrate, and how.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +63,8 @@ pub struct Options {
     pub unprivileged: bool,
     /// Who decides when the servers do not hear each other.
     pub arbiter: Arbiter,
+    /// What they speak, and the service.
+    pub family: Family,
     /// Play only these scenes, by their names; all if there are none.
     pub scenes: Vec<String>,
 }
@@ -155,8 +157,8 @@ fn play(options: &Options, scenes: &[Scene]) -> Result<u8, DemoError> {
     let directory = settle_in().map_err(DemoError::Start)?;
     let show = Show::for_standard_output(options.json);
     let program = std::env::current_exe().map_err(DemoError::Start)?;
-    let mut stage =
-        Stage::set(&program, &directory, show, options.arbiter).map_err(DemoError::Stage)?;
+    let stage = Stage::set(&program, &directory, show, options.arbiter, options.family);
+    let mut stage = stage.map_err(DemoError::Stage)?;
     let mut outcomes = Vec::new();
     for &scene in scenes {
         let outcome = scene.play(&mut stage);

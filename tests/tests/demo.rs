@@ -35,8 +35,18 @@ impl Place {
 
     /// Counts the processes that were started with this place in their environment.
     fn processes(&self) -> usize {
-        let entries = fs::read_dir("/proc").unwrap().flatten();
-        entries.filter(|entry| mentions(&entry.path(), &self.0)).count()
+        self.all().count()
+    }
+
+    /// Returns whether `word` stands in this file of the kernel on the network of one of them.
+    fn knows(&self, file: &str, word: &str) -> bool {
+        let text = |process: PathBuf| fs::read_to_string(process.join("net").join(file));
+        self.all().any(|process| text(process).is_ok_and(|text| text.contains(word)))
+    }
+
+    fn all(&self) -> impl Iterator<Item = PathBuf> {
+        let entries = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        entries.filter(|process| mentions(process, &self.0))
     }
 }
 
@@ -46,6 +56,9 @@ impl Drop for Place {
         drop(fs::remove_dir_all(&self.0));
     }
 }
+
+/// The service's address as the kernel lists it.
+const SERVICE_IN_IPV6: &str = "fd000077000000000000000000000100";
 
 fn mentions(process: &Path, place: &Path) -> bool {
     let environment = fs::read(process.join("environ")).unwrap_or_default();
@@ -99,6 +112,35 @@ fn an_adapter_that_fails_moves_the_address_inside_its_server() {
         assert!(observed[0].as_str().unwrap().contains(" by its other adapter after "), "{said}");
         assert!(observed[1].as_str().unwrap().ends_with(" did not answer"), "{outcomes}");
     }
+    assert_eq!(place.entries(), 0);
+}
+
+#[test]
+fn scenes_play_in_ipv6_alone() {
+    let place = Place::new("ipv6");
+    let scenes = ["udp-service", "link-cut"];
+    let mut command = place.demo(&["--ipv6", "--json"]);
+    command.args(scenes.iter().flat_map(|scene| ["--scene", scene]));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    await_that("a server has the address", || place.knows("if_inet6", SERVICE_IN_IPV6));
+    assert!(!place.knows("fib_trie", "10.77.0."), "nobody has an address of the other family");
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let outcomes: Value = serde_json::from_slice(&output.stdout).expect(&said);
+    let outcomes = outcomes.as_array().unwrap();
+    let played: Vec<&str> = outcomes.iter().filter_map(|it| it["scene"].as_str()).collect();
+    assert_eq!(played, scenes);
+    for outcome in outcomes {
+        assert_eq!(outcome["two_holders_ms"], 0.0, "{outcome}");
+        assert!(outcome["outage_ms"].as_f64().unwrap() > 0.0, "{outcome}");
+        assert!(outcome["bound_ms"].as_f64().unwrap() > 0.0, "{outcome}");
+    }
+    let datagrams = outcomes[0]["observed"][0].as_str().unwrap();
+    let mut counts = datagrams.split(' ').filter_map(|word| word.parse::<usize>().ok());
+    assert!(counts.next() < counts.next(), "no answer came: {datagrams}");
+    let kept = outcomes.iter().all(|outcome| outcome["kept"] == true);
+    assert_eq!(kept, output.status.success());
+    await_that("no process is left", || place.processes() == 0);
     assert_eq!(place.entries(), 0);
 }
 

@@ -1,6 +1,7 @@
 //! The grammar of the command line, with all help texts.
 
 pub(super) mod agent;
+pub(super) mod demo;
 pub(super) mod dongle;
 pub(super) mod explain;
 pub(super) mod fence;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use self::agent::{AGENT_EXAMPLE, AgentArgs};
+use self::demo::{DEMO_EXAMPLES, DemoArgs};
 use self::dongle::DongleCommand;
 use self::explain::{ExplainCommand, LAYERS_EXAMPLES};
 use self::fence::FenceCommand;
@@ -242,13 +244,6 @@ Examples:
   lifesign keygen --sign 2 /etc/lifesign/key
   lifesign keygen --remove 1 /etc/lifesign/key";
 
-const DEMO_EXAMPLES: &str = "\
-Examples:
-  lifesign demo
-  lifesign demo --json
-  lifesign demo --dongle
-  lifesign demo --scene switchover --scene server-crashed";
-
 const MANUAL_EXAMPLE: &str = "\
 Example:
   lifesign manual /usr/local/share/man/man1";
@@ -359,25 +354,6 @@ pub(super) struct MoveArgs {
     pub(super) at: ControlArgs,
     /// The group; all groups if left out
     pub(super) group: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct DemoArgs {
-    /// Wire the servers to a dongle in place of a quorum server
-    ///
-    /// The dongle is the real firmware in QEMU if `qemu-system-arm` is installed and
-    /// `firmware/build` has made the image; else it is the firmware's emulation on this machine.
-    #[arg(long)]
-    pub(super) dongle: bool,
-    /// Print nothing but what was measured, in JSON
-    #[arg(long)]
-    pub(super) json: bool,
-    /// Play this scene only; can be given several times
-    #[arg(long = "scene", value_name = "NAME")]
-    pub(super) scenes: Vec<String>,
-    /// Do as for an ordinary user, even as root
-    #[arg(long)]
-    pub(super) unprivileged: bool,
 }
 
 #[derive(Debug, Args)]

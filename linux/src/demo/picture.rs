@@ -4,6 +4,7 @@
 //! [`Screen`] writes pictures over each other on a terminal.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 
 /// What the picture shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -151,10 +152,13 @@ impl Picture {
 
 /// Returns addresses in few characters: of all but the first the last part only.
 #[must_use]
-pub fn shortened(addresses: &[&str]) -> String {
-    let last = |address: &&str| address.rsplit_once('.').map(|(_, last)| format!(" .{last}"));
-    let mut text = addresses.first().copied().unwrap_or_default().to_owned();
-    text.extend(addresses.iter().skip(1).filter_map(last));
+pub fn shortened(addresses: &[IpAddr]) -> String {
+    let mut texts = addresses.iter().map(IpAddr::to_string);
+    let mut text = texts.next().unwrap_or_default();
+    for address in texts {
+        let last = address.rfind(['.', ':']).unwrap_or_default();
+        text += &format!(" {}", &address[last..]);
+    }
     text
 }
 
@@ -317,6 +321,10 @@ mod tests {
         }
     }
 
+    fn held(addresses: [&str; 2]) -> String {
+        shortened(&addresses.map(|address| address.parse().unwrap()))
+    }
+
     #[test]
     fn everything_up() {
         let expected =
@@ -345,7 +353,7 @@ mod tests {
     fn a_dongle_has_a_line_to_each_server() {
         let mut view = view();
         view.arbiter.name = "dongle".to_owned();
-        view.servers[0].held = shortened(&["10.77.0.100", "10.77.0.101"]);
+        view.servers[0].held = held(["10.77.0.100", "10.77.0.101"]);
         view.lines = Some([false, true]);
         let expected =
             "  everything is up                                                    12.3 s
@@ -367,6 +375,12 @@ mod tests {
   no outage so far
 ";
         assert_eq!(draw(&view).plain(), expected);
+    }
+
+    #[test]
+    fn two_addresses_of_either_family_fit_into_a_box() {
+        assert_eq!(held(["10.77.0.100", "10.77.0.101"]), "10.77.0.100 .101");
+        assert_eq!(held(["fd00:77::100", "fd00:77::101"]), "fd00:77::100 :101");
     }
 
     #[test]

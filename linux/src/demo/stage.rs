@@ -4,6 +4,7 @@ mod answer;
 mod arbiter;
 mod error;
 mod example;
+mod family;
 mod power;
 mod seen;
 mod sight;
@@ -21,6 +22,7 @@ use self::answer::{is_complete, read_bounds};
 pub use self::arbiter::Arbiter;
 pub use self::error::StageError;
 use self::example::{KEY, PACE, TIMING, WITNESS_SETTINGS};
+pub use self::family::Family;
 use self::power::Power;
 use super::client::{Client, Log};
 use super::cluster::Cluster;
@@ -41,6 +43,7 @@ pub struct Stage {
     clients: Vec<Client>,
     traffic: Option<Traffic>,
     arbiter: Arbiter,
+    services: Vec<IpAddr>,
     dongle: Option<Dongle>,
     power: Power,
     bounds: Vec<Bounds>,
@@ -67,15 +70,16 @@ impl Stage {
         directory: &Path,
         show: Show,
         arbiter: Arbiter,
+        family: Family,
     ) -> Result<Self, StageError> {
-        let mut lab = Lab::build(program, &arbiter.plan()).map_err(StageError::Lab)?;
+        let mut lab = Lab::build(program, &arbiter.plan(family)).map_err(StageError::Lab)?;
+        let services = arbiter.services(family);
         let mut clients = Vec::new();
-        for service in arbiter.services() {
-            let address: IpAddr = service.parse().map_err(|_| StageError::Program("address"))?;
+        for &address in &services {
             let client = Client::start(lab.machine("client"), address);
             clients.push(client.map_err(StageError::Start)?);
         }
-        let traffic = arbiter.start_traffic(&mut lab).map_err(StageError::Start)?;
+        let traffic = arbiter.start_traffic(&mut lab, services[0]).map_err(StageError::Start)?;
         let begun_us = lab.now_us();
         // A thread of its own, because the priority stays with the thread that asks.
         let is_realtime = thread::spawn(|| sys::set_fifo_priority(1).is_ok());
@@ -85,7 +89,7 @@ impl Stage {
         let (settings, calm) = arbiter.settings();
         let [timing, pace] = if is_realtime { arbiter.spans() } else { calm };
         let write = |name: &str, text: &str| {
-            let text = text.replace("DIRECTORY", &place);
+            let text = family.adapt(text).replace("DIRECTORY", &place);
             let text = text.replace(TIMING, timing).replace(PACE, pace);
             cluster.write(name, &text).map_err(StageError::Start)
         };
@@ -100,6 +104,7 @@ impl Stage {
             clients,
             traffic,
             arbiter,
+            services,
             dongle: None,
             power: Power::default(),
             bounds,
@@ -292,7 +297,7 @@ impl Stage {
     #[must_use]
     pub fn journals(&self) -> String {
         let mut text = String::new();
-        for (group, service) in self.arbiter.services().iter().enumerate() {
+        for (group, service) in self.services.iter().enumerate() {
             for span in self.cluster.lab().switch().record(group).all.spans() {
                 let [first, last] = [span.first_us, span.last_us].map(super::scene::milliseconds);
                 let server = SERVERS[span.server];

@@ -5,7 +5,7 @@
 //! crashes its cables are pulled as well, so nothing of it is heard.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -59,7 +59,7 @@ impl Traffic {
         for name in servers {
             let machine = lab.machine(name);
             let socket = machine.within(|| open_early(service))?;
-            let listener = machine.within(|| TcpListener::bind(("0.0.0.0", PORT)))?;
+            let listener = machine.within(|| TcpListener::bind((any(address), PORT)))?;
             listener.set_nonblocking(true)?;
             let stopped = [Arc::clone(&stop), Arc::clone(&stop)];
             let [first, second] = stopped;
@@ -148,10 +148,21 @@ impl Caller {
 /// Opens a socket at an address which the machine may not have yet, so that answers come from it.
 fn open_early(service: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(service), Type::DGRAM, None)?;
-    socket.set_freebind_v4(true)?;
+    match service {
+        SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
+        SocketAddr::V6(_) => socket.set_freebind_v6(true)?,
+    }
     socket.bind(&service.into())?;
     socket.set_read_timeout(Some(PATIENCE))?;
     Ok(socket.into())
+}
+
+/// Returns what stands for every address of a machine, of the same family as `address`.
+const fn any(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
 }
 
 fn answer_datagrams(socket: &UdpSocket, stop: &AtomicBool) {

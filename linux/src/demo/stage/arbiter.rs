@@ -1,12 +1,13 @@
 //! Who decides when the servers do not hear each other, and what follows from it.
 
 use std::io;
+use std::net::IpAddr;
 
 use super::super::dongle::DONGLE;
 use super::super::lab::{Lab, MachinePlan, Plan, Role};
 use super::super::traffic::Traffic;
-use super::SERVERS;
 use super::example::{CALM, DONGLE_CALM, DONGLE_SETTINGS, DONGLE_TIMING, SETTINGS};
+use super::{Family, SERVERS};
 
 /// Who decides when the servers do not hear each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,11 +34,12 @@ impl Arbiter {
 
     /// Returns the service address of each group, in the order of the settings.
     #[must_use]
-    pub const fn services(self) -> &'static [&'static str] {
-        match self {
+    pub fn services(self, family: Family) -> Vec<IpAddr> {
+        let services: &[&str] = match self {
             Self::QuorumServer => &["10.77.0.100"],
             Self::Dongle => &["10.77.0.100", "10.77.0.101"],
-        }
+        };
+        services.iter().filter_map(|service| family.adapt(service).parse().ok()).collect()
     }
 
     /// Returns the servers' settings, and the spans of daemons that wait for a processor like
@@ -70,14 +72,21 @@ impl Arbiter {
     }
 
     /// Starts a service with clients, where a scene is about them.
-    pub(super) fn start_traffic(self, lab: &mut Lab) -> io::Result<Option<Traffic>> {
-        match (self, self.services()[0].parse()) {
-            (Self::QuorumServer, Ok(address)) => Traffic::start(lab, &SERVERS, address).map(Some),
-            _ => Ok(None),
+    pub(super) fn start_traffic(
+        self,
+        lab: &mut Lab,
+        address: IpAddr,
+    ) -> io::Result<Option<Traffic>> {
+        match self {
+            Self::QuorumServer => Traffic::start(lab, &SERVERS, address).map(Some),
+            Self::Dongle => Ok(None),
         }
     }
 
-    pub(super) fn plan(self) -> Plan {
+    pub(super) fn plan(self, family: Family) -> Plan {
+        let cabled = |machine: MachinePlan, network, address: &str| {
+            machine.with_cable(network, &family.adapt(address))
+        };
         let mut plan = Plan::new();
         for (number, server) in (1..).zip(SERVERS) {
             let (network, address) = match self {
@@ -85,16 +94,17 @@ impl Arbiter {
                 Self::Dongle => (1, format!("10.78.0.{number}/24")),
             };
             let machine = MachinePlan::new(server, Role::Server);
-            let machine = machine.with_cable(0, &format!("10.77.0.{number}/24"));
-            plan = plan.with_machine(machine.with_cable(network, &address));
+            let machine = cabled(machine, 0, &format!("10.77.0.{number}/24"));
+            plan = plan.with_machine(cabled(machine, network, &address));
         }
         let arbiter = MachinePlan::new(self.name(), Role::Witness);
         let arbiter = match self {
-            Self::QuorumServer => arbiter.with_cable(0, "10.77.0.9/24"),
+            Self::QuorumServer => cabled(arbiter, 0, "10.77.0.9/24"),
             Self::Dongle => arbiter,
         };
-        let client = MachinePlan::new("client", Role::Client).with_cable(0, "10.77.0.50/24");
+        let client = cabled(MachinePlan::new("client", Role::Client), 0, "10.77.0.50/24");
         let plan = plan.with_machine(arbiter).with_machine(client);
-        self.services().iter().fold(plan, |plan, service| plan.with_watched(0, service))
+        let services = self.services(family).into_iter();
+        services.fold(plan, |plan, service| plan.with_watched(0, &service.to_string()))
     }
 }

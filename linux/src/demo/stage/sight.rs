@@ -1,5 +1,7 @@
 //! How the stage looks.
 
+use std::net::IpAddr;
+
 use super::super::picture::{self, Health, MachineView};
 use super::{SERVERS, Stage};
 
@@ -11,11 +13,10 @@ impl Stage {
             return;
         }
         let lab = self.cluster.lab();
-        let services = self.arbiter.services();
         let machine = |name: &str| {
             let held = |group: &usize| lab.holders(*group).contains(&name);
-            let held: Vec<&str> =
-                (0..services.len()).filter(held).map(|group| services[group]).collect();
+            let held: Vec<IpAddr> =
+                (0..self.groups()).filter(held).map(|group| self.services[group]).collect();
             MachineView {
                 name: name.to_owned(),
                 health: self.health(name),
