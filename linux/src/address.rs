@@ -73,6 +73,7 @@ use self::front::Fronts;
 use self::lease::{EnforcerChoice, Lease};
 use self::monitor::Change;
 use self::netlink::{Adapter, Netlink};
+use self::nftables::speakers::Speakers;
 use self::place::Place;
 use self::presence::Presence;
 use self::source::Sources;
@@ -100,6 +101,9 @@ pub struct Addresses {
     counters: Counters,
     /// The networks with their adapters.
     benches: Vec<Bench>,
+    /// By which adapters ARP may speak for addresses on networks of several, where the kernel has
+    /// packet filters.
+    speakers: Option<Speakers>,
     /// What leads what speaks from the addresses.
     sources: Sources,
 }
@@ -149,8 +153,7 @@ impl Addresses {
         }
         let (adapters, installed) = (netlink.adapters()?, netlink.addresses()?);
         let services: Vec<IpAddr> = slots.iter().map(|slot| slot.service.ip).collect();
-        let mut benches: Vec<Bench> = networks.iter().cloned().map(Bench::new).collect();
-        benches.iter_mut().for_each(|bench| bench.find(&adapters));
+        let benches = Bench::all(networks, &adapters);
         for slot in &mut slots {
             slot.find(&benches, &services, &adapters, &installed);
         }
@@ -179,6 +182,7 @@ impl Addresses {
             events: VecDeque::new(),
             counters: Counters::default(),
             benches,
+            speakers: None,
             sources: Sources::new(macs),
         };
         addresses.hear_routes()?;

@@ -99,6 +99,7 @@ fn moves(test: &str, software: Software, protocol: Protocol) {
     served(test, software, protocol, |trial, clients| {
         let takes_back = |trial: &mut Trial| {
             trial.order("alpha", &["takeover", "www"]);
+            trial.await_holder("alpha");
             await_ways(trial, Some("alpha"));
             if (software, protocol) == (Software::Bird, Protocol::Ospf) {
                 trial::pause(MIN_LS_INTERVAL_MS);

@@ -9,6 +9,7 @@ use super::error::Error;
 use super::front;
 use super::lease::{Enforcer, EnforcerChoice, Refusal};
 use super::netlink::Netlink;
+use super::nftables::speakers::Speakers;
 use super::source;
 use super::take_down::delete_all;
 use super::{Addresses, MacPlan, ServiceAddress, TakeDown};
@@ -84,6 +85,7 @@ impl Addresses {
         }
         front::clear(&mut self.netlink, self.sources.mark())?;
         source::clear(&mut self.netlink, self.sources.mark())?;
+        self.speakers.as_mut().map_or(Ok(()), Speakers::remove)?;
         self.lease.remove(&self.guarded)
     }
 

@@ -7,6 +7,7 @@ use lifesign_core::time::{Duration, Instant};
 
 use super::error::Error;
 use super::netlink::{Adapter, Netlink};
+use super::subject::Subject;
 use super::{arp, ndp};
 
 /// The adapters of a network on this machine, and what is there.
@@ -45,6 +46,13 @@ impl Bench {
         Self { seats, indices, places, answered, asked: None, ignoring: Vec::new() }
     }
 
+    /// Returns those of all networks.
+    pub(super) fn all(networks: &[Seats], adapters: &[Adapter]) -> Vec<Self> {
+        let mut all: Vec<Self> = networks.iter().cloned().map(Self::new).collect();
+        all.iter_mut().for_each(|bench| bench.find(adapters));
+        all
+    }
+
     /// Returns the network of a service address.
     pub(super) fn of(benches: &[Self], ip: IpAddr) -> Option<&Self> {
         benches.iter().find(|bench| bench.place(ip).is_some())
@@ -74,6 +82,13 @@ impl Bench {
     /// Whether the addresses may be on one of several adapters.
     pub(super) fn is_shared(&self) -> bool {
         self.seats.adapters.len() > 1
+    }
+
+    /// Returns the addresses that ARP speaks for and that may be on one of several adapters.
+    pub(super) fn shared(benches: &[Self]) -> Vec<Subject> {
+        let shared = benches.iter().filter(|bench| bench.is_shared());
+        let services = shared.flat_map(|bench| bench.seats.services.iter().map(|(ip, _)| *ip));
+        services.filter(IpAddr::is_ipv4).map(Subject::from).collect()
     }
 
     /// Has an adapter answer for its own addresses alone, and notes what it did before.

@@ -172,7 +172,8 @@ impl Addresses {
         }
         let own = self.slots.iter().filter(|slot| slot.group == group);
         let services: Vec<_> = own.map(|slot| slot.service.ip).collect();
-        self.wires.connect(index, &services, &[], &[])
+        self.wires.connect(index, &services, &[], &[])?;
+        self.let_speak(index)
     }
 
     /// Returns the adapters that the addresses of `group`, now on adapter `base`, may be on, each
@@ -375,4 +376,4 @@ const SETTLE: Duration = Duration::from_millis(1000);
 const TELL_AGAIN: Duration = Duration::from_millis(10_000);
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

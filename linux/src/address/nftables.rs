@@ -28,6 +28,7 @@
 mod expression;
 mod rules;
 mod set;
+pub(crate) mod speakers;
 
 use nix::errno::Errno;
 use nix::net::if_::if_indextoname;

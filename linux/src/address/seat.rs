@@ -4,7 +4,8 @@
 //!
 //! The lease is in force on all of these adapters, and each answers for its own addresses alone
 //! (`arp_ignore`), so an address that moves from one to the other is never answered for by both: it
-//! is deleted where it was before it is added anywhere else.
+//! is deleted where it was before it is added anywhere else. An adapter that has just come, which
+//! is not prepared so, says nothing about them: [`speakers`](super::nftables::speakers).
 
 use std::net::IpAddr;
 
@@ -16,6 +17,7 @@ use super::bench::Bench;
 use super::error::Error;
 use super::event::AddressEvent;
 use super::netlink::{Adapter, Installed};
+use super::nftables::speakers::Speakers;
 use super::place::Place;
 use super::{Addresses, Slot, ndp};
 
@@ -195,6 +197,7 @@ impl Addresses {
 
     /// Finds the adapters of all networks, puts the lease in force on them and listens there.
     pub(super) fn find_seats(&mut self) {
+        self.bind_addresses();
         let (services, macs) = (self.services(), self.group_macs());
         let mut found = Vec::new();
         for bench in &mut self.benches {
@@ -222,6 +225,7 @@ impl Addresses {
                 let own = benches.find(|bench| bench.indices.contains(&Some(index)));
                 own.map_or(Ok(()), |bench| bench.ignore(&mut self.netlink, &adapter))
             });
+            let outcome = outcome.and_then(|()| self.let_speak(index));
             if let Err(reason) = outcome {
                 // An adapter on which the lease is not in force is none for an address.
                 for at in self.benches.iter_mut().flat_map(|bench| &mut bench.indices) {
@@ -240,8 +244,25 @@ impl Addresses {
         self.wires.has(index) && benches.any(|bench| bench.ignoring.iter().any(|it| it.0 == index))
     }
 
+    /// Has ARP leave only by adapters that are prepared, which needs packet filters.
+    fn bind_addresses(&mut self) {
+        if self.speakers.is_none() {
+            let shared = Bench::shared(&self.benches);
+            let is_shared = !shared.is_empty();
+            self.speakers = Speakers::open(shared).ok();
+            self.counters.failures += u64::from(is_shared && self.speakers.is_none());
+        }
+    }
+
+    /// Lets ARP leave by an adapter, which is prepared.
+    pub(super) fn let_speak(&mut self, index: u32) -> Result<(), Error> {
+        self.speakers.as_mut().map_or(Ok(()), |speakers| speakers.allow(index))
+    }
+
     /// Forgets an adapter that went.
     pub(super) fn leave_seat(&mut self, gone: u32) {
+        let forgotten = self.speakers.as_mut().map(|speakers| speakers.forget(gone));
+        self.counters.failures += u64::from(forgotten.is_some_and(|outcome| outcome.is_err()));
         for bench in &mut self.benches {
             bench.ignoring.retain(|(index, _)| *index != gone);
             let own = bench.indices.iter_mut().zip(&mut bench.answered);
@@ -289,27 +310,4 @@ impl Slot {
 const ASK_EVERY: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_from_before_the_silence_says_nothing() {
-        let at = |millis: u64| Instant::from_micros(millis * 1_000);
-        let seat = |answered, answered_at| Seat {
-            name: "eth0".to_owned(),
-            carrier: true,
-            is_there: true,
-            answered,
-            answered_at,
-        };
-        for (answered, answered_at, expected) in [
-            (Some(true), Some(at(99)), None),
-            (Some(true), Some(at(101)), Some(true)),
-            (Some(false), Some(at(99)), Some(false)),
-            (Some(false), None, Some(false)),
-            (None, None, None),
-        ] {
-            assert_eq!(seat(answered, answered_at).answered_since(at(100)), expected);
-        }
-    }
-}
+mod tests;

@@ -25,11 +25,20 @@ impl<'a> Rule<'a> {
 
     /// Goes on where what the kernel knows of the packet is `value`.
     pub(super) fn meta(&mut self, key: u32, value: u8) -> &mut Self {
+        self.load(key).equal(&[value])
+    }
+
+    /// Loads the number of the adapter by which the packet leaves.
+    pub(super) fn adapter(&mut self) -> &mut Self {
+        self.load(META_OUT)
+    }
+
+    /// Loads what the kernel knows of the packet.
+    fn load(&mut self, key: u32) -> &mut Self {
         self.expression("meta", |data| {
             data.number(1, REGISTER);
             data.number(2, key);
         })
-        .equal(&[value])
     }
 
     /// Goes on where what is loaded is `value`.
@@ -54,6 +63,11 @@ impl<'a> Rule<'a> {
     /// Goes on where what is loaded is in a set.
     pub(super) fn within(&mut self, set: &str) -> &mut Self {
         self.lookup(set, 0)
+    }
+
+    /// Goes on where what is loaded is not in a set.
+    pub(super) fn outside(&mut self, set: &str) -> &mut Self {
+        self.lookup(set, 1)
     }
 
     /// Goes on where what is loaded is a service address that may not answer.
@@ -114,6 +128,7 @@ const REGISTER: u32 = 1;
 pub(super) const ETHERNET: u32 = 0;
 pub(super) const NETWORK: u32 = 1;
 pub(super) const TRANSPORT: u32 = 2;
+const META_OUT: u32 = 5;
 pub(super) const META_FAMILY: u32 = 15;
 pub(super) const META_PROTOCOL: u32 = 16;
 pub(super) const IPV4: u8 = 2;

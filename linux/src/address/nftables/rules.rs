@@ -15,6 +15,10 @@
 //! | arp | output | ARP from it |
 //! | netdev | `out..` | frames from a hardware address; ARP of its addresses from another one |
 //!
+//! A table of another name, of ARP alone, has the sets `own4` (addresses that may be on one of
+//! several adapters) and `adapters`: ARP from such an address leaves by no other adapter, as
+//! [`speakers`](super::speakers) tells.
+//!
 //! No other chain belongs to an adapter, so adapters come and go, and an address is closed on all
 //! of them. Packets that are only forwarded between a client and the holder elsewhere pass.
 
@@ -25,7 +29,7 @@ use super::expression::{
     LOCAL_DESTINATION, LOCAL_SOURCE, META_FAMILY, META_PROTOCOL, NETWORK, Rule, SOLICITATION,
     TRANSPORT,
 };
-use super::set::{Family, GUARD, Set, live, octets, own};
+use super::set::{Family, GUARD, SPEAKER_SETS, SPEAKERS, Set, live, octets, own};
 
 /// Messages that the kernel applies together.
 #[derive(Debug)]
@@ -68,12 +72,8 @@ impl Batch {
 
     /// Adds the tables of `families`, closed for every one of `subjects`.
     pub(super) fn add_tables(&mut self, families: &[Family], subjects: &[Subject], lookup: bool) {
-        let table = self.table;
         for family in families.iter().copied() {
-            self.message(family, NEW_TABLE, CREATE).text(TABLE_NAME, table);
-            for (number, set) in (1..).zip(family.sets()) {
-                self.add_set(family, number, set);
-            }
+            self.add_table(family, family.sets());
         }
         for subject in subjects {
             for family in Family::of(*subject) {
@@ -85,6 +85,29 @@ impl Batch {
         if lookup {
             self.add_translation_rules();
         }
+    }
+
+    /// Adds the table by which ARP from `services` leaves only by the adapters in its set, which is
+    /// empty.
+    pub(super) fn add_speakers(&mut self, services: &[Subject]) {
+        self.add_table(Family::Arp, &SPEAKER_SETS);
+        for service in services {
+            self.element(Family::Arp, NEW_ELEMENT, own(*service), &octets(*service), None);
+        }
+        self.add_chain(Family::Arp, "output", ARP_OUTPUT, FIRST_PRIORITY);
+        self.add_rule(Family::Arp, "output", |rule| {
+            rule.payload(NETWORK, 14, 4).within("own4").adapter().outside(SPEAKERS).verdict(DROP);
+        });
+    }
+
+    /// Adds adapter `index` to those by which ARP may leave.
+    pub(super) fn add_speaker(&mut self, index: u32) {
+        self.element(Family::Arp, NEW_ELEMENT, SPEAKERS, &index.to_ne_bytes(), None);
+    }
+
+    /// Deletes it from them.
+    pub(super) fn delete_speaker(&mut self, index: u32) {
+        self.element(Family::Arp, DELETE_ELEMENT, SPEAKERS, &index.to_ne_bytes(), None);
     }
 
     /// Adds the chain called `chain` for what leaves by the adapter called `adapter`.
@@ -194,6 +217,15 @@ impl Batch {
                         .verdict(DROP);
                 });
             }
+        }
+    }
+
+    /// Adds a table with its sets.
+    fn add_table(&mut self, family: Family, sets: &[Set]) {
+        let table = self.table;
+        self.message(family, NEW_TABLE, CREATE).text(TABLE_NAME, table);
+        for (number, set) in (1..).zip(sets) {
+            self.add_set(family, number, set);
         }
     }
 

@@ -58,6 +58,10 @@ impl Set {
         Self { name, key_kind: 8, key_len: 16, times_out }
     }
 
+    const fn adapter(name: &'static str) -> Self {
+        Self { name, key_kind: 20, key_len: 4, times_out: false }
+    }
+
     const fn mac(name: &'static str, times_out: bool) -> Self {
         Self { name, key_kind: 9, key_len: 6, times_out }
     }
@@ -72,6 +76,9 @@ const INET_SETS: [Set; 5] = [
 ];
 const ARP_SETS: [Set; 2] = [Set::ipv4("own4", false), Set::ipv4("live4", true)];
 const NETDEV_SETS: [Set; 2] = [Set::mac("own", false), Set::mac("live", true)];
+
+/// The sets of the table that binds ARP to adapters.
+pub(super) const SPEAKER_SETS: [Set; 2] = [Set::ipv4("own4", false), Set::adapter(SPEAKERS)];
 
 /// Returns the set of subjects of the same kind.
 pub(super) const fn own(subject: Subject) -> &'static str {
@@ -102,3 +109,5 @@ pub(super) fn octets(subject: Subject) -> Vec<u8> {
 
 /// The set of the guards.
 pub(super) const GUARD: &str = "guard";
+/// The set of the adapters by which ARP may leave.
+pub(super) const SPEAKERS: &str = "adapters";

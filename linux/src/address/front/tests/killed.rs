@@ -41,7 +41,7 @@ fn live(on: MacOn) {
 /// Returns what the machine is like as far as groups go: the adapters that are there and not of the
 /// cable's far end, each with its hardware address, further names and whether it is switched on;
 /// addresses; rules; and the routes of all tables but the kernel's own.
-fn machine() -> String {
+pub(in crate::address) fn machine() -> String {
     let run = |program: &str, words: &str| {
         let output = Command::new(program).args(words.split(' ')).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
