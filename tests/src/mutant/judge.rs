@@ -65,6 +65,7 @@ impl Layer {
                 "address::bpf::",
                 "address::front::",
                 "address::presence::",
+                "address::seat::",
                 "agent::",
                 "connections::",
                 "daemon::",

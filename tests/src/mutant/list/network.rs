@@ -107,4 +107,40 @@ pub(super) const MUTANTS: &[Mutant] = &[
             replace: "order.filter(|at| *at < current).find(is_stable)",
         }],
     ),
+    caught(
+        "adapter-answers-before-it-is-prepared",
+        "An adapter that has just come answers for no address that may be on another.",
+        &[Change {
+            file: "linux/src/address/nftables/rules.rs",
+            find: ".adapter().outside(SPEAKERS).verdict(DROP);",
+            replace: ".adapter().outside(SPEAKERS).verdict(ACCEPT);",
+        }],
+    ),
+    caught(
+        "number-of-an-adapter-that-went",
+        "An adapter that went is none by which ARP may leave, whoever gets its number.",
+        &[Change {
+            file: "linux/src/address/seat.rs",
+            find: "self.speakers.as_mut().map(|speakers| speakers.forget(gone));",
+            replace: "self.speakers.as_mut().map(|speakers| speakers.forget(gone & 0));",
+        }],
+    ),
+    caught(
+        "standby-answers-too",
+        "An adapter of a network answers for its own addresses alone.",
+        &[Change {
+            file: "linux/src/address/bench.rs",
+            find: "netlink.set_arp_ignore(adapter.index, OWN_ALONE)?;",
+            replace: "netlink.set_arp_ignore(adapter.index, before)?;",
+        }],
+    ),
+    caught(
+        "address-on-two-adapters",
+        "An address is deleted where it was before it is added anywhere else.",
+        &[Change {
+            file: "linux/src/address/seat.rs",
+            find: "                self.delete_if_there(*address)?;",
+            replace: "                let _left = address;",
+        }],
+    ),
 ];
