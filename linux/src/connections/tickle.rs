@@ -36,9 +36,12 @@ pub struct Tickling {
 }
 
 impl Tickling {
-    /// Begins to tell `clients`, in place of those before.
+    /// Begins to tell `clients`, in place of those before; [`V6_READY`] later if an address is of
+    /// IPv6.
     pub fn begin(&mut self, clients: Vec<Connection>, now: Instant) {
-        *self = Self { clients, start: now, turns: 0, left: VecDeque::new() };
+        let has_v6 = clients.iter().any(|connection| connection.service.is_ipv6());
+        let start = if has_v6 { now + V6_READY } else { now };
+        *self = Self { clients, start, turns: 0, left: VecDeque::new() };
     }
 
     /// Tells nobody any more: the address is not held.
@@ -83,6 +86,10 @@ pub(crate) fn turn(number: usize) -> Option<Duration> {
 /// How long after the takeover each turn begins. A client answers one connection's misfits every
 /// half second at most.
 const TURNS_MS: [u64; 3] = [0, 1000, 3000];
+/// How long after it has added an address of IPv6 the kernel may take what is sent there for
+/// somebody else's. If it asked for a neighbour meanwhile, it would miss the answer, and ask again
+/// only after a second, for which the client would hear nothing at all.
+pub const V6_READY: Duration = Duration::from_millis(20);
 /// The most segments that are sent at one wake-up.
 pub const BURST: usize = 64;
 
@@ -205,6 +212,18 @@ mod tests {
             turns.push(due);
         }
         assert_eq!(turns, [at(10), at(1010), at(3010)]);
+    }
+
+    #[test]
+    fn clients_of_ipv6_are_told_when_the_kernel_is_ready() {
+        let v6 = ["[fd00::100]:80", "[fd00::5]:4660"].map(|end| end.parse().unwrap());
+        let v6 = Connection { service: v6[0], client: v6[1] };
+        let mut tickling = Tickling::default();
+        tickling.begin(vec![connection(1), v6], at(10));
+        assert_eq!(tickling.poll_timeout(), Some(at(30)));
+        assert!(tickling.poll(at(29), LATE).is_empty());
+        assert_eq!(tickling.poll(at(30), LATE), [connection(1), v6]);
+        assert_eq!(tickling.poll_timeout(), Some(at(1030)));
     }
 
     #[test]
