@@ -26,7 +26,9 @@ pub const ASKER: EthernetAddress = [0x02, 0x4c, 0x53, 0xff, 0xff, 0xfe];
 
 /// Returns the address from which the switch asks about `address`, in the same network.
 ///
-/// For IPv4 it is the last address of the /24 around `address`, for IPv6 a link-local one.
+/// For IPv4 it is the last address of the /24 around `address`, for IPv6 one of the /64: what is
+/// asked from a link-local one is answered by the adapter at which it came in, wherever the address
+/// sits.
 #[must_use]
 pub const fn asker_of(address: IpAddr) -> IpAddr {
     match address {
@@ -34,7 +36,10 @@ pub const fn asker_of(address: IpAddr) -> IpAddr {
             let [a, b, c, _] = address.octets();
             IpAddr::V4(Ipv4Addr::new(a, b, c, 254))
         }
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0x4c53, 0xfffe)),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0x4c53, 0xfffe))
+        }
     }
 }
 

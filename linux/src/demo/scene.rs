@@ -218,8 +218,10 @@ impl Scene {
             Self::Switchover => {
                 let said = stage.cluster().ask(other, &["takeover"])?;
                 if !said.status.success() {
-                    let words = String::from_utf8_lossy(&said.stderr).into_owned();
-                    return Err(io::Error::other(words));
+                    let words = [said.stdout, said.stderr].concat();
+                    return Err(io::Error::other(
+                        String::from_utf8_lossy(&words).trim().to_owned(),
+                    ));
                 }
                 stage.pause(OBSERVED_MS);
             }
