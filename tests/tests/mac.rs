@@ -450,13 +450,14 @@ fn speak_in_every_way(world: &World, adapter: &'static str) {
             }
         });
     };
+    world.bridge.on("alpha", move || send_raw(adapter));
+    // New listeners report themselves, from no address.
+    ask("ip", format!("maddress add 33:33:00:00:12:34 dev {adapter}"));
+    ask("ping", "-c1 -W1 -w1 -I fd00:77::100 fd00:77::3".to_owned());
+    // The last one waits for somebody who is not there.
     for target in ["10.77.0.3", "10.77.0.77"] {
         ask("ping", format!("-c1 -W1 -i0.1 -w1 -I 10.77.0.100 {target}"));
     }
-    ask("ping", "-c1 -W1 -w1 -I fd00:77::100 fd00:77::3".to_owned());
-    // New listeners report themselves, from no address.
-    ask("ip", format!("maddress add 33:33:00:00:12:34 dev {adapter}"));
-    world.bridge.on("alpha", move || send_raw(adapter));
     let _ = world.ask(SERVICES[0]);
     let _ = world.ask(SERVICES[1]);
     thread::sleep(std::time::Duration::from_millis(20));
