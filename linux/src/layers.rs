@@ -289,8 +289,13 @@ fn connections(group: &Group) -> Layer {
         let why = "the new holder tickles those it knows of, and again after 1 and 3 s; untold, a \
                    client waits for as long as Linux does (its tcp_retries2), if it has sent \
                    something, else for ever";
-        let again = tickle::turn(1).map(millis);
-        let keeps = Keeps { told_ms: Some(0.0), missed_ms: again, untold_ms: Some(CONNECTION_MS) };
+        let has_v6 = group.addresses.iter().any(|address| address.ip.is_ipv6());
+        let ready = if has_v6 { tickle::V6_READY } else { Duration::ZERO };
+        let keeps = Keeps {
+            told_ms: Some(millis(ready)),
+            missed_ms: tickle::turn(1).map(|again| millis(ready + again)),
+            untold_ms: Some(CONNECTION_MS),
+        };
         (keeps, why)
     } else {
         let why = "no `tickle`: a client waits for as long as Linux does (its tcp_retries2), if it \
