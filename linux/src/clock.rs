@@ -2,7 +2,8 @@
 //!
 //! Everything decides by `CLOCK_BOOTTIME`: it never steps, ignores the wall clock being set, and
 //! keeps counting while the machine sleeps, so a promise cannot outlive a suspend. The wall clock
-//! is read for one purpose: the time stamp that a person sees in a log line.
+//! is read for one purpose: the time stamp that a person sees in a log line. Ticks tell the packet
+//! filter's timeouts how much of a tick is left, and decide nothing.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -33,6 +34,15 @@ pub fn now() -> Instant {
 pub fn wall_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     micros(since)
+}
+
+/// Returns when the running tick of the kernel's timers began, in microseconds of a clock of its
+/// own, and how long ago that was; both zero where that is not told.
+#[must_use]
+pub fn tick_us() -> (u64, u64) {
+    let told = |clock: Clock| clock.now().map_or(0, |time| micros(time.into()));
+    let begun_us = told(Clock::CLOCK_MONOTONIC_COARSE);
+    (begun_us, told(Clock::CLOCK_MONOTONIC).saturating_sub(begun_us))
 }
 
 fn micros(since: std::time::Duration) -> u64 {

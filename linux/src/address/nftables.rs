@@ -33,7 +33,7 @@ pub(crate) mod speakers;
 use nix::errno::Errno;
 use nix::net::if_::if_indextoname;
 use nix::sys::socket::SockProtocol;
-use nix::time::{ClockId, clock_getres, clock_gettime};
+use nix::time::{ClockId, clock_getres};
 
 use self::rules::Batch;
 use self::set::Family;
@@ -212,8 +212,7 @@ impl Nftables {
         let tick_ms = tick_us().div_ceil(1000);
         let mut only_open = only_open;
         for _ in 0..ATTEMPTS {
-            let raised_us = micros_of(ClockId::CLOCK_MONOTONIC_COARSE);
-            let into_us = micros_of(ClockId::CLOCK_MONOTONIC).saturating_sub(raised_us);
+            let (raised_us, into_us) = clock::tick_us();
             let is_late = into_us * 2 > tick_ms * 1000;
             let guard_ms = guard_ms(deadline_us.saturating_sub(now_us()), tick_ms, is_late);
             let guard = match self.raise_guard(guard_ms) {
@@ -244,7 +243,7 @@ impl Nftables {
                     self.batch.add_element(*family, *subject, timeout_ms);
                 }
             }
-            let begun_us = micros_of(ClockId::CLOCK_MONOTONIC_COARSE);
+            let (begun_us, _) = clock::tick_us();
             if begun_us.saturating_sub(raised_us) >= guard_ms * 1000 {
                 continue;
             }
@@ -331,12 +330,6 @@ fn guard_ms(remaining_us: u64, tick_ms: u64, is_late: bool) -> u64 {
 /// Returns the time in microseconds.
 fn now_us() -> u64 {
     clock::now().as_micros()
-}
-
-/// Returns what a clock says, in microseconds. The coarse one says when the running tick began.
-fn micros_of(clock: ClockId) -> u64 {
-    let told = clock_gettime(clock).map(core::time::Duration::from);
-    told.ok().and_then(|told| u64::try_from(told.as_micros()).ok()).unwrap_or_default()
 }
 
 /// The name of the tables.
