@@ -376,4 +376,4 @@ const SETTLE: Duration = Duration::from_millis(1000);
 const TELL_AGAIN: Duration = Duration::from_millis(10_000);
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

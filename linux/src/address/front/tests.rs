@@ -1,6 +1,6 @@
 //! Hardware addresses on adapters of the kernel, in the order in which things happen to them.
 
-pub(in crate::address) mod killed;
+mod killed;
 
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;

@@ -1,13 +1,8 @@
 //! Processes killed at every request to the kernel, and what the next start makes of it.
 
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
-
-use nix::sys::signal::Signal;
-
-use super::super::super::netlink::steps;
+use super::super::super::netlink::steps::{self, machine};
 use super::*;
-use crate::namespace::{MAIN, player};
+use crate::namespace::MAIN;
 
 const SERVICES: [&str; 2] = ["10.77.0.100", "fd00:77::100"];
 
@@ -38,31 +33,6 @@ fn live(on: MacOn) {
     addresses.close().unwrap();
 }
 
-/// Returns what the machine is like as far as groups go: the adapters that are there and not of the
-/// cable's far end, each with its hardware address, further names and whether it is switched on;
-/// addresses; rules; and the routes of all tables but the kernel's own.
-pub(in crate::address) fn machine() -> String {
-    let run = |program: &str, words: &str| {
-        let output = Command::new(program).args(words.split(' ')).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let layers = Netlink::open().unwrap().layers().unwrap();
-    let adapters = Netlink::open().unwrap().adapters().unwrap();
-    let up: Vec<(String, bool)> = adapters.into_iter().map(|it| (it.name, it.up)).collect();
-    let mut addresses: Vec<String> = Netlink::open()
-        .unwrap()
-        .addresses()
-        .unwrap()
-        .into_iter()
-        .map(|address| address.ip.to_string())
-        .collect();
-    addresses.sort_unstable();
-    let layers: Vec<_> = layers.into_iter().map(|it| (it.name, it.names, it.mac)).collect();
-    let rules = ["-4", "-6"].map(|family| run("ip", &format!("{family} rule show")));
-    let routes = ["-4", "-6"].map(|family| run("ip", &format!("{family} route show table all")));
-    format!("{layers:?}\n{up:?}\n{addresses:?}\n{rules:?}\n{routes:?}")
-}
-
 /// Demands that no frame leaves from the group's hardware address.
 fn expect_closed() {
     let far = layer("far").unwrap().index;
@@ -90,15 +60,11 @@ fn killed_at_every_step(name: &str, on: MacOn) {
     drop(start(on));
     let prepared = machine();
     for step in 0.. {
-        let mut child = player(name, &step.to_string()).unwrap();
-        let output = child.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
-        if output.status.success() {
+        if !steps::is_killed_at(name, step) {
             assert!(step > 40, "{step} steps");
             assert_eq!(machine(), before);
             return;
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.signal(), Some(Signal::SIGKILL as i32), "step {step}: {said}");
         let mut addresses = start(on);
         assert_eq!(machine(), prepared, "step {step}");
         expect_closed();
