@@ -10,7 +10,13 @@
 //! The sightings carry the kernel's time of arrival at the switch. What the switch itself asks is
 //! answered before the asking call returns, so the order of sightings is the order of the answers.
 //!
+//! Where an address moves between adapters of one server, it may be back within that silence.
+//! There an observer is told of the questions too: a span also ends when [`UNANSWERED_ROUNDS`]
+//! rounds have been asked, whole, between two sightings. Who holds the address answers each.
+//!
 //! All times are microseconds of one clock.
+
+use std::collections::VecDeque;
 
 /// How long a server has to be silent before it is believed that it let the address go.
 ///
@@ -20,6 +26,11 @@ pub const SILENCE_US: u64 = 20_000;
 
 /// The time from one question of the switch to the next: the resolution of what is observed.
 pub const ROUND_US: u64 = 1_000;
+
+/// After how many rounds of questions without an answer a server has let the address go.
+///
+/// One holds between two answers of a holder: the end of the round of the first.
+pub const UNANSWERED_ROUNDS: usize = 2;
 
 /// The time over which one server was seen to answer for the address, first and last sighting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +47,15 @@ pub struct Span {
 #[derive(Clone, Debug, Default)]
 pub struct Observer {
     spans: Vec<Span>,
+    /// The servers that were asked of late, and when they had answered if they held the address.
+    asked: VecDeque<(usize, u64)>,
 }
 
 impl Observer {
     /// Returns an observer that has seen nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self { spans: Vec::new() }
+        Self { spans: Vec::new(), asked: VecDeque::new() }
     }
 
     /// Notes that `server` answered for the address at `at_us`.
@@ -51,13 +64,30 @@ impl Observer {
     /// late by less than [`SILENCE_US`].
     pub fn handle_sighting(&mut self, server: usize, at_us: u64) {
         let newest = self.spans.iter_mut().rev().find(|span| span.server == server);
+        let is_one = |span: &Span| {
+            let between = |(whom, asked_us): &&(usize, u64)| {
+                *whom == server && span.last_us < *asked_us && *asked_us < at_us
+            };
+            at_us <= span.last_us.saturating_add(SILENCE_US)
+                && self.asked.iter().filter(between).count() < UNANSWERED_ROUNDS
+        };
         match newest {
-            Some(span) if at_us <= span.last_us.saturating_add(SILENCE_US) => {
+            Some(span) if is_one(span) => {
                 span.first_us = span.first_us.min(at_us);
                 span.last_us = span.last_us.max(at_us);
             }
             _ => self.spans.push(Span { server, first_us: at_us, last_us: at_us }),
         }
+    }
+
+    /// Notes that a round of questions to `server` had ended at `at_us`, with its answer to each if
+    /// it holds the address.
+    pub fn handle_round(&mut self, server: usize, at_us: u64) {
+        let is_old = |(_, asked_us): &(usize, u64)| asked_us.saturating_add(SILENCE_US) < at_us;
+        while self.asked.front().is_some_and(is_old) {
+            self.asked.pop_front();
+        }
+        self.asked.push_back((server, at_us));
     }
 
     /// Returns all spans, by the time at which they were begun.
@@ -171,6 +201,33 @@ mod tests {
         let far = seen(&[(A, 0), (B, 10_000), (A, SILENCE_US + 1)]);
         assert_eq!(far.two_holders_us(0, 100_000), 0);
         assert_eq!(far.spans().len(), 3);
+    }
+
+    #[test]
+    fn rounds_without_an_answer_end_a_span_and_those_of_others_do_not() {
+        let told = |rounds: &[(usize, u64)]| {
+            let mut observer = seen(&[(A, 0), (B, 3_000)]);
+            rounds.iter().for_each(|&(server, at_us)| observer.handle_round(server, at_us));
+            observer.handle_sighting(A, 6_000);
+            observer.two_holders_us(0, 100_000)
+        };
+        assert_eq!(told(&[(A, 10), (A, 2_000)]), 0);
+        assert_eq!(told(&[(A, 10)]), ROUND_US, "the round that was answered at first");
+        assert_eq!(told(&[(A, 0), (A, 2_000), (A, 6_000)]), ROUND_US, "one between the answers");
+        assert_eq!(told(&[(B, 10), (B, 2_000), (A, 5_000)]), ROUND_US, "another was asked");
+    }
+
+    #[test]
+    fn a_holder_that_answers_every_round_is_one_span() {
+        let mut observer = Observer::new();
+        for ms in 0..100 {
+            observer.handle_sighting(A, ms * 1_000);
+            observer.handle_sighting(A, ms * 1_000 + 20);
+            observer.handle_round(A, ms * 1_000 + 30);
+        }
+        observer.handle_sighting(B, 50_500);
+        assert_eq!(observer.spans().len(), 2);
+        assert_eq!(observer.two_holders_us(0, 100_000), ROUND_US);
     }
 
     #[test]

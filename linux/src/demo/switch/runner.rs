@@ -27,6 +27,8 @@ pub(super) struct Runner {
     watched: Vec<Watched>,
     /// The questions of a round in order: the port, and the frame behind its offload header.
     questions: Vec<(usize, Vec<u8>)>,
+    /// The ports at which servers are asked, each with its network.
+    asked: Vec<(usize, usize)>,
     later: Vec<Later>,
     epoll: Epoll,
     timer: TimerFd,
@@ -63,6 +65,7 @@ impl Runner {
             servers: ports.iter().map(|port| port.server.map(|server| server.machine)).collect(),
             watched: watched.to_vec(),
             questions: palindrome(ports, watched),
+            asked: asked_ports(ports),
             later: Vec::new(),
             epoll,
             timer,
@@ -99,11 +102,20 @@ impl Runner {
         if !self.lock().asking {
             return;
         }
+        let mut deaf = vec![false; self.sockets.len()];
         for (port, frame) in &self.questions {
             let outcome = send(self.sockets[*port].as_raw_fd(), frame, MsgFlags::MSG_DONTWAIT);
             refused += u64::from(outcome.is_err());
+            deaf[*port] |= outcome.is_err();
         }
+        let answered_us = self.stopwatch.now_us();
         let mut shared = self.lock();
+        for (port, network) in self.asked.iter().filter(|(port, _)| !deaf[*port]) {
+            let records = self.watched.iter().zip(&mut shared.records);
+            for (_, record) in records.filter(|(watched, _)| watched.network == *network) {
+                record.at_port.handle_round(*port, answered_us);
+            }
+        }
         shared.counters.rounds += 1;
         shared.counters.refused += refused;
         shared.counters.blind_us = shared.counters.blind_us.max(since_us);
@@ -234,6 +246,12 @@ fn palindrome(ports: &[PortPlan], watched: &[Watched]) -> Vec<(usize, Vec<u8>)> 
         round.extend(back);
     }
     round
+}
+
+/// Returns the ports at which servers are asked, each with its network.
+fn asked_ports(ports: &[PortPlan]) -> Vec<(usize, usize)> {
+    let asked = ports.iter().enumerate().filter(|(_, port)| port.server.is_some());
+    asked.map(|(index, port)| (index, port.network)).collect()
 }
 
 fn with_offload_header(frame: &[u8]) -> Vec<u8> {
