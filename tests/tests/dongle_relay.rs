@@ -29,19 +29,44 @@ fn talk(rig: &mut Rig, who: &[usize], rounds: u64, every_ms: u64) -> Vec<Vec<Hea
             rig.speakers[at].say();
         }
         pause(every_ms);
-        for (heard, speaker) in heard.iter_mut().zip(&mut rig.speakers) {
-            heard.extend(speaker.take_heard());
-        }
+        collect(rig, &mut heard);
     }
-    pause(LATEST_MS);
-    for (heard, speaker) in heard.iter_mut().zip(&mut rig.speakers) {
-        heard.extend(speaker.take_heard());
-    }
+    await_quiet(rig, &mut heard);
     heard
 }
 
-/// How late a frame may come that was said, in milliseconds.
+/// Adds what every speaker has heard to `heard`, and returns whether any of it was said by another
+/// speaker, and whether any by the dongle.
+fn collect(rig: &mut Rig, heard: &mut [Vec<Heard>]) -> (bool, bool) {
+    let (mut spoken, mut alive) = (false, false);
+    for (heard, speaker) in heard.iter_mut().zip(&mut rig.speakers) {
+        for frame in speaker.take_heard() {
+            alive |= frame.node.is_witness();
+            spoken |= !frame.node.is_witness();
+            heard.push(frame);
+        }
+    }
+    (spoken, alive)
+}
+
+/// Collects until nothing of what was said can still be on its way: while a busy machine leaves no
+/// processor to the dongle, it says nothing itself.
+fn await_quiet(rig: &mut Rig, heard: &mut [Vec<Heard>]) {
+    let (mut quiet_ms, mut words) = (0, 0);
+    while quiet_ms < MUTE_MS && (quiet_ms < LATEST_MS || words < 2) {
+        pause(STEP_MS);
+        let (spoken, alive) = collect(rig, heard);
+        (quiet_ms, words) =
+            if spoken { (0, 0) } else { (quiet_ms + STEP_MS, words + u64::from(alive)) };
+    }
+}
+
+/// How late a frame may come that was said, in milliseconds, where the dongle has a processor.
 const LATEST_MS: u64 = 500;
+/// After how long a dongle that says nothing has nothing to say, in milliseconds.
+const MUTE_MS: u64 = 4_000;
+/// How often is looked, in milliseconds.
+const STEP_MS: u64 = 50;
 
 /// Everybody hears every frame of everybody else once and in order, and none of its own.
 fn everybody_hears_everybody(rig: &mut Rig) {
@@ -80,10 +105,19 @@ fn await_path(rig: &mut Rig, from: usize, to: usize) {
         let heard = rig.speakers[to].take_heard();
         !Speaker::numbers(&heard, &rig.speakers[from]).is_empty()
     });
-    pause(LATEST_MS);
-    for speaker in &mut rig.speakers {
-        speaker.take_heard();
-    }
+    forget(rig);
+}
+
+/// Returns what every speaker has heard and hears until nothing is on its way.
+fn all_heard(rig: &mut Rig) -> Vec<Vec<Heard>> {
+    let mut heard = vec![Vec::new(); rig.speakers.len()];
+    await_quiet(rig, &mut heard);
+    heard
+}
+
+/// Forgets what was heard, and what is on its way.
+fn forget(rig: &mut Rig) {
+    drop(all_heard(rig));
 }
 
 fn faults(rig: &Rig, port: usize, side: Side, faults: Faults) {
@@ -148,9 +182,8 @@ fn frames_with_another_key_are_not_passed_on() {
             rig.speakers[0].say_message(&forged);
             pause(20);
         }
-        pause(LATEST_MS);
-        let heard = rig.speakers[1].take_heard();
-        assert_eq!(Speaker::numbers(&heard, &rig.speakers[0]), [0; 0]);
+        let heard = &all_heard(rig)[1];
+        assert_eq!(Speaker::numbers(heard, &rig.speakers[0]), [0; 0]);
         let info = rig.info();
         assert_eq!(info.ports[0].refused, 10);
         assert!(rig.log().contains(&What::Forged(0)), "it is noted");
@@ -180,8 +213,7 @@ fn noise_loses_frames_and_makes_none() {
             }
         }
         (0..3).for_each(|port| rig.wire(port).heal());
-        pause(LATEST_MS);
-        rig.speakers.iter_mut().for_each(|speaker| drop(speaker.take_heard()));
+        forget(rig);
         everybody_hears_everybody(rig);
     });
 }
@@ -270,8 +302,7 @@ fn a_frame_that_comes_back_is_no_news() {
             rig.speakers[at].say_message(&frame);
             pause(50);
         }
-        pause(LATEST_MS);
-        let heard: Vec<Vec<Heard>> = rig.speakers.iter_mut().map(Speaker::take_heard).collect();
+        let heard = all_heard(rig);
         let counts = [0, 1, 2].map(|at| Speaker::numbers(&heard[at], &rig.speakers[0]).len());
         assert_eq!(counts, [0, 1, 1], "each other port hears it once");
     });
@@ -284,8 +315,7 @@ fn frames_of_a_large_cluster_are_passed_on() {
         let frame = rig.speakers[0].next_frame(140, &rig::keyring());
         assert!(frame.len() > 200, "{} bytes", frame.len());
         rig.speakers[0].say_message(&frame);
-        pause(LATEST_MS);
-        let heard = rig.speakers[1].take_heard();
-        assert_eq!(Speaker::numbers(&heard, &rig.speakers[0]).len(), 1);
+        let heard = &all_heard(rig)[1];
+        assert_eq!(Speaker::numbers(heard, &rig.speakers[0]).len(), 1);
     });
 }
