@@ -7,9 +7,7 @@ const WIRE: &str = "\n[[link]]\nname = \"wire\"\nkind = \"ether\"\nadapter = \"e
 
 fn wired(test: &str, setup: Setup, body: impl FnOnce(&mut Trial)) {
     trial::run(test, env!("CARGO_BIN_EXE_subject"), setup.with_services(WIRE), |trial| {
-        trial.start_all();
-        trial.await_holder("alpha");
-        trial.await_ready();
+        trial.begin();
         body(trial);
     });
 }

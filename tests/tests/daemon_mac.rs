@@ -257,9 +257,7 @@ fn a_macvlan_follows_its_group_to_the_standby_adapter_and_back() {
         trial.lab().switch().watch_source(mac());
         add_ipv6(trial);
         let listening = Listening::begin(trial);
-        trial.start_all();
-        trial.await_holder("alpha");
-        trial.await_ready();
+        trial.begin();
         let clients = clients(trial);
         expect_answers_then_neighbour(trial, &clients);
         let token = trial.status("alpha")["groups"][0]["token"].clone();
