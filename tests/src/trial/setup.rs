@@ -18,8 +18,8 @@ pub struct Setup {
     routing: Option<Software>,
     has_dongle: bool,
     cables: usize,
-    /// The link over a standby adapter on the network of the first cable.
-    standby: Option<&'static str>,
+    /// The kinds of the links over standby adapters on the network of the first cable.
+    standbys: Vec<&'static str>,
     is_watched_twice: bool,
     timing: String,
     guard: &'static str,
@@ -43,7 +43,7 @@ impl Setup {
             routing: None,
             has_dongle: false,
             cables: 1,
-            standby: None,
+            standbys: Vec::new(),
             is_watched_twice: false,
             timing: "heartbeat = \"100ms\"\ndead = \"500ms\"\npromise = \"600ms\"\n\
                      settle = \"1200ms\"\n"
@@ -163,34 +163,48 @@ impl Setup {
     #[must_use]
     pub fn with_second_switch(mut self) -> Self {
         self.is_watched_twice = true;
-        self.with_second_link().with_services(NETWORK)
+        self.with_second_link().with_network(1, "")
     }
 
     /// Returns the setup with a standby adapter on each server, on the same network, and `text` in
     /// the table of the network. It has an address in the same subnet, and a link of `kind` runs
     /// over it: `ether` or `udp`.
     #[must_use]
-    pub fn with_standby(mut self, kind: &'static str, text: &str) -> Self {
-        self.standby = Some(kind);
-        self.with_services(&format!("{NETWORK}{text}"))
+    pub fn with_standby(self, kind: &'static str, text: &str) -> Self {
+        self.with_standbys(&[kind], text)
     }
 
-    /// Returns the link over the standby adapters, as the settings have it.
+    /// Returns the setup with a standby adapter on each server for each of `kinds`, in this order.
+    #[must_use]
+    pub fn with_standbys(mut self, kinds: &[&'static str], text: &str) -> Self {
+        self.standbys = kinds.to_vec();
+        self.with_network(kinds.len(), text)
+    }
+
+    /// Returns the setup with a network of the first link and so many standby ones, and `text` in
+    /// its table.
+    fn with_network(self, standbys: usize, text: &str) -> Self {
+        let links: Vec<String> = (0..=standbys).map(|at| format!("lan{at}")).collect();
+        self.with_services(&format!("\n[[network]]\nname = \"front\"\nlinks = {links:?}\n{text}"))
+    }
+
+    /// Returns the links over the standby adapters, as the settings have them.
     fn standby_text(&self) -> String {
-        let members: Vec<String> = (self.nodes.iter().zip(1..))
-            .map(|(name, number)| format!("{name} = \"10.77.0.{}\"", 10 + number))
-            .collect();
-        match self.standby {
-            None => String::new(),
-            Some("udp") => format!(
-                "\n[[link]]\nname = \"lan1\"\nkind = \"udp\"\nadapter = \"eth1\"\n\
-                 delivery = \"broadcast\"\nport = 6941\nmembers = {{ {} }}\n",
-                members.join(", ")
-            ),
-            Some(kind) => {
-                format!("\n[[link]]\nname = \"lan1\"\nkind = \"{kind}\"\nadapter = \"eth1\"\n")
+        let link = |(kind, at): (&&str, usize)| {
+            let start = format!(
+                "\n[[link]]\nname = \"lan{at}\"\nkind = \"{kind}\"\nadapter = \"eth{at}\"\n"
+            );
+            if *kind != "udp" {
+                return start;
             }
-        }
+            let members: Vec<String> = (self.nodes.iter().zip(1..))
+                .map(|(name, number)| format!("{name} = \"10.77.0.{}\"", 10 * at + number))
+                .collect();
+            let port = 6940 + at;
+            let members = members.join(", ");
+            format!("{start}delivery = \"broadcast\"\nport = {port}\nmembers = {{ {members} }}\n")
+        };
+        self.standbys.iter().zip(1..).map(link).collect()
     }
 
     /// Returns the setup with `text` appended to the settings, after the last group;
@@ -234,12 +248,10 @@ impl Setup {
             } else {
                 cabled
             };
-            let has_standby = self.standby.is_some() && role == Role::Server;
-            plan = plan.with_machine(if has_standby {
-                cabled.with_cable(0, &format!("10.77.0.{}/24", 10 + number))
-            } else {
-                cabled
-            });
+            let standbys = if role == Role::Server { self.standbys.len() } else { 0 };
+            plan = plan.with_machine((1..=standbys).fold(cabled, |machine, at| {
+                machine.with_cable(0, &format!("10.77.0.{}/24", 10 * at + usize::from(number)))
+            }));
         }
         if self.has_dongle {
             plan = plan.with_machine(MachinePlan::new(DONGLE, Role::Witness));
@@ -334,6 +346,3 @@ impl Setup {
         text.replace("DIRECTORY", &directory.display().to_string())
     }
 }
-
-/// A network with the adapters of two links.
-const NETWORK: &str = "\n[[network]]\nname = \"front\"\nlinks = [\"lan0\", \"lan1\"]\n";
