@@ -30,6 +30,7 @@ mod ping;
 mod prepare;
 mod recording;
 mod routes;
+mod sole;
 mod telling;
 mod wake;
 mod watchdog;

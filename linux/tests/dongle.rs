@@ -207,6 +207,8 @@ impl Daemon {
         let state = place.path(node);
         fs::create_dir(&state).unwrap();
         let mut command = Command::new(PROGRAM);
+        // A machine has one daemon, and a network namespace is one.
+        namespace::isolate(&mut command, Users::Same);
         command.args(["run", "--node", node, "--state-dir"]).arg(&state);
         command.arg("--control").arg(state.join("control")).arg(place.path("web.toml"));
         let log = fs::File::create(place.path(&format!("{node}.log"))).unwrap();

@@ -12,6 +12,7 @@ use std::process::{Command, Output, Stdio};
 
 use lifesign::address::netlink::{Installed, Netlink};
 use lifesign_tests::trial::{self, Setup, Trial};
+use nix::sys::signal::Signal;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_subject");
 
@@ -146,6 +147,33 @@ fn a_second_daemon_of_a_node_is_refused_and_the_first_goes_on() {
         assert!(said.contains("another lifesign is running as alpha"), "{said}");
         trial.expect_throughout(500, "the first goes on", |trial| trial.is_complete("alpha"));
         assert_eq!(trial.seen_since(since_us), [0]);
+    });
+}
+
+#[test]
+fn a_daemon_of_a_second_cluster_is_refused_and_the_first_keeps_its_lease() {
+    let test = "a_daemon_of_a_second_cluster_is_refused_and_the_first_keeps_its_lease";
+    run(test, |trial| {
+        trial.begin();
+        let text = fs::read_to_string(trial.settings()).unwrap();
+        let text = text.replace("cluster = \"trial\"", "cluster = \"second\"");
+        let text = text.replace("6940", "6950").replace("10.77.0.100", "10.77.0.200");
+        trial.write("second.toml", &text);
+        let place = trial.cluster().directory().join("second");
+        let settings = trial.settings().with_file_name("second.toml");
+        let mut command = Command::new("timeout");
+        let second = daemon(Path::new(PROGRAM), &settings, &place);
+        command.arg("20").arg(second.get_program()).args(second.get_args());
+        let machine = trial.cluster_mut().lab_mut().machine("alpha");
+        let output = machine.within(|| command.output()).unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("another lifesign is running on this machine, process "), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        // Whoever is frozen is silent only where its lease is in force.
+        trial.signal("alpha", Signal::SIGSTOP);
+        trial.await_holder("beta");
+        trial.expect_one_holder_at_most();
     });
 }
 

@@ -2,10 +2,9 @@
 //! before anything is touched.
 
 use std::fmt;
-use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use lifesign_core::config::Config;
 use lifesign_core::engine::Engine;
@@ -13,7 +12,6 @@ use lifesign_core::frame::MAX_FRAME_LEN;
 use lifesign_core::node::{BootId, LinkId, NodeId};
 use lifesign_core::seal::Keyring;
 use lifesign_core::time::{Duration, Instant};
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -22,6 +20,7 @@ use super::clients;
 use super::connections::Connected;
 use super::dongle::{self, Dongle};
 use super::paths::{self, IpSide};
+use super::sole::{self, Sole};
 use super::{Alerts, Daemon, Holding, machine, recording};
 use super::{fence::Fencing, networks::Watched, notifying::Notifying};
 use super::{ping::Pinger, watchdog::Watch, word::Saving};
@@ -106,12 +105,14 @@ pub fn run(options: &Options) -> Result<(), StartError> {
     let place = (options.file.to_string_lossy(), source.as_str());
     let advice = machine::prepare_agents(&mut settings, me, (&place.0, place.1))?;
     let name = settings.name_of(me);
-    let _lock = lock(&settings.state_dir, &name)?;
+    let _lock = sole::lock(&settings.state_dir, &name).map_err(StartError::Refused)?;
+    let sole = Sole::claim().map_err(StartError::Refused)?;
     let reservation = Reservation::new(&settings.state_dir, &name);
     let (recorder, writer) =
         recording::open(&settings, &name, &options.file, source).map_err(refused)?;
     let mut daemon = prepare(settings, me, keyring, reservation, (recorder, writer))?;
-    for text in advice.into_iter().chain(daemon.saving.take_advice()) {
+    let doubt = sole.doubt().map(str::to_owned);
+    for text in advice.into_iter().chain(doubt).chain(daemon.saving.take_advice()) {
         daemon.logger.write(crate::log::Level::Warning, format_args!("{text}"));
     }
     daemon.run();
@@ -132,38 +133,6 @@ fn choose_node(settings: &Settings, named: Option<&str>) -> Result<NodeId, Start
         ))
     })
 }
-
-/// Takes the lock that keeps a second daemon of the same node away.
-fn lock(state_dir: &Path, name: &str) -> Result<Flock<File>, StartError> {
-    let fails = |error: io::Error, path: &Path| {
-        refused(format!(
-            "open {}: {}; make the directory, writable for the daemon",
-            path.display(),
-            settings::said(&error)
-        ))
-    };
-    fs::create_dir_all(state_dir).map_err(|error| fails(error, state_dir))?;
-    let path = state_dir.join(format!("{name}.lock"));
-    let file = File::options().create(true).write(true).truncate(false).open(&path);
-    let file = file.map_err(|error| fails(error, &path))?;
-    // A daemon that was killed is being cleaned up behind, by children that share its lock.
-    let until = clock::now() + LOCK_PATIENCE;
-    let mut file = file;
-    loop {
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((again, _)) if !clock::now().has_reached(until) => file = again,
-            Err(_) => {
-                let path = path.display();
-                return Err(refused(format!("lock {path}: another lifesign is running as {name}")));
-            }
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-}
-
-/// How long the lock is waited for.
-const LOCK_PATIENCE: Duration = Duration::from_millis(2000);
 
 fn prepare(
     settings: Settings,

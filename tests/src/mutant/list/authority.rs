@@ -42,6 +42,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
         }],
     ),
     caught(
+        "lease-replaced-by-another-daemon",
+        "A second daemon, which would put its own lease in the place of the first one's, does not \
+         start.",
+        &[Change {
+            file: "linux/src/daemon/sole.rs",
+            find: "Err(Errno::EADDRINUSE) => judge(owner()),",
+            replace: "Err(Errno::EADDRINUSE) => Ok(Self::Unknown(String::new())),",
+        }],
+    ),
+    caught(
         "inequality-without-clocks",
         "D leaves room for clocks that disagree.",
         &[Change {
