@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Change, Mutant};
+use crate::scratch::Scratch;
 
 /// Tests that are built and run together, the quickest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,12 @@ impl Layer {
             Self::Exhaustive => &["-p", "lifesign-tests", "--test", "exhaustive"],
             Self::Shell => &["-p", "lifesign", "--lib"],
         }
+    }
+
+    /// Returns how many tests run at a time, where that is not one a processor: those of the daemon
+    /// wait more than they compute.
+    const fn threads(self) -> Option<&'static str> {
+        if matches!(self, Self::Shell) { Some("4") } else { None }
     }
 
     /// Returns how the tests begin that are run, all of them if there is nothing here.
@@ -230,7 +237,7 @@ impl Copied {
         for layer in Layer::ALL.into_iter().filter(knows) {
             for program in self.build(layer)? {
                 let begun = Instant::now();
-                let failed = self.run(&program, layer.tests())?;
+                let failed = self.run(&program, layer)?;
                 spent += begun.elapsed();
                 if let Some(test) = failed {
                     return Ok(Outcome::Caught(layer, test, spent));
@@ -264,40 +271,47 @@ impl Copied {
         Ok(programs.collect())
     }
 
-    /// Runs those of a program's tests that begin so, and returns the first that failed.
-    fn run(&self, program: &Path, tests: &[&str]) -> Result<Option<String>, JudgeError> {
+    /// Runs those tests of a program of a layer that are meant, and returns the first that failed.
+    fn run(&self, program: &Path, layer: Layer) -> Result<Option<String>, JudgeError> {
         let told = self.target.join("told");
+        // What it leaves goes with it, should it be ended early.
+        let scratch = Scratch::new("judge");
         let out = File::create(&told).map_err(io_at(&told))?;
         let mut child = Command::new(program)
-            .args(tests)
+            .args(layer.tests())
             .current_dir(&self.copy)
             .env("LIFESIGN_SEEDS", self.seeds.to_string())
+            .envs(layer.threads().map(|count| ("RUST_TEST_THREADS", count)))
             .env_remove("LIFESIGN_SEED")
             .env("RUST_BACKTRACE", "0")
+            .env("TMPDIR", scratch.path())
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(Stdio::null())
             .spawn()
             .map_err(io_at(program))?;
         let begun = Instant::now();
-        let status = loop {
-            if let Some(status) = child.try_wait().map_err(io_at(program))? {
-                break status;
+        loop {
+            let status = child.try_wait().map_err(io_at(program))?;
+            // One that fails is enough: the others are not waited for.
+            let failed = match first_failed(&told)? {
+                None if begun.elapsed() > PATIENCE => Some("never ends".into()),
+                failed => failed,
+            };
+            match (status, failed) {
+                (Some(status), None) if status.success() => return Ok(None),
+                (Some(status), None) => {
+                    return Ok(Some(format!("{} ended early: {status}", program.display())));
+                }
+                (status, Some(test)) => {
+                    if status.is_none() {
+                        child.kill().and_then(|()| child.wait()).map_err(io_at(program))?;
+                    }
+                    return Ok(Some(test));
+                }
+                (None, None) => thread::sleep(Duration::from_millis(20)),
             }
-            if begun.elapsed() > PATIENCE {
-                child.kill().and_then(|()| child.wait()).map_err(io_at(program))?;
-                return Ok(Some("never ends".into()));
-            }
-            thread::sleep(Duration::from_millis(20));
-        };
-        if status.success() {
-            return Ok(None);
         }
-        let told = fs::read_to_string(&told).map_err(io_at(&told))?;
-        let failed = told.lines().find_map(|line| {
-            line.strip_prefix("test ")?.strip_suffix(" ... FAILED").map(String::from)
-        });
-        Ok(Some(failed.unwrap_or_else(|| format!("{} ended early: {status}", program.display()))))
     }
 
     fn copy_tree(&self, folder: &Path) -> Result<(), JudgeError> {
@@ -331,6 +345,14 @@ impl Copied {
         }
         fs::write(&path, text).map_err(io_at(&path))
     }
+}
+
+/// Returns the first test that has failed, as far as a run has told.
+fn first_failed(told: &Path) -> Result<Option<String>, JudgeError> {
+    let told = fs::read_to_string(told).map_err(io_at(told))?;
+    let failed =
+        |line: &str| line.strip_prefix("test ")?.strip_suffix(" ... FAILED").map(String::from);
+    Ok(told.lines().find_map(failed))
 }
 
 fn io_at(path: &Path) -> impl FnOnce(io::Error) -> JudgeError {
