@@ -105,6 +105,10 @@ impl Oracle {
     /// Judges what `host` has up besides `group`, which has come up there at `at`.
     fn judge_beside(&mut self, host: u8, group: u8, at: Micros) {
         let place = self.terms.place(host);
+        if self.book.until(group, place) <= at {
+            // It was silent again at the same moment, as where a machine wakes up and crashes.
+            return;
+        }
         let related =
             self.terms.apart.iter().filter(|(one, other)| *one == group || *other == group);
         let others = related.map(|(one, other)| if *one == group { *other } else { *one });
